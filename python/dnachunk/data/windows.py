@@ -1,0 +1,374 @@
+"""Windows of genomes for training and for evaluation, and the intervals that keep the two apart."""
+
+import bisect
+import itertools
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from dnachunk.alphabet import A_ID, IGNORE_INDEX, N_ID, PAD_ID, T_ID
+from dnachunk.data.genome import Genome
+from dnachunk.random import mix
+
+Item = dict[str, torch.Tensor]
+Span = tuple[int, int]
+
+MAX_ATTEMPTS = 100
+"""Draws of a place for one window before a genome counts as too full of N."""
+
+# Streams of random numbers of one window.
+_GENOME, _PLACE, _STRAND = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A stretch of a record.
+
+    Attributes:
+        record: Name of the record.
+        start_bp: First base, 0-based.
+        end_bp: Base after the last; None is the end of the record.
+        genome: Path of the genome that is meant; None is every genome that has such a record.
+
+    Raises:
+        ValueError: If the interval is empty or starts before the record.
+    """
+
+    record: str
+    start_bp: int = 0
+    end_bp: int | None = None
+    genome: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start_bp < 0 or (self.end_bp is not None and self.end_bp <= self.start_bp):
+            got = f"{self.start_bp}, {self.end_bp}"
+            raise ValueError(f"Interval: start_bp, end_bp must be 0 <= start_bp < end_bp, got {got}")
+
+    @classmethod
+    def parse(cls, text: str, record_names: Collection[str] = ()) -> "Interval":
+        """Reads an interval as samtools writes it: positions count from 1 and the last one is included.
+
+        Args:
+            text: ``"chrI"``, the whole record, ``"chrI:101-200"``, which is ``start_bp=100, end_bp=200``, or
+                ``"chrI:101-"``, which goes to the record's end; thousands may be set apart by commas.
+            record_names: Names that are taken whole, should one of them look like an interval.
+
+        Returns:
+            The interval.
+
+        Raises:
+            ValueError: If ``text`` is empty, or its positions are not ``1 <= start <= end``.
+        """
+        match = re.fullmatch(r"(.+):([\d,]*\d)-([\d,]*\d)?", text, flags=re.ASCII)
+        if match is None or text in record_names:
+            if not text:
+                raise ValueError("Interval.parse: text must be 'name' or 'name:start-end', got ''")
+            return cls(text)
+        start = int(match[2].replace(",", ""))
+        end = None if match[3] is None else int(match[3].replace(",", ""))
+        if start < 1 or (end is not None and end < start):
+            raise ValueError(f"Interval.parse: text must have positions 1 <= start <= end, got {text!r}")
+        return cls(match[1], start - 1, end)
+
+    def __str__(self) -> str:
+        if self.end_bp is None:
+            return self.record if self.start_bp == 0 else f"{self.record}:{self.start_bp + 1}-"
+        return f"{self.record}:{self.start_bp + 1}-{self.end_bp}"
+
+
+def default_holdout(genomes: Sequence[Genome]) -> list[Interval]:
+    """What to keep from training where the user names nothing.
+
+    Args:
+        genomes: The genomes.
+
+    Returns:
+        For each genome its last record, if it has several and that one holds under a quarter of the bases;
+        else the last tenth of its last record.
+    """
+    holdout = []
+    for genome in genomes:
+        last = genome.records[-1]
+        is_whole = len(genome.records) > 1 and last.length_bp < 0.25 * genome.length_bp
+        start_bp = 0 if is_whole else last.length_bp - math.ceil(last.length_bp / 10)
+        holdout.append(Interval(last.name, start_bp, last.length_bp, str(genome.path)))
+    return holdout
+
+
+class WindowDataset(Dataset[Item]):
+    """Windows drawn at random from genomes, none of which touches a held-out interval.
+
+    Item ``index`` is a function of ``seed`` and ``index`` alone: the same for any number of workers or ranks
+    and in any order, so that a run is resumed by skipping. A draw takes a genome by its weight, a place
+    uniformly among all places where a whole window fits, and a strand. Where the window has too many N, the
+    place is drawn again, in the same genome.
+
+    Items have ``input_ids`` ``[window_bp]`` int64, ``repeat_mask`` ``[window_bp]`` bool and ``sample_index``
+    ``[]`` int64, which is ``index``.
+
+    Args:
+        genomes: Where the windows come from.
+        window_bp: Bases of a window. Records shorter than it are never drawn.
+        weights: One for each genome, at least 0; None is in proportion to the genomes' bases.
+        holdout: Intervals that no window overlaps.
+        num_windows: Length of the dataset.
+        seed: Keys every draw.
+        reverse_complement: Draw either strand with probability ½ instead of the forward one.
+        max_n_fraction: Share of N above which a window is drawn again.
+
+    Raises:
+        ValueError: If an argument is out of its range, an interval lies in no record, or a genome that may be
+            drawn has no place for a window. Getting an item raises it after 100 draws with too many N.
+    """
+
+    def __init__(
+        self,
+        genomes: Sequence[Genome],
+        window_bp: int,
+        *,
+        weights: Sequence[float] | None = None,
+        holdout: Sequence[Interval] = (),
+        num_windows: int,
+        seed: int,
+        reverse_complement: bool = True,
+        max_n_fraction: float = 0.1,
+    ) -> None:
+        _check_common("WindowDataset", genomes, window_bp, max_n_fraction)
+        if num_windows < 0:
+            raise ValueError(f"WindowDataset: num_windows must be at least 0, got {num_windows}")
+        self.genomes = list(genomes)
+        self.window_bp = window_bp
+        self.num_windows = num_windows
+        self.seed = seed
+        self.reverse_complement = reverse_complement
+        self.max_n_fraction = max_n_fraction
+        if weights is None:
+            weights = [genome.length_bp for genome in genomes]
+        is_valid = all(math.isfinite(weight) and weight >= 0 for weight in weights) and sum(weights) > 0
+        if len(weights) != len(genomes) or not is_valid:
+            raise ValueError(
+                f"WindowDataset: weights must be {len(genomes)} finite numbers of at least 0 and not all 0, "
+                f"got {list(weights)}"
+            )
+        self._cumulative_weights = list(itertools.accumulate(weights))
+        held_out = _held_out_spans("WindowDataset", genomes, holdout)
+        self._places = [
+            _Places(genome, spans, window_bp, may_be_empty=weight == 0)
+            for genome, spans, weight in zip(genomes, held_out, weights, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return self.num_windows
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < self.num_windows:
+            raise IndexError(f"WindowDataset: index must be from 0 to {self.num_windows - 1}, got {index}")
+        # 53 bits make an exact float below 1.
+        uniform = (mix(self.seed, index, _GENOME) >> 10) / 2**53
+        genome_index = bisect.bisect_right(self._cumulative_weights, uniform * self._cumulative_weights[-1])
+        genome, places = self.genomes[genome_index], self._places[genome_index]
+        is_reverse = self.reverse_complement and mix(self.seed, index, _STRAND) % 2 == 1
+        for attempt in range(MAX_ATTEMPTS):
+            record_index, start_bp = places[mix(self.seed, index, _PLACE, attempt) % len(places)]
+            ids, repeat_mask = genome.fetch(
+                record_index, start_bp, start_bp + self.window_bp, reverse_complement=is_reverse
+            )
+            if (ids == N_ID).sum().item() <= self.max_n_fraction * self.window_bp:
+                return _item(ids, repeat_mask, index)
+        raise ValueError(
+            f"WindowDataset: {MAX_ATTEMPTS} windows of {self.window_bp} bp drawn from {genome.path} for item "
+            f"{index} all had more than {self.max_n_fraction:.0%} N"
+        )
+
+
+class HeldOutWindows(Dataset[Item]):
+    """The windows that tile the held-out intervals from their starts, without overlap, on the forward strand.
+
+    Intervals are joined where they touch or overlap; a rest shorter than a window is left out, as are windows
+    with too many N. Items are those of :class:`WindowDataset`.
+
+    Args:
+        genomes: Where the windows come from.
+        window_bp: Bases of a window.
+        holdout: The intervals.
+        max_windows: If there are more, as many of them, evenly spaced; None is all.
+        max_n_fraction: Share of N above which a window is left out.
+
+    Raises:
+        ValueError: If an argument is out of its range, an interval lies in no record, or no window is left.
+    """
+
+    def __init__(
+        self,
+        genomes: Sequence[Genome],
+        window_bp: int,
+        holdout: Sequence[Interval],
+        max_windows: int | None = None,
+        max_n_fraction: float = 0.1,
+    ) -> None:
+        _check_common("HeldOutWindows", genomes, window_bp, max_n_fraction)
+        if max_windows is not None and max_windows < 1:
+            raise ValueError(f"HeldOutWindows: max_windows must be at least 1, got {max_windows}")
+        self.genomes = list(genomes)
+        self.window_bp = window_bp
+        held_out = _held_out_spans("HeldOutWindows", genomes, holdout)
+        windows = [
+            (genome_index, record_index, start_bp)
+            for genome_index, spans_of_record in enumerate(held_out)
+            for record_index, spans in sorted(spans_of_record.items())
+            for span in spans
+            for start_bp in _tile(genomes[genome_index], record_index, span, window_bp, max_n_fraction)
+        ]
+        if not windows:
+            raise ValueError(
+                f"HeldOutWindows: holdout must hold a window of {window_bp} bp with at most "
+                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout]}"
+            )
+        count = len(windows) if max_windows is None else min(max_windows, len(windows))
+        self._windows = [windows[index * len(windows) // count] for index in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self._windows):
+            raise IndexError(f"HeldOutWindows: index must be from 0 to {len(self._windows) - 1}, got {index}")
+        genome_index, record_index, start_bp = self._windows[index]
+        ids, repeat_mask = self.genomes[genome_index].fetch(record_index, start_bp, start_bp + self.window_bp)
+        return _item(ids, repeat_mask, index)
+
+
+class WindowCollator:
+    """Makes a batch of windows: pads on the right to the longest and adds mask and labels.
+
+    A batch has ``input_ids``, ``attention_mask`` and ``labels`` (the id at A, C, G and T, -100 elsewhere),
+    each ``[B, N]`` int64, ``repeat_mask`` ``[B, N]`` bool and ``sample_index`` ``[B]`` int64.
+    """
+
+    def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> Item:
+        """Joins the items of one batch.
+
+        Args:
+            items: At least one item of :class:`WindowDataset` or :class:`HeldOutWindows`.
+
+        Returns:
+            The batch.
+        """
+
+        def pad(values: list[torch.Tensor], padding: int) -> torch.Tensor:
+            return pad_sequence(values, batch_first=True, padding_value=padding)
+
+        input_ids = pad([item["input_ids"] for item in items], PAD_ID)
+        is_base = (input_ids >= A_ID) & (input_ids <= T_ID)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": pad([torch.ones_like(item["input_ids"]) for item in items], 0),
+            "labels": input_ids.where(is_base, IGNORE_INDEX),
+            "repeat_mask": pad([item["repeat_mask"] for item in items], 0),
+            "sample_index": torch.stack([item["sample_index"] for item in items]),
+        }
+
+
+class _Places:
+    """All places of one genome where a window may start, as a sequence of (record index, start)."""
+
+    def __init__(
+        self, genome: Genome, held_out: Mapping[int, list[Span]], window_bp: int, *, may_be_empty: bool
+    ) -> None:
+        self._runs: list[tuple[int, int]] = []
+        self._ends: list[int] = []
+        total = 0
+        for record_index, record in enumerate(genome.records):
+            start_bp = 0
+            for held_start_bp, held_end_bp in [*held_out.get(record_index, []), (record.length_bp, 0)]:
+                count = held_start_bp - start_bp - window_bp + 1
+                if count > 0:
+                    total += count
+                    self._runs.append((record_index, start_bp))
+                    self._ends.append(total)
+                start_bp = held_end_bp
+        if total == 0 and not may_be_empty:
+            longest = max(genome.records, key=lambda record: record.length_bp)
+            rest = "" if longest.length_bp < window_bp else ", outside the held-out intervals"
+            raise ValueError(
+                f"WindowDataset: window_bp must fit into a record of {genome.path}{rest}; "
+                f"the longest, {longest.name!r}, has {longest.length_bp} bp, got {window_bp}"
+            )
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, place: int) -> tuple[int, int]:
+        run = bisect.bisect_right(self._ends, place)
+        record_index, start_bp = self._runs[run]
+        return record_index, start_bp + place - (self._ends[run - 1] if run else 0)
+
+
+def _check_common(function: str, genomes: Sequence[Genome], window_bp: int, max_n_fraction: float) -> None:
+    if not genomes:
+        raise ValueError(f"{function}: genomes must be at least one Genome, got none")
+    if window_bp < 1:
+        raise ValueError(f"{function}: window_bp must be at least 1, got {window_bp}")
+    if not 0 <= max_n_fraction <= 1:
+        raise ValueError(f"{function}: max_n_fraction must be in [0, 1], got {max_n_fraction}")
+
+
+def _held_out_spans(
+    function: str, genomes: Sequence[Genome], holdout: Sequence[Interval]
+) -> list[dict[int, list[Span]]]:
+    """For each genome, by record index: spans in order, none touching another."""
+    spans: list[dict[int, list[Span]]] = [{} for _ in genomes]
+    for interval in holdout:
+        is_found = False
+        for genome, spans_of_record in zip(genomes, spans, strict=True):
+            if interval.genome not in (None, str(genome.path)) or interval.record not in genome:
+                continue
+            is_found = True
+            record_index = genome.index_of(interval.record)
+            length_bp = genome.records[record_index].length_bp
+            end_bp = length_bp if interval.end_bp is None else interval.end_bp
+            if not interval.start_bp < end_bp <= length_bp:
+                raise ValueError(
+                    f"{function}: holdout must lie in its record, got {interval} "
+                    f"of a record of {length_bp} bp in {genome.path}"
+                )
+            spans_of_record.setdefault(record_index, []).append((interval.start_bp, end_bp))
+        if not is_found:
+            where = interval.genome or ", ".join(str(genome.path) for genome in genomes)
+            raise ValueError(f"{function}: holdout must name records of {where}, got {interval.record!r}")
+    for spans_of_record in spans:
+        for record_index, unmerged in spans_of_record.items():
+            spans_of_record[record_index] = _merge(unmerged)
+    return spans
+
+
+def _merge(spans: list[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start_bp, end_bp in sorted(spans):
+        if merged and start_bp <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end_bp))
+        else:
+            merged.append((start_bp, end_bp))
+    return merged
+
+
+def _tile(genome: Genome, record_index: int, span: Span, window_bp: int, max_n_fraction: float) -> list[int]:
+    """Starts of the windows of a span that have few enough N."""
+    starts: list[int] = []
+    # Whole windows, about a million bases at once.
+    piece_bp = max(1, (1 << 20) // window_bp) * window_bp
+    end_bp = span[1] - (span[1] - span[0]) % window_bp
+    for start_bp in range(span[0], end_bp, piece_bp):
+        ids, _ = genome.fetch(record_index, start_bp, min(start_bp + piece_bp, end_bp))
+        is_kept = (ids.view(-1, window_bp) == N_ID).sum(dim=1) <= max_n_fraction * window_bp
+        starts += [start_bp + window_bp * window for window in is_kept.nonzero()[:, 0].tolist()]
+    return starts
+
+
+def _item(ids: torch.Tensor, repeat_mask: torch.Tensor, index: int) -> Item:
+    return {"input_ids": ids.long(), "repeat_mask": repeat_mask, "sample_index": torch.tensor(index)}

@@ -1,0 +1,19 @@
+"""Scoring models on held-out sequence, beside the baselines that they have to beat."""
+
+from dnachunk.evaluation.fixed_context import FixedContextModel, best_fixed_context, letter_frequency_scores
+from dnachunk.evaluation.masked_bases import (
+    MaskedBaseScores,
+    evaluate_corrupted_bases,
+    evaluate_masked_bases,
+    masked_base_sums,
+)
+
+__all__ = [
+    "FixedContextModel",
+    "MaskedBaseScores",
+    "best_fixed_context",
+    "evaluate_corrupted_bases",
+    "evaluate_masked_bases",
+    "letter_frequency_scores",
+    "masked_base_sums",
+]

@@ -1,0 +1,145 @@
+"""Configuration of MergeDNA."""
+
+from typing import Any
+
+from dnachunk.models.configuration_common import DNAConfig
+
+
+class MergeDNAConfig(DNAConfig):
+    """Configuration of MergeDNA; the defaults are the paper's 380M parameters.
+
+    Attributes:
+        hidden_size: Channels ``D``.
+        num_attention_heads: Heads of every block.
+        intermediate_size: Inner width of SwiGLU; ``None`` is ``8 D / 3`` rounded up to a multiple of 64.
+        num_local_encoder_layers: Blocks that attend in windows and merge, bases to tokens.
+        num_latent_encoder_layers: Blocks of full attention over tokens.
+        num_latent_decoder_layers: The same, used in pre-training only.
+        num_local_decoder_layers: Blocks that attend in windows over bases.
+        window_size: Current tokens in a local window.
+        shift_windows: Whether odd local blocks shift their windows by half a window [ours].
+        train_length_bp: Length of a pre-training window, in bases.
+        rope_theta: Wavelength base of the rotary positions, which are base coordinates [ours].
+        rms_norm_eps: ε of the norms.
+        group_dim: Channels ``G`` of the grouping embedding.
+        merge_budget: ``"window"`` (Eq. 5) or ``"sequence"`` [ours]: whose best proposals a layer accepts.
+        merge_gradient: How the grouping embedding learns [ours]: ``"straight_through"``, ``"frozen"`` or
+            ``"none"`` (no grouping embedding; the attention keys are compared, as in ToMe).
+        merge_temperature: τ of the soft assignments [ours].
+        keep_ratio: Tokens per base, in (0, 1]: what inference asks for and training draws around.
+        keep_ratio_std: Standard deviation of the training draws.
+        keep_ratio_range: Bounds of the training draws.
+        proportional_attention: Whether attention adds the logarithm of token sizes where tokens of the
+            latent encoder merge, as in ToMe.
+        objective: ``"merge"`` (the paper's three passes) or ``"masked"`` (masked modelling alone).
+        reconstruction_weight: Weight of ``L_MTR(θ)`` in Eq. 8.
+        latent_reconstruction_weight: λ, weight of ``L_MTR(θ∖φ)``; 0 leaves the pass out.
+        masked_weight: Weight of ``L_AMTM``; 0 leaves the pass out.
+        classifier_dropout: Dropout before a classification head.
+
+    Raises:
+        ValueError: On an unknown field or one out of range, with the value.
+    """
+
+    model_type = "mergedna"
+
+    hidden_size: int = 1024
+    num_attention_heads: int = 16
+    intermediate_size: int | None = None
+    num_local_encoder_layers: int = 4
+    num_latent_encoder_layers: int = 20
+    num_latent_decoder_layers: int = 4
+    num_local_decoder_layers: int = 2
+    window_size: int = 16
+    shift_windows: bool = False
+    train_length_bp: int = 4096
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-6
+    group_dim: int = 64
+    merge_budget: str = "window"
+    merge_gradient: str = "straight_through"
+    merge_temperature: float = 0.1
+    keep_ratio: float = 0.5
+    keep_ratio_std: float = 0.05
+    keep_ratio_range: tuple[float, float] | list[float] = (0.4, 0.6)
+    proportional_attention: bool = True
+    objective: str = "merge"
+    reconstruction_weight: float = 1.0
+    latent_reconstruction_weight: float = 0.25
+    masked_weight: float = 1.0
+    classifier_dropout: float = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Fills in the derived inner width, then checks."""
+        if self.intermediate_size is None and isinstance(self.hidden_size, int):
+            self.intermediate_size = -(-8 * self.hidden_size // (3 * 64)) * 64
+        # JSON has lists only; one form, so that a configuration equals its copy read back.
+        self.keep_ratio_range = list(self.keep_ratio_range)
+        super().__post_init__(**kwargs)
+
+    def check_fields(self) -> None:
+        """Raises :class:`ValueError` on the first field out of range."""
+        super().check_fields()
+        at_least_one = "hidden_size num_attention_heads intermediate_size num_local_encoder_layers "
+        at_least_one += "num_latent_encoder_layers num_local_decoder_layers train_length_bp group_dim"
+        for field in at_least_one.split():
+            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
+        self._require(
+            "num_latent_decoder_layers",
+            int,
+            self.num_latent_decoder_layers,
+            lambda v: v >= 0,
+            "of at least 0",
+        )
+        heads = self.num_attention_heads
+        self._require(
+            "hidden_size", int, self.hidden_size, lambda v: v % (2 * heads) == 0, f"divisible by {2 * heads}"
+        )
+        self._require(
+            "window_size", int, self.window_size, lambda v: v >= 2 and v % 2 == 0, "that is even, at least 2"
+        )
+        for field in ("rope_theta", "rms_norm_eps", "merge_temperature"):
+            self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
+        for field in (
+            "keep_ratio_std",
+            "reconstruction_weight",
+            "latent_reconstruction_weight",
+            "masked_weight",
+        ):
+            self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
+        self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
+        self._require("keep_ratio", float, self.keep_ratio, lambda v: 0 < v <= 1, "in (0, 1]")
+        for field in ("shift_windows", "proportional_attention"):
+            self._require(field, bool, getattr(self, field), lambda v: True, "")
+        low_high = self.keep_ratio_range
+        if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] <= 1:
+            raise ValueError(
+                f"{type(self).__name__}: keep_ratio_range must be two numbers, 0 < low ≤ high ≤ 1, got {low_high}"
+            )
+        self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
+        self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
+        self._require_one_of("objective", self.objective, ("merge", "masked"))
+
+    @classmethod
+    def tiny(cls, **fields: Any) -> "MergeDNAConfig":
+        """11M parameters, 512 bases: pre-trains on a laptop."""
+        small = {
+            "hidden_size": 256,
+            "num_attention_heads": 8,
+            "num_latent_encoder_layers": 6,
+            "num_latent_decoder_layers": 2,
+            "train_length_bp": 512,
+        }
+        return cls(**{**small, **fields})
+
+    @classmethod
+    def micro(cls, **fields: Any) -> "MergeDNAConfig":
+        """2.4M parameters, 512 bases: for comparisons of many models on few cores."""
+        small = {
+            "hidden_size": 128,
+            "num_attention_heads": 4,
+            "num_latent_encoder_layers": 4,
+            "num_latent_decoder_layers": 2,
+            "train_length_bp": 512,
+        }
+        return cls(**{**small, **fields})

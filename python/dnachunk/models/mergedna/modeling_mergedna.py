@@ -1,0 +1,668 @@
+"""MergeDNA's networks: Local Encoder, Latent Encoder, Latent Decoder, Local Decoder, and the heads."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput, can_return_tuple
+
+from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
+from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
+from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio, global_count, sample_tokens
+from dnachunk.models.modeling_common import (
+    DNAPreTrainedModel,
+    base_loss,
+    classification_loss,
+    embed,
+    mean_over_tokens,
+    real_lengths,
+)
+from dnachunk.nn import (
+    RMSNorm,
+    RotaryEmbedding,
+    SelfAttention,
+    SwiGLU,
+    TokenMerge,
+    WindowAttention,
+    merge_schedule,
+)
+from dnachunk.nn.rotary import Rotation, token_positions
+from dnachunk.ops import global_match, token_merge, token_unmerge
+from dnachunk.segmentation import Segmentation
+
+HiddenStates = tuple[torch.Tensor, ...]
+
+
+@dataclasses.dataclass
+class MergeDNAModelOutput(ModelOutput):
+    """Output of :class:`MergeDNAModel`.
+
+    Attributes:
+        last_hidden_state: ``[B, L, D]`` latent tokens; rows past ``segmentation.num_tokens`` are padding.
+        segmentation: The token of each base.
+        hidden_states: The embedding ``[B, N, D]``, then what each block of the Local and the Latent Encoder
+            leaves, if asked for; lengths fall with merging.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    segmentation: Segmentation | None = None
+    hidden_states: HiddenStates | None = None
+
+
+@dataclasses.dataclass
+class MergeDNAForPreTrainingOutput(ModelOutput):
+    """Output of :class:`MergeDNAForPreTraining`.
+
+    Attributes:
+        loss: Eq. 8, a scalar in nats.
+        losses: Its parts by name: ``reconstruction``, ``latent_reconstruction``, ``masked``.
+        logits: ``[B, N, V]`` of the first pass.
+        masked_logits: ``[B, N, V]`` of the third pass, on the masked input.
+        is_masked: ``[B, N]`` bool, the bases that the third pass hid.
+        segmentation: The token of each base in the first pass.
+        latent_index: ``[B, L]`` int64, the latent token that each token was merged into in the second pass.
+        mask_rate: Scalar, share of the real bases that the third pass hid.
+        hidden_states: Those of the first pass, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
+    logits: torch.Tensor | None = None
+    masked_logits: torch.Tensor | None = None
+    is_masked: torch.Tensor | None = None
+    segmentation: Segmentation | None = None
+    latent_index: torch.Tensor | None = None
+    mask_rate: torch.Tensor | None = None
+    hidden_states: HiddenStates | None = None
+
+
+@dataclasses.dataclass
+class MergeDNAHeadOutput(ModelOutput):
+    """Output of the models with a head.
+
+    Attributes:
+        loss: Scalar, if labels were given.
+        logits: ``[B, N, V]`` (masked LM), ``[B, num_labels]`` (sequence), ``[B, N, num_labels]`` (token).
+        segmentation: The token of each base.
+        hidden_states: As in :class:`MergeDNAModelOutput`, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    segmentation: Segmentation | None = None
+    hidden_states: HiddenStates | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tokens:
+    """What travels between the parts: tokens ``[B, L, D]``, their sizes, counts, and the map of the bases."""
+
+    values: torch.Tensor
+    sizes: torch.Tensor
+    lengths: torch.Tensor
+    segmentation: Segmentation
+
+
+class _AttentionLayer(GradientCheckpointingLayer):
+    """``x + Attention(RMSNorm(x))``; returns the packed projection too, whose keys are a merging metric."""
+
+    def __init__(self, config: MergeDNAConfig, attention: WindowAttention | SelfAttention) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention = attention
+
+    def forward(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        qkv = self.attention.project(self.norm.before_projection(x))
+        return x + self.attention.attend(qkv, (cos, sin), mask), qkv
+
+
+class _FeedForwardLayer(GradientCheckpointingLayer):
+    """``x + SwiGLU(RMSNorm(x))``."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__()
+        assert config.intermediate_size is not None
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.mlp(self.norm.before_projection(x))
+
+
+class MergeDNABlock(nn.Module):
+    """A LLaMA-style block: attention layer, feed-forward layer.
+
+    The two are checkpointed apart, so that what is decided between or after them is never decided again.
+    """
+
+    def __init__(self, config: MergeDNAConfig, attention: WindowAttention | SelfAttention) -> None:
+        super().__init__()
+        self.attention = _AttentionLayer(config, attention)
+        self.feed_forward = _FeedForwardLayer(config)
+
+    def forward(
+        self, x: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``x [B, L, D]`` to ``[B, L, D]`` and the keys before rotation ``[B, L, H, d]``."""
+        x, qkv = self.attention(x, *rotation, mask)
+        return self.feed_forward(x), qkv[:, :, 1]
+
+
+def _window_attention(config: MergeDNAConfig, index: int) -> WindowAttention:
+    shift = config.window_size // 2 if config.shift_windows and index % 2 else 0
+    return WindowAttention(
+        config.hidden_size, config.num_attention_heads, config.window_size, shift, config.rope_theta
+    )
+
+
+class _Part(nn.Module):
+    """What the four parts share: rotary positions and a closing norm."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__()
+        self.rotary = RotaryEmbedding(config.hidden_size // config.num_attention_heads, config.rope_theta)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class MergeDNALocalEncoder(_Part):
+    """Bases to tokens: blocks of window attention, each followed by merging (Sec. 3.3)."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        attentions = [_window_attention(config, i) for i in range(config.num_local_encoder_layers)]
+        self.blocks = nn.ModuleList(MergeDNABlock(config, attention) for attention in attentions)
+        self.merges = nn.ModuleList(
+            TokenMerge(
+                config.hidden_size,
+                config.window_size,
+                attention.shift,
+                config.group_dim,
+                config.merge_budget,  # type: ignore[arg-type]
+                config.merge_gradient,  # type: ignore[arg-type]
+                config.merge_temperature,
+            )
+            for attention in attentions
+        )
+        self.window_size = config.window_size
+        self.compares_keys = config.merge_gradient == "none"
+
+    def forward(
+        self, x: torch.Tensor, lengths: torch.Tensor, keep_ratio: float, states: list[torch.Tensor] | None
+    ) -> _Tokens:
+        """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases."""
+        shifts = [merge.shift for merge in self.merges]  # type: ignore[misc]
+        schedule = merge_schedule(lengths, keep_ratio, self.window_size, shifts)
+        padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, shifts)
+        sizes = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).long()
+        source = sizes.cumsum(dim=1) * sizes - 1
+        for block, merge, num_tokens, padded_tokens in zip(
+            self.blocks, self.merges, schedule, padded, strict=True
+        ):
+            x, keys = block(x, self.rotary(token_positions(sizes)), lengths)
+            metric = keys.mean(dim=2) if self.compares_keys else None
+            merged = merge(
+                x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
+            )
+            x, sizes, lengths = merged.values, merged.sizes, merged.lengths
+            source = F.pad(merged.token_index, (1, 0), value=-1).gather(1, source + 1)
+            if states is not None:
+                states.append(x)
+        return _Tokens(self.norm(x), sizes, lengths, Segmentation(source, lengths))
+
+
+class MergeDNALatentEncoder(_Part):
+    """Full attention over tokens; with merging, a shorter latent sequence (Sec. 3.4)."""
+
+    def __init__(self, config: MergeDNAConfig, num_layers: int) -> None:
+        super().__init__(config)
+        self.blocks = nn.ModuleList(
+            MergeDNABlock(
+                config, SelfAttention(config.hidden_size, config.num_attention_heads, config.rope_theta)
+            )
+            for _ in range(num_layers)
+        )
+        self.proportional = config.proportional_attention
+
+    def forward(
+        self, tokens: _Tokens, is_full: bool, states: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """``[B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
+        x = tokens.values
+        rotation = self.rotary(token_positions(tokens.sizes))
+        bias = None if is_full else _key_bias(tokens.sizes, x, proportional=False)
+        for block in self.blocks:
+            x, _ = block(x, rotation, bias)
+            if states is not None:
+                states.append(x)
+        return self.norm(x)
+
+    def merge(self, tokens: _Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """The second pass: each block merges globally, so that ``⌈L / 2⌉`` of each sequence's tokens remain.
+
+        Returns:
+            Latent tokens ``[B, K, D]`` and ``latent_index [B, L]`` int64.
+        """
+        x, sizes, lengths = tokens.values, tokens.sizes, tokens.lengths
+        positions = token_positions(sizes)
+        index = torch.where(sizes > 0, torch.arange(x.shape[1], device=x.device), -1)
+        layers = len(self.blocks)
+        num_merges = [_share(lengths // 2, layer, layers) for layer in range(layers)]
+        padded_merges = [_share(x.shape[1] // 2, layer, layers) for layer in range(layers)]
+        for block, merges, fewer in zip(self.blocks, num_merges, padded_merges, strict=True):
+            bias = _key_bias(sizes, x, self.proportional)
+            x, qkv = block.attention(x, *self.rotary(positions), bias)  # type: ignore[operator]
+            metric = qkv[:, :, 1].detach().mean(dim=2)
+            step = global_match(metric, lengths, merges)
+            kept = x.shape[1] - fewer
+            located, _ = token_merge(positions[..., None], sizes, step, kept)
+            x, sizes = token_merge(x, sizes, step, kept)
+            positions, lengths = located.squeeze(-1), lengths - merges
+            index = torch.where(index < 0, index, step.gather(1, index.clamp_min(0)))
+            x = block.feed_forward(x)  # type: ignore[operator]
+        return self.norm(x), index
+
+
+def _share(total: Any, layer: int, layers: int) -> Any:
+    """Merges of one layer when ``total`` are spread evenly, the earliest layers taking the remainder."""
+    return total // layers + 1 * (layer < total % layers)
+
+
+def _key_bias(sizes: torch.Tensor, x: torch.Tensor, proportional: bool) -> torch.Tensor:
+    """``[B, L]`` bias of attention to each token: −inf on padding; ``log s`` or 0 elsewhere."""
+    wide = sizes.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    if proportional:
+        return wide.log()
+    return torch.where(sizes > 0, 0.0, -torch.inf).to(wide.dtype)
+
+
+class MergeDNALocalDecoder(_Part):
+    """Tokens to bases: unmerge, then blocks of window attention over bases (Eq. 4)."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        attentions = [_window_attention(config, i) for i in range(config.num_local_decoder_layers)]
+        self.blocks = nn.ModuleList(MergeDNABlock(config, attention) for attention in attentions)
+
+    def forward(self, x: torch.Tensor, segmentation: Segmentation) -> torch.Tensor:
+        """``x [B, L, D]`` to ``[B, N, D]``."""
+        token_index = segmentation.token_index
+        x = token_unmerge(x, token_index)
+        lengths = (token_index >= 0).sum(dim=1)
+        rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
+        for block in self.blocks:
+            x, _ = block(x, rotation, lengths)
+        return self.norm(x)
+
+
+class MergeDNAPreTrainedModel(DNAPreTrainedModel):
+    """Base of the MergeDNA models."""
+
+    config_class = MergeDNAConfig
+    config: MergeDNAConfig
+    _no_split_modules = ["MergeDNABlock"]
+
+    def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SelfAttention):
+            module.implementation = self.config._attn_implementation or "sdpa"
+
+    def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
+        """Switches full attention between ``"sdpa"`` and ``"eager"``."""
+        super().set_attn_implementation(attn_implementation, **kwargs)
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
+                module.implementation = self.config._attn_implementation or "sdpa"
+
+
+class MergeDNAModel(MergeDNAPreTrainedModel):
+    """Local Encoder and Latent Encoder: bases to contextual tokens."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.local_encoder = MergeDNALocalEncoder(config)
+        self.latent_encoder = MergeDNALatentEncoder(config, config.num_latent_encoder_layers)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The embedding of bases."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the embedding of bases."""
+        self.embed_tokens = value
+
+    def tokenize(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        keep_ratio: float,
+        states: list[torch.Tensor] | None = None,
+    ) -> tuple[_Tokens, bool]:
+        """Runs the Local Encoder; returns the tokens and whether no sequence has padding."""
+        x = embed(type(self).__name__, self.embed_tokens, input_ids, inputs_embeds)
+        lengths, is_full = real_lengths(type(self).__name__, x.shape, x.device, attention_mask)
+        if states is not None:
+            states.append(x)
+        return self.local_encoder(x, lengths, keep_ratio, states), is_full
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        keep_ratio: float | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MergeDNAModelOutput:
+        """Encodes.
+
+        Args:
+            input_ids: ``[B, N]`` int64 ids of bases.
+            attention_mask: ``[B, N]``, 1 at bases, 0 at padding on the right; default all bases.
+            inputs_embeds: ``[B, N, D]`` instead of ``input_ids``.
+            keep_ratio: Tokens per base; default ``config.keep_ratio``.
+            output_hidden_states: Whether to return what each block leaves.
+            **kwargs: ``return_dict``; anything else is refused.
+
+        Returns:
+            A :class:`MergeDNAModelOutput`.
+
+        Raises:
+            ValueError: On inputs out of shape or range, padding on the left, or a keep ratio out of reach.
+        """
+        _refuse(type(self).__name__, kwargs)
+        states: list[torch.Tensor] | None = [] if _wants_states(self.config, output_hidden_states) else None
+        ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
+        tokens, is_full = self.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
+        latent = self.latent_encoder(tokens, is_full, states)
+        return MergeDNAModelOutput(
+            last_hidden_state=latent,
+            segmentation=tokens.segmentation,
+            hidden_states=None if states is None else tuple(states),
+        )
+
+
+def _wants_states(config: MergeDNAConfig, output_hidden_states: bool | None) -> bool:
+    return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+
+
+def _refuse(model: str, kwargs: dict[str, Any]) -> None:
+    if kwargs:
+        raise TypeError(f"{model}: arguments must be those of forward, got {sorted(kwargs)}")
+
+
+class _Autoencoder(MergeDNAPreTrainedModel):
+    """All four parts and the head over the vocabulary."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        self.model = MergeDNAModel(config)
+        self.latent_decoder = MergeDNALatentEncoder(config, config.num_latent_decoder_layers)
+        self.local_decoder = MergeDNALocalDecoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def decode(self, latent: torch.Tensor, tokens: _Tokens, is_full: bool) -> torch.Tensor:
+        """Latent tokens ``[B, L, D]`` to logits of the bases ``[B, N, V]``."""
+        decoded = self.latent_decoder(dataclasses.replace(tokens, values=latent), is_full)
+        return self.lm_head(self.local_decoder(decoded, tokens.segmentation))
+
+
+class MergeDNAForPreTraining(_Autoencoder):
+    """The autoencoder with its pre-training objective of three passes (Eq. 8)."""
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        keep_ratio: float | None = None,
+        sample_seeds: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MergeDNAForPreTrainingOutput:
+        """Runs the passes of ``config.objective``.
+
+        Args:
+            input_ids: ``[B, N]`` int64 ids of bases. With ``objective="masked"`` they come masked.
+            attention_mask: ``[B, N]``, 1 at bases, 0 at padding on the right; default all bases.
+            labels: ``[B, N]`` int64 ids to predict, −100 where nothing is asked; default ``input_ids`` at A,
+                C, G and T. Needed with ``objective="masked"``.
+            keep_ratio: Tokens per base, one for the whole batch; default ``config.keep_ratio`` in evaluation,
+                a draw from torch's global generator in training.
+            sample_seeds: ``[B]`` int64, one a sequence, that the tokens to mask are drawn with; default drawn
+                from torch's global generator.
+            num_items_in_batch: Labelled positions of the global batch; then all means are over it (and over
+                all ranks), as Hugging Face's ``Trainer`` expects. Default: means over this batch.
+            output_hidden_states: Whether to return what each block leaves in the first pass.
+            **kwargs: ``return_dict``; anything else is refused.
+
+        Returns:
+            A :class:`MergeDNAForPreTrainingOutput`.
+
+        Raises:
+            ValueError: As :class:`MergeDNAModel`; and without labels where they are needed.
+        """
+        _refuse(type(self).__name__, kwargs)
+        config = self.config
+        if keep_ratio is None:
+            seed = int(torch.randint(2**62, ())) if self.training else 0
+            keep_ratio = draw_keep_ratio(config, seed, 0) if self.training else config.keep_ratio
+        if labels is None:
+            if config.objective == "masked":
+                raise ValueError(
+                    "MergeDNAForPreTraining: labels must be given with objective='masked', got None"
+                )
+            is_letter = (input_ids >= A_ID) & (input_ids <= T_ID)
+            labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
+            if attention_mask is not None:
+                labels = labels.masked_fill(attention_mask == 0, IGNORE_INDEX)
+
+        states: list[torch.Tensor] | None = [] if _wants_states(config, output_hidden_states) else None
+        tokens, is_full = self.model.tokenize(input_ids, attention_mask, None, keep_ratio, states)
+        latent = self.model.latent_encoder(tokens, is_full, states)
+        logits = self.decode(latent, tokens, is_full)
+        first_loss = base_loss(logits, labels, num_items_in_batch)
+        output = MergeDNAForPreTrainingOutput(
+            logits=logits,
+            segmentation=tokens.segmentation,
+            hidden_states=None if states is None else tuple(states),
+        )
+        if config.objective == "masked":
+            output.losses = {"masked": first_loss}
+            output.loss = first_loss
+            return output
+
+        output.losses = {"reconstruction": first_loss}
+        loss = config.reconstruction_weight * first_loss
+        detached = dataclasses.replace(tokens, values=tokens.values.detach())
+        if config.latent_reconstruction_weight > 0:
+            latent, output.latent_index = self.model.latent_encoder.merge(detached)
+            spread = token_unmerge(latent, output.latent_index)
+            latent_loss = base_loss(self.decode(spread, tokens, is_full), labels, num_items_in_batch)
+            output.losses["latent_reconstruction"] = latent_loss
+            loss = loss + config.latent_reconstruction_weight * latent_loss
+        elif config.masked_weight > 0:
+            with torch.no_grad():
+                _, output.latent_index = self.model.latent_encoder.merge(detached)
+        if config.masked_weight > 0:
+            assert output.latent_index is not None
+            if sample_seeds is None:
+                sample_seeds = torch.randint(2**62, (len(input_ids),)).to(input_ids.device)
+            num_sampled = (tokens.lengths + 1) // 2
+            sampled = sample_tokens(output.latent_index, tokens.lengths, num_sampled, sample_seeds)
+            index = tokens.segmentation.token_index
+            output.is_masked = sampled.gather(1, index.clamp_min(0)) & (index >= 0)
+            masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
+            masked_ids = torch.where(output.is_masked, MASK_ID, input_ids)
+            masked, is_full = self.model.tokenize(masked_ids, attention_mask, None, keep_ratio)
+            masked_latent = self.model.latent_encoder(masked, is_full)
+            output.masked_logits = self.decode(masked_latent, masked, is_full)
+            count = (masked_labels != IGNORE_INDEX).sum()
+            if num_items_in_batch is not None:
+                count = global_count(count)
+            masked_loss = base_loss(output.masked_logits, masked_labels, count)
+            output.losses["masked"] = masked_loss
+            output.mask_rate = output.is_masked.sum() / (index >= 0).sum().clamp_min(1)
+            loss = loss + config.masked_weight * masked_loss
+        output.loss = loss
+        return output
+
+
+class MergeDNAForMaskedLM(_Autoencoder):
+    """The whole autoencoder with base-level logits: zero-shot scores, infilling, masked fine-tuning."""
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        keep_ratio: float | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MergeDNAHeadOutput:
+        """Predicts every base.
+
+        Args:
+            input_ids: ``[B, N]`` int64 ids of bases, ``[MASK]`` where one is asked for.
+            attention_mask: ``[B, N]``, 1 at bases, 0 at padding on the right; default all bases.
+            inputs_embeds: ``[B, N, D]`` instead of ``input_ids``.
+            labels: ``[B, N]`` int64 ids to predict, −100 where nothing is asked.
+            keep_ratio: Tokens per base; default ``config.keep_ratio``.
+            num_items_in_batch: Labelled positions of the global batch; default those of this one.
+            output_hidden_states: Whether to return what each block of the encoders leaves.
+            **kwargs: ``return_dict``; anything else is refused.
+
+        Returns:
+            A :class:`MergeDNAHeadOutput` with logits ``[B, N, V]``.
+
+        Raises:
+            ValueError: As :class:`MergeDNAModel`.
+        """
+        _refuse(type(self).__name__, kwargs)
+        states: list[torch.Tensor] | None = [] if _wants_states(self.config, output_hidden_states) else None
+        ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
+        tokens, is_full = self.model.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
+        logits = self.decode(self.model.latent_encoder(tokens, is_full, states), tokens, is_full)
+        return MergeDNAHeadOutput(
+            loss=None if labels is None else base_loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            segmentation=tokens.segmentation,
+            hidden_states=None if states is None else tuple(states),
+        )
+
+
+class MergeDNAForSequenceClassification(MergeDNAPreTrainedModel):
+    """A label per sequence from the mean of its latent tokens; both decoders dropped."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        self.model = MergeDNAModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        keep_ratio: float | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MergeDNAHeadOutput:
+        """Classifies or regresses; arguments as :class:`MergeDNAForMaskedLM`.
+
+        ``labels`` are ``[B]`` int64, ``[B, num_labels]`` float (several labels) or ``[B]`` or
+        ``[B, num_labels]`` float (regression), by ``config.problem_type``.
+
+        Returns:
+            A :class:`MergeDNAHeadOutput` with logits ``[B, num_labels]``.
+        """
+        _refuse(type(self).__name__, kwargs)
+        encoded = self.model(
+            input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
+        )
+        pooled = mean_over_tokens(encoded.last_hidden_state, encoded.segmentation.num_tokens)
+        logits = self.classifier(self.dropout(pooled))
+        return MergeDNAHeadOutput(
+            loss=None if labels is None else classification_loss(logits, labels, self.config),
+            logits=logits,
+            segmentation=encoded.segmentation,
+            hidden_states=encoded.hidden_states,
+        )
+
+
+class MergeDNAForTokenClassification(MergeDNAPreTrainedModel):
+    """A label per base: unmerge, Local Decoder, head; the Latent Decoder dropped."""
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
+        self.model = MergeDNAModel(config)
+        self.local_decoder = MergeDNALocalDecoder(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        keep_ratio: float | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MergeDNAHeadOutput:
+        """Classifies or regresses every base; arguments as :class:`MergeDNAForMaskedLM`.
+
+        ``labels`` are ``[B, N]`` int64 (−100 is ignored), or ``[B, N, num_labels]`` float (NaN is ignored).
+
+        Returns:
+            A :class:`MergeDNAHeadOutput` with logits ``[B, N, num_labels]``.
+        """
+        _refuse(type(self).__name__, kwargs)
+        encoded = self.model(
+            input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
+        )
+        bases = self.local_decoder(encoded.last_hidden_state, encoded.segmentation)
+        logits = self.classifier(self.dropout(bases))
+        return MergeDNAHeadOutput(
+            loss=None if labels is None else classification_loss(logits, labels, self.config),
+            logits=logits,
+            segmentation=encoded.segmentation,
+            hidden_states=encoded.hidden_states,
+        )
+
+
+__all__: Sequence[str] = [
+    "MergeDNAForMaskedLM",
+    "MergeDNAForPreTraining",
+    "MergeDNAForPreTrainingOutput",
+    "MergeDNAForSequenceClassification",
+    "MergeDNAForTokenClassification",
+    "MergeDNAHeadOutput",
+    "MergeDNAModel",
+    "MergeDNAModelOutput",
+    "MergeDNAPreTrainedModel",
+]

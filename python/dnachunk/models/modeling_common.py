@@ -1,0 +1,164 @@
+"""What the models share: initialisation, masks, heads and their losses."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from dnachunk.alphabet import IGNORE_INDEX
+from dnachunk.nn import RMSNorm
+
+
+class DNAPreTrainedModel(PreTrainedModel):
+    """Base of all models: weights start normal, norms at 1, biases at 0."""
+
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, RMSNorm):
+            nn.init.ones_(module.weight)
+
+
+def real_lengths(
+    model: str, shape: torch.Size, device: torch.device, attention_mask: torch.Tensor | None
+) -> tuple[torch.Tensor, bool]:
+    """Real positions of each sequence of a right-padded batch.
+
+    Args:
+        model: Name of the caller, for messages.
+        shape: ``[B, N]`` and what follows of the model's input.
+        device: Its device.
+        attention_mask: ``[B, N]``, 1 at real positions and 0 at padding; ``None`` is all real.
+
+    Returns:
+        ``[B]`` int64 lengths, and whether all sequences fill the batch.
+
+    Raises:
+        ValueError: On a mask of another shape, or one whose padding is not on the right.
+    """
+    batch, length = shape[:2]
+    if attention_mask is None:
+        return torch.full((batch,), length, device=device), True
+    if attention_mask.shape != (batch, length):
+        got = list(attention_mask.shape)
+        raise ValueError(f"{model}: attention_mask must be [{batch}, {length}], got {got}")
+    is_real = attention_mask.to(device) != 0
+    lengths = is_real.sum(dim=1)
+    if torch.compiler.is_compiling():
+        # Reading values would cut the graph in two; a mask is then taken at its word.
+        return lengths, False
+    if length and not torch.equal(is_real, torch.arange(length, device=device) < lengths[:, None]):
+        row = int((is_real[:, 1:] & ~is_real[:, :-1]).any(dim=1).nonzero()[0])
+        raise ValueError(
+            f"{model}: attention_mask must be right-padded (ones, then zeros), got padding before a base in "
+            f"row {row}"
+        )
+    return lengths, bool((lengths == length).all())
+
+
+def embed(
+    model: str, embedding: nn.Embedding, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+) -> torch.Tensor:
+    """Embeds ``input_ids [B, N]``, or takes ``inputs_embeds [B, N, D]`` as they are.
+
+    Raises:
+        ValueError: Unless exactly one of the two is given, in its shape and range.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        given = "both" if input_ids is not None else "neither"
+        raise ValueError(f"{model}: exactly one of input_ids and inputs_embeds must be given, got {given}")
+    if input_ids is None:
+        assert inputs_embeds is not None
+        if inputs_embeds.dim() != 3 or inputs_embeds.shape[2] != embedding.embedding_dim:
+            want = f"[B, N, {embedding.embedding_dim}]"
+            raise ValueError(f"{model}: inputs_embeds must be {want}, got {list(inputs_embeds.shape)}")
+        return inputs_embeds
+    if input_ids.dim() != 2:
+        raise ValueError(f"{model}: input_ids must be [B, N], got {list(input_ids.shape)}")
+    if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and input_ids.numel():
+        low, high = input_ids.aminmax()
+        if low < 0 or high >= embedding.num_embeddings:
+            got = int(low if low < 0 else high)
+            raise ValueError(f"{model}: input_ids must be in [0, {embedding.num_embeddings}), got {got}")
+    return embedding(input_ids)
+
+
+def mean_over_tokens(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Unweighted mean of ``hidden [B, L, D]`` over each sequence's real tokens, in float32 at least."""
+    is_real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    wide = hidden if hidden.dtype == torch.float64 else hidden.float()
+    total = torch.where(is_real[..., None], wide, 0.0).sum(dim=1)
+    return (total / lengths.clamp_min(1)[:, None]).to(hidden.dtype)
+
+
+def base_loss(
+    logits: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy summed over labelled positions, over their number.
+
+    Args:
+        logits: ``[B, N, V]`` of any float dtype; the loss is computed in float32 (float64 for float64).
+        labels: ``[B, N]`` int64, −100 where nothing is asked.
+        num_items: Number to divide by: the labelled positions of the global batch; default those given.
+
+    Returns:
+        Scalar, in nats; a differentiable 0 when nothing is labelled.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    total = F.cross_entropy(wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    if num_items is None:
+        num_items = (labels != IGNORE_INDEX).sum()
+    return total / torch.as_tensor(num_items, device=total.device).clamp_min(1)
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: Any) -> torch.Tensor:
+    """Loss of a classification head, chosen as Hugging Face does.
+
+    Args:
+        logits: ``[..., num_labels]``.
+        labels: ``[...]`` int64 classes (−100 is ignored), or ``[..., num_labels]`` float for several labels
+            and for regression (``[...]`` for regression on one value; NaN is ignored).
+        config: Its ``problem_type`` decides; when unset it is inferred from the labels and then kept.
+
+    Returns:
+        Scalar mean.
+
+    Raises:
+        ValueError: If the labels do not fit the problem or the number of classes.
+    """
+    num_labels = config.num_labels
+    if config.problem_type is None:
+        if num_labels == 1:
+            config.problem_type = "regression"
+        elif labels.is_floating_point():
+            config.problem_type = "multi_label_classification"
+        else:
+            config.problem_type = "single_label_classification"
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    if config.problem_type == "single_label_classification":
+        if labels.shape != logits.shape[:-1]:
+            want = list(logits.shape[:-1])
+            raise ValueError(
+                f"labels must be {want} for single_label_classification, got {list(labels.shape)}"
+            )
+        return base_loss(wide.view(1, -1, num_labels), labels.view(1, -1))
+    labels = labels.to(wide.dtype).reshape(wide.shape) if labels.numel() == wide.numel() else labels
+    if labels.shape != wide.shape:
+        want = list(wide.shape)
+        raise ValueError(f"labels must be {want} for {config.problem_type}, got {list(labels.shape)}")
+    is_known = labels.isfinite()
+    safe = torch.where(is_known, labels, 0.0)
+    if config.problem_type == "regression":
+        each = (wide - safe) ** 2
+    else:
+        each = F.binary_cross_entropy_with_logits(wide, safe, reduction="none")
+    return torch.where(is_known, each, 0.0).sum() / is_known.sum().clamp_min(1)

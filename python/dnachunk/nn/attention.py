@@ -1,0 +1,133 @@
+"""Self-attention over a whole sequence and inside windows."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dnachunk.nn.rotary import RotaryEmbedding, Rotation
+from dnachunk.ops import rotary, window_attention
+
+
+class _SelfAttentionBase(nn.Module):
+    """Packed projection, rotary positions, output projection; no biases.
+
+    Args:
+        d_model: Channels in and out.
+        num_heads: Heads; must divide ``d_model`` into even parts.
+        rope_base: Wavelength base of the rotary positions.
+
+    Raises:
+        ValueError: If the heads do not fit.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, rope_base: float = 10_000.0) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model % num_heads:
+            raise ValueError(
+                f"{type(self).__name__}: num_heads must divide d_model = {d_model}, got {num_heads}"
+            )
+        self.num_heads = num_heads
+        self.rotary = RotaryEmbedding(d_model // num_heads, rope_base)
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [B, L, d_model]`` to queries, keys and values, ``[B, L, 3, H, d]``, before rotation."""
+        return self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+
+    def _rotation(self, x: torch.Tensor, rotation: Rotation | None) -> Rotation:
+        if rotation is None:
+            rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
+        return rotation
+
+
+class WindowAttention(_SelfAttentionBase):
+    """Self-attention inside consecutive windows: MergeDNA's local attention, linear in length.
+
+    Args:
+        d_model: Channels in and out.
+        num_heads: Heads; must divide ``d_model`` into even parts.
+        window: Positions in a window.
+        shift: Positions in the first window if not 0.
+        rope_base: Wavelength base of the rotary positions.
+
+    Raises:
+        ValueError: If the heads do not fit.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, window: int = 16, shift: int = 0, rope_base: float = 10_000.0
+    ) -> None:
+        super().__init__(d_model, num_heads, rope_base)
+        self.window = window
+        self.shift = shift
+
+    def attend(self, qkv: torch.Tensor, rotation: Rotation, lengths: torch.Tensor) -> torch.Tensor:
+        """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; see :func:`dnachunk.ops.window_attention`."""
+        # The operation computes in the dtype of the angles.
+        dtype = torch.float64 if qkv.dtype == torch.float64 else torch.float32
+        cos, sin = (part.to(dtype) for part in rotation)
+        return self.out(window_attention(qkv, cos, sin, lengths, self.window, self.shift).flatten(2))
+
+    def forward(
+        self, x: torch.Tensor, rotation: Rotation | None = None, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attends.
+
+        Args:
+            x: ``[B, L, d_model]``.
+            rotation: Angles of :class:`RotaryEmbedding` for the positions; default 0, 1, 2, ….
+            lengths: ``[B]`` int64 real positions; default all.
+
+        Returns:
+            ``[B, L, d_model]``, 0 on padding.
+        """
+        if lengths is None:
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
+        return self.attend(self.project(x), self._rotation(x, rotation), lengths)
+
+
+class SelfAttention(_SelfAttentionBase):
+    """Full self-attention through :func:`torch.nn.functional.scaled_dot_product_attention`.
+
+    Args:
+        d_model: Channels in and out.
+        num_heads: Heads; must divide ``d_model`` into even parts.
+        rope_base: Wavelength base of the rotary positions.
+
+    Raises:
+        ValueError: If the heads do not fit.
+    """
+
+    #: ``"sdpa"``, or ``"eager"`` for the same written out.
+    implementation: str = "sdpa"
+
+    def attend(self, qkv: torch.Tensor, rotation: Rotation, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; ``bias`` as in :meth:`forward`."""
+        query, key, value = rotary(qkv, *rotation).transpose(1, 3).unbind(2)
+        if bias is not None:
+            bias = bias[:, None, None, :].to(query.dtype)
+        if self.implementation == "eager":
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            if bias is not None:
+                scores = scores + bias
+            mixed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def forward(
+        self, x: torch.Tensor, rotation: Rotation | None = None, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attends.
+
+        Args:
+            x: ``[B, L, d_model]``.
+            rotation: Angles of :class:`RotaryEmbedding` for the positions; default 0, 1, 2, ….
+            bias: ``[B, L]`` float, added to the logits of each key: −inf excludes it, ``log s`` makes the
+                attention proportional to sizes.
+
+        Returns:
+            ``[B, L, d_model]``.
+        """
+        return self.attend(self.project(x), self._rotation(x, rotation), bias)

@@ -1,0 +1,190 @@
+"""MergeDNA's tokenizer layer: score neighbours, match them, merge them."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
+
+MergeGradient = Literal["straight_through", "frozen", "none"]
+Budget = Literal["window", "sequence"]
+
+Count = TypeVar("Count", int, torch.Tensor)
+
+
+@dataclasses.dataclass(frozen=True)
+class MergedTokens:
+    """What one merging layer makes of its positions.
+
+    Attributes:
+        values: ``[B, L, D]`` tokens, 0 on padding.
+        sizes: ``[B, L]`` int64 bases per token, 0 on padding.
+        lengths: ``[B]`` int64 real tokens.
+        token_index: ``[B, N]`` int64 token of each of the layer's positions, −1 on padding.
+    """
+
+    values: torch.Tensor
+    sizes: torch.Tensor
+    lengths: torch.Tensor
+    token_index: torch.Tensor
+
+    @property
+    def is_padding(self) -> torch.Tensor:
+        """``[B, L]`` bool, True where there is no token, as ``src_key_padding_mask`` wants it."""
+        return self.sizes == 0
+
+
+def _larger(a: Count, b: Count) -> Count:
+    # Numbers and tensors alike, so that one formula gives the lengths and the padded shape.
+    return a + (b - a) * (b > a)
+
+
+def _fewest_tokens(length: Count, window: int, shift: int) -> Count:
+    """What is left when every candidate merges that has a keeper."""
+
+    def merges(positions: Count) -> Count:
+        return (positions + 1) // 2 - 1 * (positions == 1)
+
+    first = length - _larger(length - shift, length * 0)
+    rest = length - first
+    return length - merges(first) - rest // window * merges(window + length * 0) - merges(rest % window)
+
+
+def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Sequence[int]) -> list[Count]:
+    """How many tokens remain after each merging layer.
+
+    ``L = ⌈keep_ratio · n⌉`` after the last and ``n_l = round_half_up(n (L / n)^(l / layers))`` in between; an
+    ``n_l`` that the windows cannot reach from ``n_{l−1}`` is the nearest that they can.
+
+    Args:
+        lengths: Real bases ``n``: a number, or an int64 tensor of any shape.
+        keep_ratio: In (0, 1].
+        window: Positions in a window.
+        shifts: Of each layer, positions in the first window if not 0.
+
+    Returns:
+        ``n_1, …, n_layers``, as ``lengths`` is. Each is monotone in ``n``: the schedule of a padded length is
+        an upper bound for every sequence in it.
+
+    Raises:
+        ValueError: If ``keep_ratio`` is out of range or asks for fewer tokens than the layers can leave.
+    """
+    if not 0 < keep_ratio <= 1:
+        raise ValueError(f"merge_schedule: keep_ratio must be in (0, 1], got {keep_ratio}")
+    layers = len(shifts)
+    # 1e-9 forgives the rounding of a ratio such as 0.55, whose product with 100 lies above 55.
+    bases = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
+    kept = -(-(bases * keep_ratio - 1e-9) // 1)
+    bases = _larger(bases, bases * 0 + 1)
+    schedule = [lengths]
+    for layer, shift in enumerate(shifts, start=1):
+        exact = bases * (kept / bases) ** (layer / layers)
+        rounded = (exact + 0.5) // 1
+        whole = rounded.long() if isinstance(rounded, torch.Tensor) else int(rounded)
+        schedule.append(_larger(_fewest_tokens(schedule[-1], window, shift), whole))
+    if keep_ratio * 2**layers < 1 or any(shifts):
+        got = torch.as_tensor(schedule[-1] - kept)
+        if bool((got > 0).any()):
+            least = math.ceil(1 / keep_ratio)
+            raise ValueError(
+                f"merge_schedule: keep_ratio must leave at least 1 in {2**layers} bases with {layers} merging "
+                f"layers, got {keep_ratio} (1 in {least})"
+            )
+    return schedule[1:]
+
+
+class TokenMerge(nn.Module):
+    """Merges neighbouring positions into exactly as many tokens as asked for (MergeDNA Sec. 3.3).
+
+    Args:
+        d_model: Channels.
+        window: Positions in a window; only neighbours in one window merge.
+        shift: Positions in the first window if not 0.
+        group_dim: Channels ``G`` of the grouping embedding.
+        budget: ``"window"`` or ``"sequence"``; see :func:`dnachunk.ops.neighbor_match`.
+        merge_gradient: ``"straight_through"``: the grouping embedding ``W_g`` learns through soft
+            assignments; ``"frozen"``: it stays as initialised, for the ablation; ``"none"``: there is none,
+            and the caller gives the metric.
+        temperature: τ of the soft assignments.
+
+    Example:
+        >>> merge = TokenMerge(8)
+        >>> tokens = merge(torch.randn(2, 40, 8), num_tokens=25)
+        >>> tokens.values.shape
+        torch.Size([2, 25, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        window: int = 16,
+        shift: int = 0,
+        group_dim: int = 64,
+        budget: Budget = "window",
+        merge_gradient: MergeGradient = "straight_through",
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.shift = shift
+        self.budget: Budget = budget
+        self.learns = merge_gradient == "straight_through"
+        self.temperature = temperature
+        self.grouping = None if merge_gradient == "none" else nn.Linear(d_model, group_dim, bias=False)
+        if self.grouping is not None:
+            self.grouping.weight.requires_grad_(self.learns)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        num_tokens: torch.Tensor | int,
+        *,
+        padded_tokens: int | None = None,
+        sizes: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+        metric: torch.Tensor | None = None,
+    ) -> MergedTokens:
+        """Merges.
+
+        Args:
+            x: ``[B, N, d_model]``.
+            num_tokens: Tokens to leave in each sequence, ``[B]`` int64 or one number for all.
+            padded_tokens: Rows of the result; needed when ``num_tokens`` is a tensor, at least its maximum.
+            sizes: ``[B, N]`` int64 bases per position; default 1.
+            lengths: ``[B]`` int64 real positions; default all.
+            metric: ``[B, N, any]`` vectors to compare instead of the grouping embedding; needed with
+                ``merge_gradient="none"``.
+
+        Returns:
+            The tokens.
+
+        Raises:
+            ValueError: If an argument is missing, or ``num_tokens`` is out of reach.
+        """
+        batch, length, _ = x.shape
+        if lengths is None:
+            lengths = torch.full((batch,), length, device=x.device)
+        if sizes is None:
+            sizes = (torch.arange(length, device=x.device) < lengths[:, None]).long()
+        if not isinstance(num_tokens, torch.Tensor):
+            padded_tokens = num_tokens if padded_tokens is None else padded_tokens
+            num_tokens = torch.full((batch,), num_tokens, device=x.device)
+        if padded_tokens is None:
+            raise ValueError("TokenMerge: padded_tokens must be given with a tensor num_tokens, got None")
+        if self.grouping is not None:
+            metric = self.grouping(x if self.learns else x.detach())
+        elif metric is None:
+            raise ValueError("TokenMerge: metric must be given with merge_gradient='none', got None")
+        scores = neighbor_cosine(metric if self.learns else metric.detach())
+        token_index, threshold = neighbor_match(
+            scores, lengths, lengths - num_tokens, self.window, self.shift, self.budget
+        )
+        soft = (scores, threshold) if self.learns else (None, None)
+        values, merged_sizes = token_merge(
+            x, sizes, token_index, padded_tokens, *soft, self.window, self.shift, self.temperature
+        )
+        return MergedTokens(values, merged_sizes, num_tokens, token_index)

@@ -1,0 +1,30 @@
+"""Fused tokenization operations: a Rust kernel on the CPU, a vectorised PyTorch form everywhere else."""
+
+from dnachunk.ops._register import backend_of, use_backend
+from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.ops.global_match import global_match
+from dnachunk.ops.neighbor_cosine import neighbor_cosine
+from dnachunk.ops.neighbor_match import neighbor_match
+from dnachunk.ops.rms_norm import rms_norm
+from dnachunk.ops.rotary import rotary
+from dnachunk.ops.swiglu import swiglu
+from dnachunk.ops.token_merge import token_merge
+from dnachunk.ops.token_unmerge import token_sum, token_unmerge
+from dnachunk.ops.window_attention import window_attention
+
+__all__ = [
+    "backend_of",
+    "decode_dna",
+    "encode_dna",
+    "global_match",
+    "neighbor_cosine",
+    "neighbor_match",
+    "rms_norm",
+    "rotary",
+    "swiglu",
+    "token_merge",
+    "token_sum",
+    "token_unmerge",
+    "use_backend",
+    "window_attention",
+]

@@ -1,0 +1,105 @@
+"""Registration and public function of ``window_attention``."""
+
+from typing import Any
+
+import torch
+
+from dnachunk._native import rust
+from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
+from dnachunk.ops._register import backend_of, register
+from dnachunk.ops.window_attention.naive import window_attention_torch
+
+
+def window_attention(
+    qkv: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    lengths: torch.Tensor,
+    window: int = 16,
+    shift: int = 0,
+) -> torch.Tensor:
+    """Softmax attention inside consecutive windows, with rotary positions.
+
+    MergeDNA's local attention (Sec. 3.2). Windows are groups of ``window`` positions one after the other that
+    do not overlap; a position attends to the real positions of its own window, with scale ``1/√d``. Queries
+    and keys are first turned by the angle of their position, first half of the channels with the second (Su et
+    al. 2021): ``x₁' = x₁ cos − x₂ sin``, ``x₂' = x₂ cos + x₁ sin``.
+
+    Args:
+        qkv: ``[B, N, 3, H, d]`` float32, float64, bfloat16 or float16, ``d`` even: queries, keys and values, as
+            ``Linear(D, 3 * D)(x).view(B, N, 3, H, d)`` gives them, without a copy.
+        cos: ``[B, N, d/2]`` or ``[1, N, d/2]``, float64 for float64 and float32 otherwise: cosines of the
+            angles, shared by all heads. No gradient reaches it.
+        sin: The same of the sines.
+        lengths: ``[B]`` int64, real positions of each sequence, in ``[0, N]``.
+        window: Positions in a window, at least 1. The last window of a sequence may be short.
+        shift: Positions in the first window if not 0, below ``window``.
+
+    Returns:
+        ``[B, N, H, d]`` in the dtype of ``qkv``; 0 from ``lengths[b]`` on, where ``qkv`` is not read and its
+        gradient is 0.
+
+    Raises:
+        TypeError: On a wrong dtype.
+        ValueError: On a wrong shape, window, shift or device, and on the CPU on lengths out of range (on other
+            devices they are not read back: the nearest length in range is taken).
+
+    Note:
+        Kernel on CPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
+        differentiable once; saves no more than its arguments; the same bits for any number of threads.
+
+    Example:
+        >>> qkv = torch.tensor([[[[[0.0, 0.0]], [[0.0, 0.0]], [[x, 0.0]]] for x in (1.0, 2.0, 6.0)]])
+        >>> cos, sin = torch.ones(1, 3, 1), torch.zeros(1, 3, 1)
+        >>> window_attention(qkv, cos, sin, torch.tensor([3]), window=2)[0, :, 0, 0]
+        tensor([1.5000, 1.5000, 6.0000])
+    """
+    op = "window_attention"
+    check_shape(op, "qkv", qkv, ("B", "N", 3, "H", "d"))
+    check_float(op, "qkv", qkv)
+    batch, length, _, _, head_dim = qkv.shape
+    if head_dim < 2 or head_dim % 2:
+        raise ValueError(f"{op}: the head dimension of qkv must be even and at least 2, got {head_dim}")
+    for name, angles in (("cos", cos), ("sin", sin)):
+        check_shape(op, name, angles, ("B", "N", "d/2"))
+        check_shape(op, name, angles, (1 if cos.shape[0] == 1 else batch, length, head_dim // 2))
+        check_dtype(op, name, angles, accumulator_dtype(qkv.dtype))
+    check_shape(op, "lengths", lengths, (batch,))
+    check_dtype(op, "lengths", lengths, torch.int64)
+    check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths)
+    if window < 1 or not 0 <= shift < window:
+        raise ValueError(
+            f"{op}: window must be at least 1 and shift in [0, window), got {window} and {shift}"
+        )
+    cos, sin = cos.detach(), sin.detach()
+    if backend_of(qkv, cos, sin, lengths) == "torch":
+        return window_attention_torch(qkv, cos, sin, lengths, window, shift)
+    return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    *tensors, ctx.window, ctx.shift = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    grad_qkv = torch.ops.dnachunk.window_attention_backward(
+        *ctx.saved_tensors, grad_output, ctx.window, ctx.shift
+    )
+    return grad_qkv, None, None, None, None, None
+
+
+register(
+    "window_attention",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
+    cpu=rust.window_attention_forward,
+    fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
+    backward=_backward,
+    setup_context=_setup_context,
+)
+register(
+    "window_attention_backward",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, Tensor grad_output, int window, int shift) -> Tensor",
+    cpu=rust.window_attention_backward,
+    fake=lambda qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
+)

@@ -1,0 +1,227 @@
+//! Bytes of a FASTA file's text by position, whatever the file's compression.
+//!
+//! Every read is positioned and keeps its state on the stack, so a source can be used from many threads and
+//! after `fork`.
+
+use crate::error::{Error, Result};
+use noodles::bgzf;
+use noodles::bgzf::gzi;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const STREAM_BUFFER: usize = 1 << 20;
+const BGZF_HEADER_SIZE: usize = 18;
+const BGZF_MIN_BLOCK_SIZE: u64 = 26;
+const BGZF_MAX_UNPACKED_SIZE: u64 = 1 << 16;
+
+/// How a file's text is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Format {
+    Plain,
+    Bgzf,
+    Gzip,
+}
+
+impl Format {
+    /// Tells from the first bytes.
+    pub(super) fn detect(file: &File) -> io::Result<Self> {
+        let mut start = Vec::with_capacity(BGZF_HEADER_SIZE);
+        Positioned::new(file).take(BGZF_HEADER_SIZE as u64).read_to_end(&mut start)?;
+        Ok(match start.first_chunk() {
+            Some(header) if is_bgzf_header(header) => Self::Bgzf,
+            _ if start.starts_with(&[0x1f, 0x8b]) => Self::Gzip,
+            _ => Self::Plain,
+        })
+    }
+}
+
+/// Text that can be read from any position.
+pub(super) enum Source {
+    /// The file is the text.
+    Plain { file: File, size: u64 },
+    /// The file holds the text in blocks; the index says where each lies.
+    Bgzf { file: File, index: gzi::Index, size: u64 },
+}
+
+impl Source {
+    pub(super) fn plain(path: &Path, file: File) -> Result<Self> {
+        let size = file.metadata().map_err(|error| io_error(path, error))?.len();
+        Ok(Self::Plain { file, size })
+    }
+
+    /// Takes the block index beside the file, or builds it from the blocks' headers.
+    pub(super) fn bgzf(path: &Path, file: File) -> Result<Self> {
+        let file_size = file.metadata().map_err(|error| io_error(path, error))?.len();
+        let index_path = path.with_added_extension("gzi");
+        let (mut blocks, blame) = match File::open(&index_path) {
+            Ok(index) => (read_gzi(&index_path, index, file_size)?, &*index_path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), path),
+            Err(error) => return Err(io_error(&index_path, error)),
+        };
+        let last = blocks.last().copied().unwrap_or((0, 0));
+        let size = walk_blocks(path, blame, &file, file_size, last, &mut blocks)?;
+        Ok(Self::Bgzf { file, index: blocks.into(), size })
+    }
+
+    /// Bytes of text.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Plain { size, .. } | Self::Bgzf { size, .. } => *size,
+        }
+    }
+
+    /// Fills `buffer` with the text from `offset` on.
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Plain { file, .. } => file.read_exact_at(buffer, offset),
+            Self::Bgzf { file, index, .. } => {
+                let mut reader = bgzf::io::Reader::new(Positioned::new(file));
+                reader.seek_by_uncompressed_position(index, offset)?;
+                reader.read_exact(buffer)
+            }
+        }
+    }
+
+    /// The text from its start.
+    pub(super) fn stream(&self) -> Box<dyn BufRead + '_> {
+        match self {
+            Self::Plain { file, .. } => {
+                Box::new(BufReader::with_capacity(STREAM_BUFFER, Positioned::new(file)))
+            }
+            Self::Bgzf { file, .. } => Box::new(bgzf::io::Reader::new(Positioned::new(file))),
+        }
+    }
+}
+
+/// The text of a gzip file, of one member or several, from its start.
+pub(super) fn gzip_stream(file: &File) -> impl BufRead + '_ {
+    let packed = BufReader::with_capacity(STREAM_BUFFER, Positioned::new(file));
+    BufReader::with_capacity(STREAM_BUFFER, flate2::bufread::MultiGzDecoder::new(packed))
+}
+
+/// A cursor of its own on a shared file.
+struct Positioned<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl<'a> Positioned<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, position: 0 }
+    }
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Positioned<'_> {
+    fn seek(&mut self, target: SeekFrom) -> io::Result<u64> {
+        let position = match target {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(step) => self.position.checked_add_signed(step),
+            SeekFrom::End(step) => self.file.metadata()?.len().checked_add_signed(step),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+/// A system's error stays one; anything a decoder says is about the file's content.
+pub(super) fn read_error(path: &Path, place: &str, error: io::Error) -> Error {
+    if error.raw_os_error().is_some() {
+        return io_error(path, error);
+    }
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the file ends too early (truncated?)".to_owned(),
+        _ => format!("damaged data ({error})"),
+    };
+    file_error(path, format!("{place}: {reason}"))
+}
+
+pub(super) fn io_error(path: &Path, source: io::Error) -> Error {
+    Error::Io { path: path.to_owned(), source }
+}
+
+pub(super) fn file_error(path: &Path, message: impl Into<String>) -> Error {
+    Error::File { path: PathBuf::from(path), message: message.into() }
+}
+
+fn is_bgzf_header(header: &[u8; BGZF_HEADER_SIZE]) -> bool {
+    header.starts_with(&[0x1f, 0x8b, 8, 4]) && header[10..16] == [6, 0, b'B', b'C', 2, 0]
+}
+
+fn read_gzi(path: &Path, file: File, file_size: u64) -> Result<Vec<(u64, u64)>> {
+    let index = gzi::io::Reader::new(BufReader::new(file))
+        .read_index()
+        .map_err(|error| read_error(path, "block index", error))?;
+    let blocks = index.as_ref().to_vec();
+    let mut previous = (0, 0);
+    for (number, &(packed, unpacked)) in blocks.iter().enumerate() {
+        let grows = packed > previous.0 && unpacked >= previous.1;
+        if !grows || unpacked - previous.1 > BGZF_MAX_UNPACKED_SIZE || packed > file_size {
+            return Err(file_error(
+                path,
+                format!("entry {number} does not match the compressed file: ({packed}, {unpacked})"),
+            ));
+        }
+        previous = (packed, unpacked);
+    }
+    Ok(blocks)
+}
+
+/// Appends the start of each block after `from` as (packed, unpacked) offset; returns the unpacked size.
+fn walk_blocks(
+    path: &Path,
+    blame: &Path,
+    file: &File,
+    file_size: u64,
+    from: (u64, u64),
+    blocks: &mut Vec<(u64, u64)>,
+) -> Result<u64> {
+    let (mut packed, mut unpacked) = from;
+    let mut block_size = u64::MAX;
+    let truncated = |packed| {
+        file_error(path, format!("the bgzip file is truncated: its block at byte {packed} is not whole"))
+    };
+    while packed < file_size {
+        let mut header = [0; BGZF_HEADER_SIZE];
+        file.read_exact_at(&mut header, packed).map_err(|_| truncated(packed))?;
+        if !is_bgzf_header(&header) {
+            return Err(file_error(
+                blame,
+                format!("no bgzip block starts at byte {packed} of {}", path.display()),
+            ));
+        }
+        let end = packed + u64::from(u16::from_le_bytes([header[16], header[17]])) + 1;
+        if end - packed < BGZF_MIN_BLOCK_SIZE || end > file_size {
+            return Err(truncated(packed));
+        }
+        let mut size = [0; 4];
+        file.read_exact_at(&mut size, end - 4).map_err(|_| truncated(packed))?;
+        block_size = u64::from(u32::from_le_bytes(size));
+        if block_size > BGZF_MAX_UNPACKED_SIZE {
+            return Err(file_error(
+                path,
+                format!("the block at byte {packed} claims to hold {block_size} bytes"),
+            ));
+        }
+        (packed, unpacked) = (end, unpacked + block_size);
+        if packed < file_size {
+            blocks.push((packed, unpacked));
+        }
+    }
+    if block_size != 0 {
+        return Err(file_error(
+            path,
+            "the bgzip file is truncated: it lacks the empty block that ends every such file",
+        ));
+    }
+    Ok(unpacked)
+}

@@ -1,0 +1,51 @@
+//! The Rust core of dnachunk: kernels on slices in [`ops`], genome files in `genome`, and, with the feature
+//! `python`, the module `dnachunk._rust`.
+
+pub mod alphabet;
+pub mod error;
+pub mod float;
+pub mod genome;
+pub mod groups;
+pub mod ops;
+pub mod parallel;
+#[cfg(feature = "python")]
+pub mod tensor;
+pub mod windows;
+
+#[cfg(feature = "python")]
+#[pyo3::pymodule(name = "_rust")]
+mod python {
+    #[pymodule_export]
+    use crate::genome::binding::PyGenome;
+    #[pymodule_export]
+    use crate::ops::dna_codec::binding::{decode_dna, encode_dna};
+    #[pymodule_export]
+    use crate::ops::global_match::binding::global_match_forward;
+    #[pymodule_export]
+    use crate::ops::neighbor_cosine::binding::{neighbor_cosine_backward, neighbor_cosine_forward};
+    #[pymodule_export]
+    use crate::ops::neighbor_match::binding::neighbor_match_forward;
+    #[pymodule_export]
+    use crate::ops::rms_norm::binding::{rms_norm_backward, rms_norm_forward};
+    #[pymodule_export]
+    use crate::ops::rotary::binding::{rotary_backward, rotary_forward};
+    #[pymodule_export]
+    use crate::ops::swiglu::binding::{swiglu_backward, swiglu_forward};
+    #[pymodule_export]
+    use crate::ops::token_merge::binding::{token_merge_backward, token_merge_forward};
+    #[pymodule_export]
+    use crate::ops::token_unmerge::binding::{token_sum_forward, token_unmerge_forward};
+    #[pymodule_export]
+    use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
+
+    /// What this library was built from: `version`, the `torch` it links, `profile`, `target`.
+    #[pyo3::pyfunction]
+    fn build_info() -> std::collections::BTreeMap<&'static str, &'static str> {
+        std::collections::BTreeMap::from([
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("torch", env!("DNACHUNK_TORCH_VERSION")),
+            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+            ("target", env!("DNACHUNK_TARGET")),
+        ])
+    }
+}

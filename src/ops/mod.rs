@@ -1,0 +1,13 @@
+//! The operations, one folder each: `mod.rs` the contract, `cpu.rs` the kernel on slices, `binding.rs` the
+//! Python entry points.
+
+pub mod dna_codec;
+pub mod global_match;
+pub mod neighbor_cosine;
+pub mod neighbor_match;
+pub mod rms_norm;
+pub mod rotary;
+pub mod swiglu;
+pub mod token_merge;
+pub mod token_unmerge;
+pub mod window_attention;

@@ -1,0 +1,91 @@
+//! Python entry point of [`neighbor_match`](super).
+
+use super::cpu;
+use crate::error::{Error, Result};
+use crate::float::Accumulator;
+use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, num_threads};
+use crate::windows::Windows;
+use pyo3::prelude::*;
+use tch::Kind;
+
+const OP: &str = "neighbor_match";
+
+fn forward<A: Element + Accumulator>(
+    py: Python<'_>,
+    scores: &PyTensor,
+    lengths: &PyTensor,
+    num_merges: &PyTensor,
+    window: usize,
+    shift: usize,
+    per_window: bool,
+) -> Result<(PyTensor, PyTensor)> {
+    let scores = Input::<A>::new(OP, "scores", scores, 2)?;
+    let &[batch, length] = scores.shape() else { unreachable!("rank is checked") };
+    let lengths = Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
+    let num_merges =
+        Input::<i64>::new(OP, "num_merges", num_merges, 1)?.expect_shape(OP, "num_merges", &[batch])?;
+    for (&real, &merges) in lengths.as_slice().iter().zip(num_merges.as_slice()) {
+        if real < 0 || real > length as i64 {
+            return Err(Error::value(OP, "lengths", format!("in [0, {length}]"), real.to_string()));
+        }
+        let capacity = cpu::capacity(Windows { window, shift, length: real as usize });
+        if merges < 0 || merges > capacity as i64 {
+            let expected = format!("in [0, {capacity}] for {real} positions in windows of {window}");
+            return Err(Error::value(OP, "num_merges", expected, merges.to_string()));
+        }
+    }
+    let mut token_index = Output::<i64>::new(OP, &[batch, length])?;
+    let mut threshold = Output::<A>::new(OP, &[batch, length])?;
+    let (index_out, threshold_out) = (token_index.as_mut_slice(), threshold.as_mut_slice());
+    let (scores, lengths, num_merges) = (scores.as_slice(), lengths.as_slice(), num_merges.as_slice());
+    let threads = num_threads();
+    py.detach(|| {
+        cpu::forward(
+            scores,
+            length,
+            lengths,
+            num_merges,
+            window,
+            shift,
+            per_window,
+            threads,
+            index_out,
+            threshold_out,
+        );
+    });
+    Ok((token_index.into_tensor(), threshold.into_tensor()))
+}
+
+/// `(token_index [B, N], threshold [B, N])`.
+#[pyfunction]
+pub fn neighbor_match_forward(
+    py: Python<'_>,
+    scores: PyTensor,
+    lengths: PyTensor,
+    num_merges: PyTensor,
+    window: usize,
+    shift: usize,
+    budget: &str,
+) -> PyResult<(PyTensor, PyTensor)> {
+    if window == 0 || shift >= window {
+        return Err(Error::value(
+            OP,
+            "window and shift",
+            "window ≥ 1, shift < window",
+            format!("{window}, {shift}"),
+        )
+        .into());
+    }
+    let per_window = match budget {
+        "window" => true,
+        "sequence" => false,
+        other => {
+            return Err(Error::value(OP, "budget", "'window' or 'sequence'", format!("{other:?}")).into());
+        }
+    };
+    Ok(match scores.0.kind() {
+        Kind::Float => forward::<f32>(py, &scores, &lengths, &num_merges, window, shift, per_window),
+        Kind::Double => forward::<f64>(py, &scores, &lengths, &num_merges, window, shift, per_window),
+        other => Err(Error::type_(OP, "scores", "float32 or float64", dtype_name(other))),
+    }?)
+}

@@ -1,0 +1,162 @@
+//! Python entry points of [`token_merge`](super).
+
+use super::cpu::{self, Shape, Soft};
+use crate::error::{Error, Result};
+use crate::float::Scalar;
+use crate::groups::check_token_index;
+use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::with_float;
+use pyo3::prelude::*;
+
+const OP: &str = "token_merge";
+
+fn forward<T: Element + Scalar>(
+    py: Python<'_>,
+    x: &PyTensor,
+    sizes: &PyTensor,
+    token_index: &PyTensor,
+    num_tokens: usize,
+) -> Result<(PyTensor, PyTensor)> {
+    let x = Input::<T>::new(OP, "x", x, 3)?;
+    let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
+    let sizes = Input::<i64>::new(OP, "sizes", sizes, 2)?.expect_shape(OP, "sizes", &[batch, length])?;
+    let token_index = Input::<i64>::new(OP, "token_index", token_index, 2)?.expect_shape(
+        OP,
+        "token_index",
+        &[batch, length],
+    )?;
+    check_token_index(OP, token_index.as_slice(), num_tokens)?;
+    let mut merged = Output::<T>::new(OP, &[batch, num_tokens, channels])?;
+    let mut merged_sizes = Output::<i64>::new(OP, &[batch, num_tokens])?;
+    let (merged_out, sizes_out) = (merged.as_mut_slice(), merged_sizes.as_mut_slice());
+    let (x, sizes, token_index) = (x.as_slice(), sizes.as_slice(), token_index.as_slice());
+    let shape = Shape { length, num_tokens, channels };
+    let threads = num_threads();
+    py.detach(|| cpu::forward(x, sizes, token_index, shape, threads, merged_out, sizes_out));
+    Ok((merged.into_tensor(), merged_sizes.into_tensor()))
+}
+
+fn backward<T: Element + Scalar<Acc: Element>>(
+    py: Python<'_>,
+    grad_merged: &PyTensor,
+    x: &PyTensor,
+    merged: &PyTensor,
+    sizes: &PyTensor,
+    merged_sizes: &PyTensor,
+    token_index: &PyTensor,
+    scores: Option<&PyTensor>,
+    threshold: Option<&PyTensor>,
+    window: usize,
+    shift: usize,
+    temperature: f64,
+) -> Result<(PyTensor, PyTensor)> {
+    let x = Input::<T>::new(OP, "x", x, 3)?;
+    let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
+    let merged = Input::<T>::new(OP, "merged", merged, 3)?;
+    let &[_, num_tokens, _] = merged.shape() else { unreachable!("rank is checked") };
+    let merged = merged.expect_shape(OP, "merged", &[batch, num_tokens, channels])?;
+    let grad_merged = Input::<T>::new(OP, "grad", grad_merged, 3)?.expect_shape(
+        OP,
+        "grad",
+        &[batch, num_tokens, channels],
+    )?;
+    let positions = |argument, tensor| {
+        Input::<i64>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, length])
+    };
+    let (sizes, token_index) = (positions("sizes", sizes)?, positions("token_index", token_index)?);
+    let merged_sizes = Input::<i64>::new(OP, "merged_sizes", merged_sizes, 2)?.expect_shape(
+        OP,
+        "merged_sizes",
+        &[batch, num_tokens],
+    )?;
+    check_token_index(OP, token_index.as_slice(), num_tokens)?;
+    let shape = Shape { length, num_tokens, channels };
+    let threads = num_threads();
+
+    let mut grad_x = Output::<T>::new(OP, &[batch, length, channels])?;
+    {
+        let grad_out = grad_x.as_mut_slice();
+        let (grad, sizes, merged_sizes) = (grad_merged.as_slice(), sizes.as_slice(), merged_sizes.as_slice());
+        let token_index = token_index.as_slice();
+        py.detach(|| cpu::backward_x(grad, sizes, merged_sizes, token_index, shape, threads, grad_out));
+    }
+    let (Some(scores), Some(threshold)) = (scores, threshold) else {
+        return Ok((grad_x.into_tensor(), Output::<T::Acc>::new(OP, &[0])?.into_tensor()));
+    };
+    if window == 0 || shift >= window {
+        let got = format!("{window}, {shift}");
+        return Err(Error::value(OP, "window and shift", "window ≥ 1, shift < window", got));
+    }
+    let of_positions = |argument, tensor| {
+        Input::<T::Acc>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, length])
+    };
+    let (scores, threshold) = (of_positions("scores", scores)?, of_positions("threshold", threshold)?);
+    let mut grad_scores = Output::<T::Acc>::new(OP, &[batch, length])?;
+    let grad_out = grad_scores.as_mut_slice();
+    let soft =
+        Soft { scores: scores.as_slice(), threshold: threshold.as_slice(), window, shift, temperature };
+    let (grad, x, merged) = (grad_merged.as_slice(), x.as_slice(), merged.as_slice());
+    let (sizes, merged_sizes, token_index) =
+        (sizes.as_slice(), merged_sizes.as_slice(), token_index.as_slice());
+    if token_index
+        .chunks_exact(length.max(1))
+        .any(|row| row.iter().rev().skip_while(|&&t| t < 0).any(|&t| t < 0))
+    {
+        return Err(Error::value(OP, "token_index", "−1 only at the end of a sequence", "−1 before a token"));
+    }
+    py.detach(|| {
+        cpu::backward_scores(
+            grad,
+            x,
+            merged,
+            sizes,
+            merged_sizes,
+            token_index,
+            soft,
+            shape,
+            threads,
+            grad_out,
+        );
+    });
+    Ok((grad_x.into_tensor(), grad_scores.into_tensor()))
+}
+
+/// `(merged [B, L, D], merged_sizes [B, L])`; the straight-through arguments matter to the gradient alone.
+#[pyfunction]
+#[pyo3(signature = (x, sizes, token_index, num_tokens, _scores, _threshold, _window, _shift, _temperature))]
+pub fn token_merge_forward(
+    py: Python<'_>,
+    x: PyTensor,
+    sizes: PyTensor,
+    token_index: PyTensor,
+    num_tokens: usize,
+    _scores: Option<PyTensor>,
+    _threshold: Option<PyTensor>,
+    _window: usize,
+    _shift: usize,
+    _temperature: f64,
+) -> PyResult<(PyTensor, PyTensor)> {
+    Ok(with_float!(OP, "x", x.0.kind(), T => forward::<T>(py, &x, &sizes, &token_index, num_tokens))?)
+}
+
+/// `(grad_x [B, N, D], grad_scores [B, N], or [0] without scores)`.
+#[pyfunction]
+pub fn token_merge_backward(
+    py: Python<'_>,
+    grad: PyTensor,
+    x: PyTensor,
+    merged: PyTensor,
+    sizes: PyTensor,
+    merged_sizes: PyTensor,
+    token_index: PyTensor,
+    scores: Option<PyTensor>,
+    threshold: Option<PyTensor>,
+    window: usize,
+    shift: usize,
+    temperature: f64,
+) -> PyResult<(PyTensor, PyTensor)> {
+    Ok(with_float!(OP, "x", x.0.kind(), T => backward::<T>(
+        py, &grad, &x, &merged, &sizes, &merged_sizes, &token_index, scores.as_ref(), threshold.as_ref(),
+        window, shift, temperature,
+    ))?)
+}

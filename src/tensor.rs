@@ -1,0 +1,195 @@
+//! Torch tensors in and out of Rust: the only file, beside the bindings, that names `tch`.
+
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+use pyo3::prelude::*;
+use tch::{Kind, Tensor};
+
+/// A `torch.Tensor` argument or result.
+pub struct PyTensor(pub Tensor);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for PyTensor {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let not_a_tensor = || {
+            let kind = object.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+            pyo3::exceptions::PyTypeError::new_err(format!("expected a torch.Tensor, got {kind}"))
+        };
+        // SAFETY: the pointer is a live Python object for the time of the call.
+        match unsafe { Tensor::pyobject_unpack(object.as_ptr().cast()) } {
+            Ok(Some(tensor)) => Ok(Self(tensor)),
+            _ => Err(not_a_tensor()),
+        }
+    }
+}
+
+impl<'py> IntoPyObject<'py> for PyTensor {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        let pointer = self.0.pyobject_wrap().map_err(|error| torch_error("tensor", &error))?;
+        // SAFETY: torch returns a new reference.
+        unsafe { Bound::from_owned_ptr_or_err(py, pointer.cast()) }
+    }
+}
+
+/// A Rust type that a torch tensor can store.
+pub trait Element: Copy + Send + Sync + 'static {
+    /// Torch's name for it.
+    const KIND: Kind;
+}
+
+macro_rules! elements {
+    ($($rust:ty => $kind:expr),*) => { $(impl Element for $rust { const KIND: Kind = $kind; })* };
+}
+elements!(f32 => Kind::Float, f64 => Kind::Double, bf16 => Kind::BFloat16, f16 => Kind::Half,
+          i64 => Kind::Int64, u8 => Kind::Uint8, bool => Kind::Bool);
+
+/// Runs `$body` with `$T` bound to the Rust type of a floating-point tensor, or returns a type error.
+#[macro_export]
+macro_rules! with_float {
+    ($op:expr, $argument:expr, $kind:expr, $T:ident => $body:expr) => {
+        match $kind {
+            tch::Kind::Float => {
+                type $T = f32;
+                $body
+            }
+            tch::Kind::Double => {
+                type $T = f64;
+                $body
+            }
+            tch::Kind::BFloat16 => {
+                type $T = half::bf16;
+                $body
+            }
+            tch::Kind::Half => {
+                type $T = half::f16;
+                $body
+            }
+            other => Err($crate::error::Error::type_(
+                $op,
+                $argument,
+                "float32, float64, bfloat16 or float16",
+                $crate::tensor::dtype_name(other),
+            )),
+        }
+    };
+}
+
+/// Torch's Python name of a dtype.
+#[must_use]
+pub fn dtype_name(kind: Kind) -> String {
+    match kind {
+        Kind::Float => "float32".into(),
+        Kind::Double => "float64".into(),
+        Kind::Half => "float16".into(),
+        Kind::BFloat16 => "bfloat16".into(),
+        Kind::Int64 => "int64".into(),
+        Kind::Int => "int32".into(),
+        Kind::Uint8 => "uint8".into(),
+        Kind::Bool => "bool".into(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// A contiguous CPU tensor of a checked dtype and rank, for the time of a kernel.
+pub struct Input<T> {
+    tensor: Tensor,
+    shape: Vec<usize>,
+    _element: std::marker::PhantomData<T>,
+}
+
+impl<T: Element> Input<T> {
+    /// Checks device, dtype and rank; copies only what is not contiguous.
+    pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor, rank: usize) -> Result<Self> {
+        let tensor = &tensor.0;
+        if tensor.device() != tch::Device::Cpu {
+            return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
+        }
+        if tensor.kind() != T::KIND {
+            return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
+        }
+        if tensor.dim() != rank {
+            return Err(Error::value(
+                op,
+                argument,
+                format!("of rank {rank}"),
+                format!("{:?}", tensor.size()),
+            ));
+        }
+        let tensor = tensor.f_contiguous().map_err(|error| torch_error(op, &error))?;
+        let shape = tensor.size().iter().map(|&length| length as usize).collect();
+        Ok(Self { tensor, shape, _element: std::marker::PhantomData })
+    }
+
+    /// The dimensions.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements in row-major order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        let len = self.shape.iter().product();
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: a contiguous CPU tensor of this dtype, kept alive by `self`.
+        unsafe { std::slice::from_raw_parts(self.tensor.data_ptr().cast::<T>(), len) }
+    }
+
+    /// Fails unless the shape is the expected one.
+    pub fn expect_shape(self, op: &'static str, argument: &'static str, expected: &[usize]) -> Result<Self> {
+        if self.shape == expected {
+            Ok(self)
+        } else {
+            Err(Error::value(op, argument, format!("{expected:?}"), format!("{:?}", self.shape)))
+        }
+    }
+}
+
+/// A new contiguous CPU tensor that a kernel fills completely.
+pub struct Output<T> {
+    tensor: Tensor,
+    len: usize,
+    _element: std::marker::PhantomData<T>,
+}
+
+impl<T: Element> Output<T> {
+    /// Allocates without initialising: the kernel writes every element.
+    pub fn new(op: &'static str, shape: &[usize]) -> Result<Self> {
+        let size: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
+        let tensor =
+            Tensor::f_empty(size, (T::KIND, tch::Device::Cpu)).map_err(|error| torch_error(op, &error))?;
+        Ok(Self { tensor, len: shape.iter().product(), _element: std::marker::PhantomData })
+    }
+
+    /// The elements in row-major order.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: a fresh contiguous tensor of this dtype that nothing else refers to.
+        unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<T>(), self.len) }
+    }
+
+    /// Hands the tensor to Python.
+    #[must_use]
+    pub fn into_tensor(self) -> PyTensor {
+        PyTensor(self.tensor)
+    }
+}
+
+/// Number of threads torch would use, hence ours.
+#[must_use]
+pub fn num_threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+}
+
+pub(crate) fn torch_error(op: &'static str, error: &tch::TchError) -> Error {
+    Error::Runtime { op, message: error.to_string() }
+}

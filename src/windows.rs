@@ -1,0 +1,54 @@
+//! Windows of a sequence: consecutive groups of positions, the first cut short by a shift, the last by the end.
+
+use std::ops::Range;
+
+/// The windows of one sequence of `length` positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Positions in a full window, at least 1.
+    pub window: usize,
+    /// Positions in the first window if not 0, below `window`.
+    pub shift: usize,
+    /// Positions in the sequence.
+    pub length: usize,
+}
+
+impl Windows {
+    /// How many windows there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let first = self.shift.min(self.length);
+        usize::from(first > 0) + (self.length - first).div_ceil(self.window)
+    }
+
+    /// The positions of window `index`.
+    #[must_use]
+    pub fn range(&self, index: usize) -> Range<usize> {
+        let (start, end) = if self.shift == 0 {
+            (index * self.window, (index + 1) * self.window)
+        } else {
+            let end = self.shift + index * self.window;
+            (end.saturating_sub(self.window), end)
+        };
+        start.min(self.length)..end.min(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(window: usize, shift: usize, length: usize) -> Vec<Range<usize>> {
+        let windows = Windows { window, shift, length };
+        (0..windows.count()).map(|index| windows.range(index)).collect()
+    }
+
+    #[test]
+    fn shifted_and_short_windows() {
+        assert_eq!(all(4, 0, 10), [0..4, 4..8, 8..10]);
+        assert_eq!(all(4, 2, 10), [0..2, 2..6, 6..10]);
+        assert_eq!(all(4, 2, 7), [0..2, 2..6, 6..7]);
+        assert_eq!(all(4, 3, 2), [0..2]);
+        assert!(all(4, 2, 0).is_empty());
+    }
+}

@@ -1,0 +1,30 @@
+import os
+
+import pytest
+import torch
+
+# Two cores, shared: a fixed team keeps timings and thread-count tests meaningful.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request):
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device(request.param)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run only the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    slow = config.getoption("--slow")
+    for item in items:
+        if ("slow" in item.keywords) != slow:
+            item.add_marker(pytest.mark.skip(reason="slow tests run under --slow, the others without"))
