@@ -14,6 +14,11 @@ from dnachunk.alphabet import SPECIAL_TOKENS
 _SYMBOL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)) + "|.", re.DOTALL)
 
 
+def split_symbols(sequence: str) -> list[str]:
+    """Letters and written special tokens (``[MASK]``) of a text: one for each id it is encoded to."""
+    return _SYMBOL.findall(sequence)
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """Tokens as contiguous runs of bases, in order, of a batch of B sequences of N positions.
@@ -116,7 +121,7 @@ class Segmentation:
         """
         token_index = self.token_index[self._checked_row(row)].cpu()
         is_base = token_index >= 0
-        symbols = _SYMBOL.findall(sequence)
+        symbols = split_symbols(sequence)
         num_bases = int(is_base.sum())
         if len(symbols) != num_bases:
             if len(symbols) > len(is_base) or bool(is_base[len(symbols) :].any()):

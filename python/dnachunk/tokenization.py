@@ -1,6 +1,6 @@
 """The tokenizer of DNA strings: a base, an id."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class DNATokenizer(PreTrainedTokenizer):
         """The id of every token."""
         return dict(_ID_OF_TOKEN)
 
-    def tokenize(self, text: str | bytes, **_kwargs: Any) -> list[str]:  # type: ignore[override]
+    def tokenize(self, text: str | bytes, **_kwargs: Any) -> list[str]:
         """The tokens of one sequence, as they read: upper case, ``U`` as ``T``."""
         return [TOKENS[index] for index in encode_dna([text])[0].tolist()]
 
@@ -107,7 +107,7 @@ class DNATokenizer(PreTrainedTokenizer):
         texts = decode_dna(torch.from_numpy(ids.astype(np.uint8)), torch.from_numpy(offsets))
         return texts if is_batch else texts[0]
 
-    def _encode_plus(  # type: ignore[override]
+    def _encode_plus(
         self,
         text: Any,
         add_special_tokens: bool = True,
@@ -140,7 +140,7 @@ class DNATokenizer(PreTrainedTokenizer):
         starts = offsets[1:] - kept if self.truncation_side == "left" else offsets[:-1]
         lengths = kept + 2 * ends
         longest = int(lengths.max(initial=0))
-        self._eventual_warn_about_too_long_sequence(cast(list[int], range(longest)), max_length, verbose)
+        self._eventual_warn_about_too_long_sequence(range(longest), max_length, verbose)
         padded_widths = {PaddingStrategy.LONGEST: longest, PaddingStrategy.MAX_LENGTH: max_length}
         width = padded_widths.get(padding_strategy) or 0
         if pad_to_multiple_of is not None:
@@ -187,9 +187,7 @@ class DNATokenizer(PreTrainedTokenizer):
             return BatchEncoding({key: torch.from_numpy(array) for key, array in arrays.items()})
         return BatchEncoding(arrays, tensor_type=return_tensors)
 
-    def _pad(  # type: ignore[override]
-        self, encoded_inputs: Any, *, padding_side: str | None = None, **kwargs: Any
-    ) -> Any:
+    def _pad(self, encoded_inputs: Any, *, padding_side: str | None = None, **kwargs: Any) -> Any:
         self._check_padding_side(padding_side)
         padded = super()._pad(encoded_inputs, padding_side=padding_side, **kwargs)
         if "repeat_mask" in padded:

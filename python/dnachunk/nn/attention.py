@@ -8,6 +8,13 @@ from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import rotary, window_attention
 
 
+def _angles_beside(qkv: torch.Tensor, rotation: Rotation) -> Rotation:
+    """The angles in the dtype that operations compute in: float64 beside float64, float32 otherwise."""
+    dtype = torch.float64 if qkv.dtype == torch.float64 else torch.float32
+    cos, sin = rotation
+    return cos.to(dtype), sin.to(dtype)
+
+
 class _SelfAttentionBase(nn.Module):
     """Packed projection, rotary positions, output projection; no biases.
 
@@ -64,9 +71,7 @@ class WindowAttention(_SelfAttentionBase):
 
     def attend(self, qkv: torch.Tensor, rotation: Rotation, lengths: torch.Tensor) -> torch.Tensor:
         """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; see :func:`dnachunk.ops.window_attention`."""
-        # The operation computes in the dtype of the angles.
-        dtype = torch.float64 if qkv.dtype == torch.float64 else torch.float32
-        cos, sin = (part.to(dtype) for part in rotation)
+        cos, sin = _angles_beside(qkv, rotation)
         return self.out(window_attention(qkv, cos, sin, lengths, self.window, self.shift).flatten(2))
 
     def forward(
@@ -94,17 +99,23 @@ class SelfAttention(_SelfAttentionBase):
         d_model: Channels in and out.
         num_heads: Heads; must divide ``d_model`` into even parts.
         rope_base: Wavelength base of the rotary positions.
+        implementation: ``"sdpa"``, or ``"eager"`` for the same written out.
 
     Raises:
-        ValueError: If the heads do not fit.
+        ValueError: If the heads do not fit, or the implementation is neither.
     """
 
-    #: ``"sdpa"``, or ``"eager"`` for the same written out.
-    implementation: str = "sdpa"
+    def __init__(
+        self, d_model: int, num_heads: int, rope_base: float = 10_000.0, implementation: str = "sdpa"
+    ) -> None:
+        super().__init__(d_model, num_heads, rope_base)
+        if implementation not in ("sdpa", "eager"):
+            raise ValueError(f"SelfAttention: implementation must be 'sdpa' or 'eager', got {implementation!r}")
+        self.implementation = implementation
 
     def attend(self, qkv: torch.Tensor, rotation: Rotation, bias: torch.Tensor | None = None) -> torch.Tensor:
         """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; ``bias`` as in :meth:`forward`."""
-        query, key, value = rotary(qkv, *rotation).transpose(1, 3).unbind(2)
+        query, key, value = rotary(qkv, *_angles_beside(qkv, rotation)).transpose(1, 3).unbind(2)
         if bias is not None:
             bias = bias[:, None, None, :].to(query.dtype)
         if self.implementation == "eager":

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -38,15 +38,15 @@ class MergedTokens:
         return self.sizes == 0
 
 
-def _larger(a: Count, b: Count) -> Count:
+def _larger(a: Any, b: Any) -> Any:
     # Numbers and tensors alike, so that one formula gives the lengths and the padded shape.
     return a + (b - a) * (b > a)
 
 
-def _fewest_tokens(length: Count, window: int, shift: int) -> Count:
+def _fewest_tokens(length: Any, window: int, shift: int) -> Any:
     """What is left when every candidate merges that has a keeper."""
 
-    def merges(positions: Count) -> Count:
+    def merges(positions: Any) -> Any:
         return (positions + 1) // 2 - 1 * (positions == 1)
 
     first = length - _larger(length - shift, length * 0)
@@ -77,7 +77,7 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
         raise ValueError(f"merge_schedule: keep_ratio must be in (0, 1], got {keep_ratio}")
     layers = len(shifts)
     # 1e-9 forgives the rounding of a ratio such as 0.55, whose product with 100 lies above 55.
-    bases = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
+    bases: Any = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
     kept = -(-(bases * keep_ratio - 1e-9) // 1)
     bases = _larger(bases, bases * 0 + 1)
     schedule = [lengths]
@@ -183,8 +183,15 @@ class TokenMerge(nn.Module):
         token_index, threshold = neighbor_match(
             scores, lengths, lengths - num_tokens, self.window, self.shift, self.budget
         )
-        soft = (scores, threshold) if self.learns else (None, None)
         values, merged_sizes = token_merge(
-            x, sizes, token_index, padded_tokens, *soft, self.window, self.shift, self.temperature
+            x,
+            sizes,
+            token_index,
+            padded_tokens,
+            scores if self.learns else None,
+            threshold if self.learns else None,
+            self.window,
+            self.shift,
+            self.temperature,
         )
         return MergedTokens(values, merged_sizes, num_tokens, token_index)

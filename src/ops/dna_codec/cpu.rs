@@ -229,7 +229,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn encode(sequences: &[&[u8]], threads: usize) -> Result<(Vec<u8>, Vec<bool>, Vec<usize>), Unreadable> {
+    type Encoded = (Vec<u8>, Vec<bool>, Vec<usize>);
+
+    fn encode(sequences: &[&[u8]], threads: usize) -> Result<Encoded, Unreadable> {
         let layout = Layout::new(sequences, threads);
         let (mut ids, mut repeat_mask) = (vec![77; layout.total()], vec![true; layout.total()]);
         layout.encode(&mut ids, &mut repeat_mask)?;
@@ -281,7 +283,7 @@ mod tests {
             texts in proptest::collection::vec("([ACGTNacgtn]|\\[PAD\\]|\\[UNK\\]|\\[CLS\\]|\\[SEP\\]|\\[MASK\\]){0,80}", 0..6),
             threads in 1..4_usize,
         ) {
-            let bytes: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+            let bytes: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
             let (ids, repeat_mask, offsets) = encode(&bytes, threads).unwrap();
             for (text, range) in texts.iter().zip(offsets.windows(2)) {
                 let range = range[0]..range[1];

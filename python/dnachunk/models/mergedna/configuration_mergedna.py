@@ -3,6 +3,7 @@
 from typing import Any
 
 from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.nn.token_merge import Budget, MergeGradient
 
 
 class MergeDNAConfig(DNAConfig):
@@ -56,8 +57,8 @@ class MergeDNAConfig(DNAConfig):
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
     group_dim: int = 64
-    merge_budget: str = "window"
-    merge_gradient: str = "straight_through"
+    merge_budget: Budget = "window"
+    merge_gradient: MergeGradient = "straight_through"
     merge_temperature: float = 0.1
     keep_ratio: float = 0.5
     keep_ratio_std: float = 0.05

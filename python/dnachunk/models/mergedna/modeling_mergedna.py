@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +116,7 @@ class _AttentionLayer(GradientCheckpointingLayer):
         self.attention = attention
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         qkv = self.attention.project(self.norm.before_projection(x))
         return x + self.attention.attend(qkv, (cos, sin), mask), qkv
@@ -183,22 +183,22 @@ class MergeDNALocalEncoder(_Part):
                 config.window_size,
                 attention.shift,
                 config.group_dim,
-                config.merge_budget,  # type: ignore[arg-type]
-                config.merge_gradient,  # type: ignore[arg-type]
+                config.merge_budget,
+                config.merge_gradient,
                 config.merge_temperature,
             )
             for attention in attentions
         )
         self.window_size = config.window_size
+        self.shifts = [attention.shift for attention in attentions]
         self.compares_keys = config.merge_gradient == "none"
 
     def forward(
         self, x: torch.Tensor, lengths: torch.Tensor, keep_ratio: float, states: list[torch.Tensor] | None
     ) -> _Tokens:
         """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases."""
-        shifts = [merge.shift for merge in self.merges]  # type: ignore[misc]
-        schedule = merge_schedule(lengths, keep_ratio, self.window_size, shifts)
-        padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, shifts)
+        schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
+        padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
         sizes = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).long()
         source = sizes.cumsum(dim=1) * sizes - 1
         for block, merge, num_tokens, padded_tokens in zip(
@@ -254,9 +254,10 @@ class MergeDNALatentEncoder(_Part):
         layers = len(self.blocks)
         num_merges = [_share(lengths // 2, layer, layers) for layer in range(layers)]
         padded_merges = [_share(x.shape[1] // 2, layer, layers) for layer in range(layers)]
-        for block, merges, fewer in zip(self.blocks, num_merges, padded_merges, strict=True):
+        blocks = cast(list[MergeDNABlock], list(self.blocks))
+        for block, merges, fewer in zip(blocks, num_merges, padded_merges, strict=True):
             bias = _key_bias(sizes, x, self.proportional)
-            x, qkv = block.attention(x, *self.rotary(positions), bias)  # type: ignore[operator]
+            x, qkv = block.attention(x, *self.rotary(positions), bias)
             metric = qkv[:, :, 1].detach().mean(dim=2)
             step = global_match(metric, lengths, merges)
             kept = x.shape[1] - fewer
@@ -264,7 +265,7 @@ class MergeDNALatentEncoder(_Part):
             x, sizes = token_merge(x, sizes, step, kept)
             positions, lengths = located.squeeze(-1), lengths - merges
             index = torch.where(index < 0, index, step.gather(1, index.clamp_min(0)))
-            x = block.feed_forward(x)  # type: ignore[operator]
+            x = block.feed_forward(x)
         return self.norm(x), index
 
 
@@ -310,11 +311,6 @@ class MergeDNAPreTrainedModel(DNAPreTrainedModel):
     def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
 
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, SelfAttention):
-            module.implementation = self.config._attn_implementation or "sdpa"
-
     def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
         """Switches full attention between ``"sdpa"`` and ``"eager"``."""
         super().set_attn_implementation(attn_implementation, **kwargs)
@@ -337,7 +333,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         """The embedding of bases."""
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replaces the embedding of bases."""
         self.embed_tokens = value
 

@@ -1,0 +1,534 @@
+//! CPU kernel of [`window_attention`](super).
+//!
+//! The rows of one head in one window are held as square tiles of 16 positions × 16 channels in the
+//! accumulator type, so that every product is a product of tiles of constant size, which the compiler keeps
+//! in vector registers. Scores stand as `[key][query]`: a softmax then runs down the rows of a tile, and its
+//! sums need no sum across lanes. Channels are tiled half by half, so that a rotation pairs whole tiles.
+
+use crate::float::{Accumulator, Scalar};
+use crate::parallel::{self, Disjoint};
+use crate::windows::Windows;
+use multiversion::multiversion;
+use std::ops::Range;
+
+/// Rows and lanes of a tile.
+const SIDE: usize = 16;
+
+/// Rows of a product that are summed at once: the compiler keeps four in registers, but not eight.
+const BLOCK: usize = 4;
+
+/// Windows handed to a task at once.
+const SPAN: usize = 8;
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Tile<A>([[A; SIDE]; SIDE]);
+
+/// A row computed lane by lane, as a value.
+#[inline(always)]
+fn lanes<V: Copy>(value: impl Fn(usize) -> V) -> [V; SIDE] {
+    let mut values = [value(0); SIDE];
+    for lane in 1..SIDE {
+        values[lane] = value(lane);
+    }
+    values
+}
+
+impl<A: Accumulator> Tile<A> {
+    const ZERO: Self = Self([[A::ZERO; SIDE]; SIDE]);
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![Self::ZERO; count]
+    }
+
+    /// Sixteen times the same row.
+    #[inline(always)]
+    fn repeated(row: [A; SIDE]) -> Self {
+        Self([row; SIDE])
+    }
+
+    /// Applies `value` element by element. Over a flat tile the compiler vectorises this; over rows it gathers.
+    #[inline(always)]
+    fn zip(&mut self, other: &Self, value: impl Fn(A, A) -> A) {
+        for (a, &b) in self.0.as_flattened_mut().iter_mut().zip(other.0.as_flattened()) {
+            *a = value(*a, b);
+        }
+    }
+
+    /// `self += a b`, or `aᵀ b`.
+    #[inline(always)]
+    fn add_product<const TRANSPOSED: bool>(&mut self, a: &Self, b: &Self) {
+        let (blocks, _) = self.0.as_chunks_mut::<BLOCK>();
+        for (block, rows) in blocks.iter_mut().enumerate() {
+            let mut sums = *rows;
+            for k in 0..SIDE {
+                for row in 0..BLOCK {
+                    let factor =
+                        if TRANSPOSED { a.0[k][BLOCK * block + row] } else { a.0[BLOCK * block + row][k] };
+                    for lane in 0..SIDE {
+                        sums[row][lane] = factor.mul_add(b.0[k][lane], sums[row][lane]);
+                    }
+                }
+            }
+            *rows = sums;
+        }
+    }
+
+    /// The transpose: four times the halves of the tile interleaved, which is `i → 16 i mod 255` in all.
+    #[inline(always)]
+    fn transposed(&self) -> Self {
+        let mut result = *self;
+        for _ in 0..SIDE.ilog2() {
+            let source = result;
+            let (low, high) = source.0.as_flattened().split_at(SIDE * SIDE / 2);
+            let (pairs, _) = result.0.as_flattened_mut().as_chunks_mut::<2>();
+            for ((pair, &low), &high) in pairs.iter_mut().zip(low).zip(high) {
+                *pair = [low, high];
+            }
+        }
+        result
+    }
+}
+
+/// Turns scores, keys from `keys` on excepted, into probabilities over the keys.
+#[inline(always)]
+fn softmax<A: Accumulator>(scores: &mut [Tile<A>], keys: usize) {
+    scores.iter_mut().flat_map(|tile| &mut tile.0).skip(keys).for_each(|row| *row = [A::NEG_INFINITY; SIDE]);
+    let (mut largest, mut sum) = ([A::NEG_INFINITY; SIDE], [A::ZERO; SIDE]);
+    for row in scores.iter().flat_map(|tile| &tile.0) {
+        for lane in 0..SIDE {
+            largest[lane] = row[lane].max(largest[lane]);
+        }
+    }
+    let largest = Tile::repeated(largest);
+    for tile in &mut *scores {
+        tile.zip(&largest, |score, largest| (score - largest).exp_of_nonpositive());
+        for row in &tile.0 {
+            for lane in 0..SIDE {
+                sum[lane] += row[lane];
+            }
+        }
+    }
+    let inverse = Tile::repeated(sum.map(|sum| A::ONE / sum));
+    for tile in scores {
+        tile.zip(&inverse, |weight, inverse| weight * inverse);
+    }
+}
+
+/// Turns gradients of probabilities into gradients of scores, `P (dP − Σ P dP)`.
+#[inline(always)]
+fn softmax_backward<A: Accumulator>(probabilities: &[Tile<A>], grad: &mut [Tile<A>]) {
+    let mut mean = [A::ZERO; SIDE];
+    for (tile, grad) in probabilities.iter().zip(&*grad) {
+        for (row, grad) in tile.0.iter().zip(&grad.0) {
+            for lane in 0..SIDE {
+                mean[lane] = row[lane].mul_add(grad[lane], mean[lane]);
+            }
+        }
+    }
+    let mean = Tile::repeated(mean);
+    for (tile, grad) in probabilities.iter().zip(grad) {
+        grad.zip(&mean, |grad, mean| grad - mean);
+        grad.zip(tile, |grad, probability| grad * probability);
+    }
+}
+
+/// Turns each channel of the first half with its partner in the second by the angle of its position, and
+/// scales both.
+#[inline(always)]
+fn rotate<A: Accumulator>(rows: &mut [Tile<A>], cos: &[Tile<A>], sin: &[Tile<A>], factor: A, sign: A) {
+    let (first, second) = rows.split_at_mut(cos.len());
+    for (((first, second), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+        let values = first.0.as_flattened_mut().iter_mut().zip(second.0.as_flattened_mut());
+        for ((x, y), (cos, sin)) in values.zip(cos.0.as_flattened().iter().zip(sin.0.as_flattened())) {
+            let (cos, sin) = (*cos * factor, *sin * (factor * sign));
+            (*x, *y) = (*x * cos - *y * sin, *y * cos + *x * sin);
+        }
+    }
+}
+
+/// The channels in the tile `index` of a row, where each half of the row starts a new tile.
+#[inline(always)]
+fn channels_of(index: usize, half: usize) -> Range<usize> {
+    let tiles = half.div_ceil(SIDE);
+    let (start, index) = if index < tiles { (0, index) } else { (half, index - tiles) };
+    let first = start + index * SIDE;
+    first..(first + SIDE).min(start + half)
+}
+
+/// Asks for the cache line of an element that a later window reads: strides like these no prefetcher follows.
+#[inline(always)]
+fn prefetch<T>(source: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(element) = source.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: SSE is part of x86-64, and a prefetch changes no state but the cache's.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(element).cast()) };
+    }
+}
+
+/// Reads `count` rows, `stride` apart; the other rows become 0.
+#[inline(always)]
+fn load<S: Copy, A: Accumulator>(
+    source: &[S],
+    widen: impl Fn(S) -> A,
+    stride: usize,
+    count: usize,
+    half: usize,
+    tiles: &mut [Tile<A>],
+) {
+    for (index, tile) in tiles.iter_mut().enumerate() {
+        let channels = channels_of(index, half);
+        for (index, row) in tile.0[..count].iter_mut().enumerate() {
+            let source = &source[index * stride..];
+            prefetch(source, SIDE * stride + channels.start);
+            if let Ok(source) = <&[S; SIDE]>::try_from(&source[channels.clone()]) {
+                *row = lanes(|lane| widen(source[lane]));
+            } else {
+                for (value, source) in row.iter_mut().zip(&source[channels.clone()]) {
+                    *value = widen(*source);
+                }
+            }
+        }
+        tile.0[count..].fill([A::ZERO; SIDE]);
+    }
+}
+
+/// Writes the first `count` rows, `stride` apart.
+#[inline(always)]
+fn store<T: Scalar>(tiles: &[Tile<T::Acc>], target: &mut [T], stride: usize, count: usize, half: usize) {
+    let mut rounded = Tile([[T::store(T::Acc::ZERO); SIDE]; SIDE]);
+    for (index, tile) in tiles.iter().enumerate() {
+        let channels = channels_of(index, half);
+        for (rounded, value) in rounded.0.as_flattened_mut().iter_mut().zip(tile.0.as_flattened()) {
+            *rounded = T::store(*value);
+        }
+        for (index, row) in rounded.0[..count].iter().enumerate() {
+            let target = &mut target[index * stride..][channels.clone()];
+            if let Ok(target) = <&mut [T; SIDE]>::try_from(&mut *target) {
+                *target = *row;
+            } else {
+                target.copy_from_slice(&row[..channels.len()]);
+            }
+        }
+    }
+}
+
+/// What forward and backward read.
+pub struct Arguments<'a, T: Scalar> {
+    /// `[B, N, 3, H, d]`.
+    pub qkv: &'a [T],
+    /// `[B or 1, N, d/2]`.
+    pub cos: &'a [T::Acc],
+    /// `[B or 1, N, d/2]`.
+    pub sin: &'a [T::Acc],
+    /// `[B]`, each in `[0, N]`.
+    pub lengths: &'a [i64],
+    /// Windows of the N positions of a sequence.
+    pub windows: Windows,
+    /// Heads, H.
+    pub heads: usize,
+    /// Channels of a head, d, even.
+    pub head_dim: usize,
+}
+
+/// One window: its first row among those of all sequences and of the angles, its rows, the real ones of them.
+struct Window {
+    first: usize,
+    first_angle: usize,
+    rows: usize,
+    real: usize,
+}
+
+impl Window {
+    /// Tiles of real rows.
+    fn tiles(&self) -> usize {
+        self.real.div_ceil(SIDE)
+    }
+
+    /// Real rows in a tile.
+    fn rows_of(&self, tile: usize) -> usize {
+        (self.real - tile * SIDE).min(SIDE)
+    }
+}
+
+impl<T: Scalar> Arguments<'_, T> {
+    /// Channels of a position, over all heads.
+    fn channels(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Tiles of the longest window from its first to its last row, and across half a head.
+    fn tiles(&self) -> (usize, usize) {
+        let rows = self.windows.window.min(self.windows.length);
+        (rows.div_ceil(SIDE), (self.head_dim / 2).div_ceil(SIDE))
+    }
+
+    fn scale(&self) -> T::Acc {
+        T::Acc::ONE / T::Acc::from_f64(self.head_dim as f64).sqrt()
+    }
+
+    fn locate(&self, index: usize) -> Window {
+        let (sequence, index) = (index / self.windows.count(), index % self.windows.count());
+        let (range, length) = (self.windows.range(index), self.windows.length);
+        let shared_angles = self.cos.len() == length * (self.head_dim / 2);
+        Window {
+            first: sequence * length + range.start,
+            first_angle: range.start + if shared_angles { 0 } else { sequence * length },
+            rows: range.len(),
+            real: (self.lengths[sequence] as usize).clamp(range.start, range.end) - range.start,
+        }
+    }
+
+    /// Reads the angles of a window's real rows.
+    #[inline(always)]
+    fn load_angles(&self, window: &Window, cos: &mut [Tile<T::Acc>], sin: &mut [Tile<T::Acc>]) {
+        let (half, across) = (self.head_dim / 2, self.tiles().1);
+        for tile in 0..window.tiles() {
+            let (here, rows) = (tile * across..(tile + 1) * across, window.rows_of(tile));
+            let start = (window.first_angle + tile * SIDE) * half;
+            load(&self.cos[start..], |angle| angle, half, rows, half, &mut cos[here.clone()]);
+            load(&self.sin[start..], |angle| angle, half, rows, half, &mut sin[here]);
+        }
+    }
+
+    /// Reads queries (`part` 0), keys (1) or values (2) of one tile of rows.
+    #[inline(always)]
+    fn load_part(&self, window: &Window, tile: usize, head: usize, part: usize, rows: &mut [Tile<T::Acc>]) {
+        let (channels, half) = (self.channels(), self.head_dim / 2);
+        let start = (3 * (window.first + tile * SIDE) + part) * channels + head * self.head_dim;
+        load(&self.qkv[start..], T::load, 3 * channels, window.rows_of(tile), half, rows);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn forward_windows<T: Scalar>(arguments: &Arguments<'_, T>, windows: Range<usize>, mut output: &mut [T]) {
+    let (channels, half, one) = (arguments.channels(), arguments.head_dim / 2, T::Acc::ONE);
+    let (down, angles) = arguments.tiles();
+    let across = 2 * angles;
+    let [mut cos, mut sin] = [(); 2].map(|()| Tile::zeros(down * angles));
+    let [mut keys, mut values] = [(); 2].map(|()| Tile::zeros(down * across));
+    let [mut query, mut result] = [(); 2].map(|()| Tile::zeros(across));
+    let mut scores = Tile::zeros(down);
+    for window in windows.map(|index| arguments.locate(index)) {
+        let (target, rest) = std::mem::take(&mut output).split_at_mut(window.rows * channels);
+        output = rest;
+        target[window.real * channels..].fill(T::store(T::Acc::ZERO));
+        arguments.load_angles(&window, &mut cos, &mut sin);
+        let tiles = window.tiles();
+        for head in 0..arguments.heads {
+            for tile in 0..tiles {
+                let (here, turn) = (tile * across..(tile + 1) * across, tile * angles..(tile + 1) * angles);
+                arguments.load_part(&window, tile, head, 1, &mut keys[here.clone()]);
+                arguments.load_part(&window, tile, head, 2, &mut values[here.clone()]);
+                rotate(&mut keys[here], &cos[turn.clone()], &sin[turn], one, one);
+            }
+            for tile in 0..tiles {
+                let turn = tile * angles..(tile + 1) * angles;
+                arguments.load_part(&window, tile, head, 0, &mut query);
+                rotate(&mut query, &cos[turn.clone()], &sin[turn], arguments.scale(), one);
+                for query in &mut query {
+                    *query = query.transposed();
+                }
+                for key in 0..tiles {
+                    scores[key] = Tile::ZERO;
+                    for (index, query) in query.iter().enumerate() {
+                        scores[key].add_product::<false>(&keys[key * across + index], query);
+                    }
+                }
+                softmax(&mut scores[..tiles], window.real);
+                result.fill(Tile::ZERO);
+                for key in 0..tiles {
+                    for (index, result) in result.iter_mut().enumerate() {
+                        result.add_product::<true>(&scores[key], &values[key * across + index]);
+                    }
+                }
+                let start = tile * SIDE * channels + head * arguments.head_dim;
+                store(&result, &mut target[start..], channels, window.rows_of(tile), half);
+            }
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn backward_windows<T: Scalar>(
+    arguments: &Arguments<'_, T>,
+    grad_output: &[T],
+    windows: Range<usize>,
+    mut grad_qkv: &mut [T],
+) {
+    let (channels, half, one) = (arguments.channels(), arguments.head_dim / 2, T::Acc::ONE);
+    let (down, angles) = arguments.tiles();
+    let across = 2 * angles;
+    let [mut cos, mut sin] = [(); 2].map(|()| Tile::zeros(down * angles));
+    let [mut keys, mut values, mut grad_keys, mut grad_values] = [(); 4].map(|()| Tile::zeros(down * across));
+    let [mut query, mut query_columns, mut grad_query] = [(); 3].map(|()| Tile::zeros(across));
+    let [mut grad, mut grad_columns] = [(); 2].map(|()| Tile::zeros(across));
+    let [mut scores, mut grad_scores] = [(); 2].map(|()| Tile::zeros(down));
+    for window in windows.map(|index| arguments.locate(index)) {
+        let (target, rest) = std::mem::take(&mut grad_qkv).split_at_mut(3 * window.rows * channels);
+        grad_qkv = rest;
+        target[3 * window.real * channels..].fill(T::store(T::Acc::ZERO));
+        arguments.load_angles(&window, &mut cos, &mut sin);
+        let tiles = window.tiles();
+        for head in 0..arguments.heads {
+            let mut store_part = |part: usize, tile: usize, rows: &[Tile<T::Acc>]| {
+                let start = (3 * tile * SIDE + part) * channels + head * arguments.head_dim;
+                store(rows, &mut target[start..], 3 * channels, window.rows_of(tile), half);
+            };
+            for tile in 0..tiles {
+                let (here, turn) = (tile * across..(tile + 1) * across, tile * angles..(tile + 1) * angles);
+                arguments.load_part(&window, tile, head, 1, &mut keys[here.clone()]);
+                arguments.load_part(&window, tile, head, 2, &mut values[here.clone()]);
+                rotate(&mut keys[here], &cos[turn.clone()], &sin[turn], one, one);
+            }
+            grad_keys.fill(Tile::ZERO);
+            grad_values.fill(Tile::ZERO);
+            for tile in 0..tiles {
+                let turn = tile * angles..(tile + 1) * angles;
+                arguments.load_part(&window, tile, head, 0, &mut query);
+                rotate(&mut query, &cos[turn.clone()], &sin[turn.clone()], arguments.scale(), one);
+                let start = (window.first + tile * SIDE) * channels + head * arguments.head_dim;
+                load(&grad_output[start..], T::load, channels, window.rows_of(tile), half, &mut grad);
+                for index in 0..across {
+                    query_columns[index] = query[index].transposed();
+                    grad_columns[index] = grad[index].transposed();
+                }
+                for key in 0..tiles {
+                    (scores[key], grad_scores[key]) = (Tile::ZERO, Tile::ZERO);
+                    for index in 0..across {
+                        scores[key].add_product::<false>(&keys[key * across + index], &query_columns[index]);
+                        grad_scores[key]
+                            .add_product::<false>(&values[key * across + index], &grad_columns[index]);
+                    }
+                }
+                softmax(&mut scores[..tiles], window.real);
+                softmax_backward(&scores[..tiles], &mut grad_scores[..tiles]);
+                grad_query.fill(Tile::ZERO);
+                for key in 0..tiles {
+                    for index in 0..across {
+                        let there = key * across + index;
+                        grad_values[there].add_product::<false>(&scores[key], &grad[index]);
+                        grad_keys[there].add_product::<false>(&grad_scores[key], &query[index]);
+                        grad_query[index].add_product::<true>(&grad_scores[key], &keys[there]);
+                    }
+                }
+                rotate(&mut grad_query, &cos[turn.clone()], &sin[turn], arguments.scale(), -one);
+                store_part(0, tile, &grad_query);
+            }
+            for tile in 0..tiles {
+                let (here, turn) = (tile * across..(tile + 1) * across, tile * angles..(tile + 1) * angles);
+                rotate(&mut grad_keys[here.clone()], &cos[turn.clone()], &sin[turn], one, -one);
+                store_part(1, tile, &grad_keys[here.clone()]);
+                store_part(2, tile, &grad_values[here]);
+            }
+        }
+    }
+}
+
+/// Runs `body` on ranges of windows and the rows of `target` that are theirs.
+fn for_each_range<T: Scalar>(
+    arguments: &Arguments<'_, T>,
+    threads: usize,
+    target: &mut [T],
+    body: impl Fn(Range<usize>, &mut [T]) + Sync,
+) {
+    if target.is_empty() {
+        return;
+    }
+    let windows = arguments.lengths.len() * arguments.windows.count();
+    let row = target.len() / (arguments.lengths.len() * arguments.windows.length);
+    let target = Disjoint::new(target);
+    parallel::for_each_span(threads, 1, windows, SPAN, |_, range| {
+        let (first, last) = (arguments.locate(range.start), arguments.locate(range.end - 1));
+        // SAFETY: windows do not share rows, and the ranges of one call are disjoint.
+        let rows = unsafe { target.part(first.first * row..(last.first + last.rows) * row) };
+        body(range, rows);
+    });
+}
+
+/// Writes `output [B, N, H, d]`.
+pub fn forward<T: Scalar>(arguments: &Arguments<'_, T>, threads: usize, output: &mut [T]) {
+    for_each_range(arguments, threads, output, |windows, output| forward_windows(arguments, windows, output));
+}
+
+/// Writes `grad_qkv [B, N, 3, H, d]` from the gradient of the output.
+pub fn backward<T: Scalar>(
+    arguments: &Arguments<'_, T>,
+    grad_output: &[T],
+    threads: usize,
+    grad_qkv: &mut [T],
+) {
+    for_each_range(arguments, threads, grad_qkv, |windows, grad_qkv| {
+        backward_windows(arguments, grad_output, windows, grad_qkv);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_window_by_hand() {
+        // Scores of both queries over √2 are (0, ln 3) and (0, 0): probabilities (1/4, 3/4) and (1/2, 1/2).
+        let score = 3.0_f64.ln() * 2.0_f64.sqrt();
+        let qkv = [1.0, 0.0, 0.0, 5.0, 4.0, 0.0, 0.0, 0.0, score, 0.0, 0.0, 8.0];
+        let arguments = Arguments {
+            qkv: &qkv,
+            cos: &[1.0; 2],
+            sin: &[0.0; 2],
+            lengths: &[2],
+            windows: Windows { window: 16, shift: 0, length: 2 },
+            heads: 1,
+            head_dim: 2,
+        };
+        let mut output = [9.0; 4];
+        forward(&arguments, 1, &mut output);
+        for (got, want) in output.iter().zip([1.0, 6.0, 2.0, 4.0]) {
+            assert!((got - want).abs() < 1e-12, "{output:?}");
+        }
+        let mut grad = [9.0; 12];
+        backward(&arguments, &[1.0, 0.0, 0.0, 0.0], 1, &mut grad);
+        // dP = (4, 0), its mean 1, so dS = (3/4, −3/4); dV = P.
+        let (scale, slope) = (0.5_f64.sqrt(), 0.75);
+        let want = [
+            -slope * scale * score,
+            5.0 * slope * scale,
+            slope * scale,
+            0.0,
+            0.25,
+            0.0,
+            0.0,
+            0.0,
+            -slope * scale,
+            0.0,
+            0.75,
+            0.0,
+        ];
+        for (got, want) in grad.iter().zip(want) {
+            assert!((got - want).abs() < 1e-12, "{grad:?}");
+        }
+    }
+
+    #[test]
+    fn exponential_is_accurate() {
+        for step in 0..87_000 {
+            let x = -1e-3 * step as f32;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(x.exp_of_nonpositive()) - exact).abs() / exact;
+            assert!(error < 1.5 * f64::from(f32::EPSILON), "exp({x}): {error:e}");
+        }
+        assert_eq!(0.0_f32.exp_of_nonpositive(), 1.0);
+        assert_eq!(f32::NEG_INFINITY.exp_of_nonpositive(), (-87.0_f32).exp_of_nonpositive());
+        assert!(f32::NAN.exp_of_nonpositive().is_nan());
+    }
+
+    #[test]
+    fn transposes() {
+        let tile = Tile(std::array::from_fn(|row| std::array::from_fn(|lane| (SIDE * row + lane) as f32)));
+        let transposed = tile.transposed();
+        for (row, lane) in (0..SIDE * SIDE).map(|index| (index / SIDE, index % SIDE)) {
+            assert_eq!(transposed.0[row][lane], tile.0[lane][row]);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+import math
+
+import pytest
+import torch
+
+from dnachunk.ops import use_backend, window_attention
+from dnachunk.ops.window_attention import window_attention_naive, window_attention_torch
+from tests.support import op_case
+from tests.support.asserts import assert_close_to_reference
+
+FLOATS = ["qkv", "cos", "sin"]
+
+
+def rotation(positions, head_dim):
+    """Cosines and sines of [B, N] positions under RoPE, base 10,000."""
+    frequencies = 10_000.0 ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angles = positions[..., None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def sample(lengths=(63, 40), length=63, heads=3, head_dim=8, window=16, shift=0, dtype=torch.float32):
+    batch = len(lengths)
+    cos, sin = rotation(torch.rand(batch, length, dtype=torch.float64).cumsum(1), head_dim)
+    angle_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    return {
+        "qkv": torch.randn(batch, length, 3, heads, head_dim).to(dtype),
+        "cos": cos.to(angle_dtype),
+        "sin": sin.to(angle_dtype),
+        "lengths": torch.tensor(lengths, dtype=torch.int64),
+        "window": window,
+        "shift": shift,
+    }
+
+
+def check(kwargs):
+    """Kernel in the dtype of ``qkv`` against the float64 naive form on the same inputs, with gradients."""
+    dtype = kwargs["qkv"].dtype
+    outputs, grads = op_case.run(window_attention, kwargs, ["qkv"])
+    expected, expected_grads = op_case.run(
+        window_attention_naive, op_case.cast(kwargs, torch.float64, FLOATS), ["qkv"]
+    )
+    assert outputs[0].dtype == grads["qkv"].dtype == dtype
+    assert_close_to_reference("output", outputs[0], expected[0], dtype=dtype)
+    assert_close_to_reference("grad qkv", grads["qkv"], expected_grads["qkv"], dtype=dtype)
+
+
+def test_literal():
+    # Scores over √2 are (0, ln 3) and (0, 0): probabilities (1/4, 3/4) and (1/2, 1/2).
+    score = math.log(3.0) * math.sqrt(2.0)
+    qkv = torch.tensor([[[1.0, 0], [0, 5], [4, 0]], [[0, 0], [score, 0], [0, 8]]]).view(1, 2, 3, 1, 2)
+    cos, sin = torch.ones(1, 2, 1), torch.zeros(1, 2, 1)
+    qkv.requires_grad_()
+    output = window_attention(qkv, cos, sin, torch.tensor([2]))
+    torch.testing.assert_close(output, torch.tensor([[1.0, 6.0], [2.0, 4.0]]).view(1, 2, 1, 2))
+    output[0, 0, 0, 0].backward()
+    # dP = (4, 0), its mean under P is 1, so dS = (3/4, −3/4) and dV = P.
+    slope = 0.75 / math.sqrt(2.0)
+    want = [[[-slope * score, 5 * slope], [slope, 0], [0.25, 0]], [[0, 0], [-slope, 0], [0.75, 0]]]
+    torch.testing.assert_close(qkv.grad, torch.tensor(want).view(1, 2, 3, 1, 2))
+
+
+def test_literal_quarter_turn():
+    # The second key, turned by 90°, points along the query: (1, 0) → (0, 1) and q = (0, 1) stays.
+    qkv = torch.zeros(1, 2, 3, 1, 2)
+    qkv[0, 0, 0, 0] = torch.tensor([0.0, math.log(3.0) * math.sqrt(2.0)])
+    qkv[0, 1, 1, 0] = torch.tensor([1.0, 0.0])
+    qkv[0, 1, 2, 0] = torch.tensor([4.0, 8.0])
+    cos, sin = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[[0.0], [1.0]]])
+    output = window_attention(qkv, cos, sin, torch.tensor([2]))
+    torch.testing.assert_close(output[0, :, 0], torch.tensor([[3.0, 6.0], [2.0, 4.0]]))
+
+
+@pytest.mark.parametrize(("window", "shift", "groups"), [(2, 0, [2, 2, 1]), (3, 1, [1, 3, 1]), (9, 7, [5])])
+def test_literal_windows(window, shift, groups):
+    # Equal scores average the values of each window.
+    qkv = torch.zeros(1, 5, 3, 1, 2)
+    qkv[0, :, 2, 0, 0] = torch.tensor([1.0, 2, 4, 8, 16])
+    output = window_attention(
+        qkv, torch.ones(1, 5, 1), torch.zeros(1, 5, 1), torch.tensor([5]), window, shift
+    )
+    values = qkv[0, :, 2, 0, 0].split(groups)
+    torch.testing.assert_close(output[0, :, 0, 0], torch.cat([v.mean().expand(len(v)) for v in values]))
+
+
+@pytest.mark.parametrize("dtype", op_case.DTYPES, ids=str)
+@pytest.mark.parametrize("shift", [0, 8])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 1000])
+def test_against_naive(dtype, shift, length):
+    check(sample([length, length // 2], length, shift=shift, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", op_case.DTYPES, ids=str)
+@pytest.mark.parametrize("head_dim", [2, 6, 16, 32, 48, 64, 128])
+def test_head_dims(dtype, head_dim):
+    check(sample([37, 20], 37, heads=2, head_dim=head_dim, shift=8, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", op_case.DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("window", "shift"), [(1, 0), (4, 0), (4, 3), (5, 2), (17, 0), (40, 9), (10**18, 0), (10**18, 20)]
+)
+def test_windows(dtype, window, shift):
+    check(sample([63, 33], window=window, shift=shift, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", op_case.DTYPES, ids=str)
+def test_padding_is_never_read(dtype):
+    clean = sample([0, 5, 16, 63], dtype=dtype, shift=8)
+    grad = torch.randn(4, 63, 3, 8).to(dtype)
+    results = []
+    for garbage in (0.0, math.nan, math.inf):
+        kwargs = {
+            **clean,
+            "qkv": clean["qkv"].clone(),
+            "cos": clean["cos"].clone(),
+            "sin": clean["sin"].clone(),
+        }
+        grad_output = grad.clone()
+        for row, real in enumerate(clean["lengths"].tolist()):
+            for tensor in (kwargs["qkv"], kwargs["cos"], kwargs["sin"], grad_output):
+                tensor[row, real:] = garbage
+        outputs, grads = op_case.run(window_attention, kwargs, ["qkv"], [grad_output])
+        for row, real in enumerate(clean["lengths"].tolist()):
+            assert not outputs[0][row, real:].any()
+            assert not grads["qkv"][row, real:].any()
+        results.append((outputs[0], grads["qkv"]))
+    for result in results[1:]:
+        assert torch.equal(result[0], results[0][0])
+        assert torch.equal(result[1], results[0][1])
+
+
+def test_alone_as_in_a_batch():
+    kwargs = sample([21, 40, 63])
+    outputs, grads = op_case.run(window_attention, kwargs, ["qkv"], [torch.ones(3, 63, 3, 8)])
+    for row, real in enumerate([21, 40, 63]):
+        alone = {k: kwargs[k][row : row + 1, :real] for k in FLOATS}
+        alone |= {"lengths": torch.tensor([real]), "window": 16, "shift": 0}
+        output, grad = op_case.run(window_attention, alone, ["qkv"], [torch.ones(1, real, 3, 8)])
+        assert torch.equal(output[0][0], outputs[0][row, :real])
+        assert torch.equal(grad["qkv"][0], grads["qkv"][row, :real])
+
+
+def test_not_a_number_stays_in_its_window():
+    kwargs = sample([63], heads=2)
+    clean = window_attention(**kwargs)
+    kwargs["qkv"][0, 20, 1, 1, 3] = math.nan
+    output = window_attention(**kwargs)
+    assert output[0, 16:32, 1].isnan().all()
+    output[0, 16:32, 1] = clean[0, 16:32, 1]
+    assert torch.equal(output, clean)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e30])
+def test_large_scores_do_not_overflow(scale):
+    kwargs = sample(dtype=torch.float64)
+    kwargs["qkv"][:, :, 1] *= scale
+    single = op_case.cast(kwargs, torch.float32, FLOATS)
+    outputs, grads = op_case.run(window_attention, single, ["qkv"])
+    assert outputs[0].isfinite().all()
+    if scale < 1e6:
+        check(kwargs)
+        assert grads["qkv"].isfinite().all()
+
+
+def test_shared_rotation():
+    kwargs = sample([63, 40])
+    shared = {**kwargs, "cos": kwargs["cos"][:1], "sin": kwargs["sin"][:1]}
+    repeated = {**kwargs, "cos": shared["cos"].expand(2, -1, -1), "sin": shared["sin"].expand(2, -1, -1)}
+    for backend in ("rust", "torch"):
+        with use_backend(backend):
+            outputs, grads = op_case.run(window_attention, shared, ["qkv"])
+            others, other_grads = op_case.run(window_attention, repeated, ["qkv"])
+        assert torch.equal(outputs[0], others[0])
+        assert torch.equal(grads["qkv"], other_grads["qkv"])
+
+
+def test_only_distances_matter():
+    kwargs = sample(dtype=torch.float64, head_dim=32)
+    positions = torch.rand(2, 63, dtype=torch.float64).cumsum(1)
+    outputs = []
+    for offset in (0.0, 777.0):
+        kwargs["cos"], kwargs["sin"] = rotation(positions + offset, 32)
+        outputs.append(op_case.run(window_attention, kwargs, ["qkv"])[0][0])
+    assert_close_to_reference("output", outputs[1], outputs[0])
+    kwargs["cos"], kwargs["sin"] = rotation(2 * positions, 32)
+    assert (window_attention(**kwargs) - outputs[0]).abs().max() > 1e-2
+
+
+def test_no_gradient_to_the_rotation():
+    kwargs = sample()
+    kwargs["cos"].requires_grad_()
+    for backend in ("rust", "torch"):
+        with use_backend(backend):
+            assert not window_attention(**kwargs).requires_grad
+
+
+@pytest.mark.parametrize(("batch", "length", "heads"), [(0, 4, 2), (2, 0, 2), (2, 4, 0)])
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_empty(batch, length, heads, backend):
+    kwargs = sample([length] * batch, length, heads=heads, shift=3)
+    with use_backend(backend):
+        outputs, grads = op_case.run(window_attention, kwargs, ["qkv"])
+    assert outputs[0].shape == (batch, length, heads, 8)
+    assert grads["qkv"].shape == kwargs["qkv"].shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("window", "shift"), [(16, 0), (16, 8), (5, 2), (10**18, 20)])
+def test_torch_form(dtype, window, shift):
+    op_case.check_torch_form(
+        window_attention, sample([63, 33, 0], window=window, shift=shift, dtype=dtype), ["qkv"]
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_torch_form_in_half_precision(dtype):
+    kwargs = sample([63, 33, 0], shift=8, dtype=dtype)
+    exact = window_attention_naive(**op_case.cast(kwargs, torch.float64, FLOATS))
+    output = window_attention_torch(**kwargs)
+    assert output.dtype == dtype
+    assert_close_to_reference("output", output, exact, dtype=dtype)
+
+
+def test_torch_form_on(device):
+    kwargs = sample([63, 33, 0], shift=8)
+    moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
+    with use_backend("torch"):
+        outputs, grads = op_case.run(window_attention, moved, ["qkv"])
+    expected, expected_grads = op_case.run(window_attention, kwargs, ["qkv"])
+    assert_close_to_reference("output", outputs[0].cpu(), expected[0])
+    assert_close_to_reference("grad qkv", grads["qkv"].cpu(), expected_grads["qkv"])
+
+
+def test_views():
+    op_case.check_views(window_attention, sample(), ["qkv"])
+
+
+def test_threads():
+    op_case.check_threads(window_attention, sample([700, 513, 100], 700, shift=8), ["qkv"])
+
+
+@pytest.mark.parametrize(("window", "shift"), [(16, 0), (3, 1), (20, 0)])
+def test_gradient(window, shift):
+    kwargs = sample([18, 7], 18, heads=2, head_dim=4, window=window, shift=shift)
+    op_case.check_gradient(window_attention, kwargs, ["qkv"], FLOATS)
+
+
+def test_opcheck():
+    arguments = list(sample([7, 4], 7, head_dim=4, window=4, shift=1).values())
+    op_case.opcheck("window_attention_backward", *arguments[:4], torch.randn(2, 7, 3, 4), *arguments[4:])
+    op_case.opcheck("window_attention", arguments[0].requires_grad_(), *arguments[1:])
+
+
+def test_compiles_whole():
+    kwargs = sample()
+    compiled = torch.compile(window_attention, fullgraph=True, backend="aot_eager", dynamic=True)
+    outputs, grads = op_case.run(compiled, kwargs, ["qkv"])
+    expected, expected_grads = op_case.run(window_attention, kwargs, ["qkv"])
+    assert torch.equal(outputs[0], expected[0])
+    assert torch.equal(grads["qkv"], expected_grads["qkv"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"qkv": [[1.0]]}, TypeError, "qkv must be a torch.Tensor, got list"),
+        (
+            {"qkv": torch.zeros(2, 63, 2, 3, 8)},
+            ValueError,
+            r"qkv must be \[B, N, 3, H, d\], got \[2, 63, 2, 3, 8\]",
+        ),
+        ({"qkv": torch.zeros(2, 63, 3, 3, 7)}, ValueError, "must be even and at least 2, got 7"),
+        (
+            {"qkv": torch.zeros(2, 63, 3, 3, 8, dtype=torch.int64)},
+            TypeError,
+            "qkv must be float32, .* got torch.int64",
+        ),
+        ({"cos": torch.zeros(2, 63, 8)}, ValueError, r"cos must be \[2, 63, 4\], got \[2, 63, 8\]"),
+        ({"cos": torch.zeros(63, 4)}, ValueError, r"cos must be \[B, N, d/2\], got \[63, 4\]"),
+        ({"sin": torch.zeros(1, 63, 4)}, ValueError, r"sin must be \[2, 63, 4\], got \[1, 63, 4\]"),
+        (
+            {"sin": torch.zeros(2, 63, 4, dtype=torch.bfloat16)},
+            TypeError,
+            "sin must be torch.float32, got torch.bfloat16",
+        ),
+        ({"lengths": torch.tensor([63])}, ValueError, r"lengths must be \[2\], got \[1\]"),
+        (
+            {"lengths": torch.tensor([63.0, 40.0])},
+            TypeError,
+            "lengths must be torch.int64, got torch.float32",
+        ),
+        ({"lengths": torch.tensor([64, 40])}, ValueError, r"lengths must be in \[0, 63\], got 64"),
+        ({"lengths": torch.tensor([-1, 40])}, ValueError, r"lengths must be in \[0, 63\], got -1"),
+        ({"window": 0}, ValueError, r"window must be at least 1 and shift in \[0, window\), got 0 and 0"),
+        ({"shift": 16}, ValueError, "got 16 and 16"),
+        ({"shift": -1}, ValueError, "got 16 and -1"),
+        (
+            {"lengths": torch.zeros(2, dtype=torch.int64, device="meta")},
+            ValueError,
+            "on one device, got .*lengths=meta",
+        ),
+    ],
+)
+def test_bad_input(change, error, message):
+    with pytest.raises(error, match=f"window_attention: .*{message}"):
+        window_attention(**{**sample(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"qkv": torch.zeros(2, 63, 3, 3, 7)}, ValueError, r"qkv must be \[B, N, 3, H, d\] with d even"),
+        ({"cos": torch.zeros(2, 62, 4)}, ValueError, r"cos must be \[2, 63, 4\], got \[2, 62, 4\]"),
+        ({"sin": torch.zeros(1, 63, 4)}, ValueError, r"sin must be \[2, 63, 4\], got \[1, 63, 4\]"),
+        ({"sin": torch.zeros(2, 63, 4).double()}, TypeError, "sin must be float32, got float64"),
+        ({"lengths": torch.tensor([64, 40])}, ValueError, r"lengths must be in \[0, 63\], got 64"),
+        ({"window": 0}, ValueError, "window must be at least 1, got 0"),
+        ({"window": -(2**63)}, ValueError, "window must be at least 1"),
+        ({"shift": 16}, ValueError, r"shift must be in \[0, 16\), got 16"),
+    ],
+)
+def test_bad_input_of_the_raw_operations(change, error, message):
+    arguments = list({**sample(), **change}.values())
+    for call in (
+        lambda: torch.ops.dnachunk.window_attention(*arguments),
+        lambda: torch.ops.dnachunk.window_attention_backward(
+            *arguments[:4], arguments[0][:, :, 0].clone(), *arguments[4:]
+        ),
+    ):
+        with pytest.raises(error, match=f"window_attention: {message}"):
+            call()
+
+
+def test_bad_gradient_of_the_raw_operation():
+    arguments = list(sample().values())
+    with pytest.raises(ValueError, match=r"grad_output must be \[2, 63, 3, 8\], got \[2, 63, 3, 4\]"):
+        torch.ops.dnachunk.window_attention_backward(*arguments[:4], torch.zeros(2, 63, 3, 4), *arguments[4:])

@@ -1,0 +1,539 @@
+"""The laws that every model obeys: a test file declares a :class:`ModelCase`, these functions do the rest."""
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+from collections.abc import Callable, Mapping
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, PAD_ID
+
+# Error allowed relative to the largest value. Float32 is law 4's; float64 shows what float32's noise would hide.
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCase:
+    """What the laws need to know of a model.
+
+    Attributes:
+        config: Makes a small configuration, all but its shape by default; takes any field.
+        heads: Every model class, with the Auto class that loads it; base model under ``"base"``, otherwise
+            ``"masked_lm"``, ``"sequence"``, ``"token"``, ``"pretraining"``.
+        hidden_shapes: ``(model, output, batch)`` to the shapes of ``hidden_states``, the embedding's first.
+        extents: Output fields that law 1 compares, and what their second dimension counts: ``"bases"``
+            (positions of the input) or ``"tokens"``; ``"sequence"`` for fields ``[B, …]`` of neither.
+        draws: ``(head, batch size)`` to the arguments that fix every random draw of ``forward``.
+        prefix: Ids before the bases of each sequence, such as ``[CLS]``.
+        suffix: Ids after them.
+        loss_is_of_labels: Whether ``loss`` depends on no sequence but those that have labels.
+        without_gradient: Names of trainable parameters that may get a zero gradient (but not None).
+    """
+
+    config: Callable[..., PreTrainedConfig]
+    heads: Mapping[str, tuple[type[PreTrainedModel], type]]
+    hidden_shapes: Callable[[PreTrainedModel, Any, Batch], list[tuple[int, ...]]]
+    extents: Mapping[str, str]
+    draws: Callable[[str, int], dict[str, Any]] = lambda head, size: {}
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+    loss_is_of_labels: bool = True
+    without_gradient: tuple[str, ...] = ()
+
+    def build(self, head: str, dtype: torch.dtype = torch.float32, **fields: Any) -> PreTrainedModel:
+        """A seeded model in evaluation mode.
+
+        Its weights are ten times as large as by default: at initialisation all scores nearly tie, and a law
+        would hang on the last bit.
+        """
+        torch.manual_seed(0)
+        return self.heads[head][0](self.config(**{"initializer_range": 0.2, **fields})).to(dtype).eval()
+
+    def batch(self, lengths: list[int], seed: int = 0) -> Batch:
+        """Random right-padded sequences of bases, ``[MASK]`` and ``N`` among them."""
+        generator = torch.Generator().manual_seed(seed)
+        rows = [
+            torch.cat(
+                [
+                    torch.tensor(self.prefix, dtype=torch.int64),
+                    torch.randint(MASK_ID, N_ID + 1, (length,), generator=generator),
+                    torch.tensor(self.suffix, dtype=torch.int64),
+                ]
+            )
+            for length in lengths
+        ]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD_ID)
+        return {"input_ids": ids, "attention_mask": (ids != PAD_ID).long()}
+
+    def with_labels(self, head: str, batch: Batch) -> Batch:
+        """The batch with labels for a head: some of the bases, or a class a sequence or base."""
+        ids = batch["input_ids"]
+        is_letter = (ids >= A_ID) & (ids < N_ID) & (batch["attention_mask"] == 1)
+        labels = {
+            "base": None,
+            "masked_lm": torch.where(is_letter & (ids % 3 != 0), ids, IGNORE_INDEX),
+            "pretraining": torch.where(is_letter, ids, IGNORE_INDEX),
+            "sequence": ids[:, len(self.prefix)] % 2,
+            "token": torch.where(is_letter, ids % 2, IGNORE_INDEX),
+        }[head]
+        return batch if labels is None else {**batch, "labels": labels}
+
+
+def rows_of(case: ModelCase, output: Any, batch: Batch) -> list[dict[str, torch.Tensor]]:
+    """The compared fields of each sequence, cut to what is real; checks the segmentation on the way."""
+    segmentation = output.segmentation.validate()
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    special = len(case.prefix) + len(case.suffix)
+    rows = []
+    for row, length in enumerate(lengths):
+        index = segmentation.token_index[row]
+        assert (index >= 0).sum() == length - special, "every base lies in a token, and nothing else does"
+        cut = {"bases": length, "tokens": int(segmentation.num_tokens[row])}
+        fields = {"token_index": index[:length]}
+        for name, extent in case.extents.items():
+            value = output.get(name)
+            if value is not None:
+                whole = extent == "sequence" or value.dim() == 2 and value.is_floating_point()
+                fields[name] = value[row] if whole else value[row, : cut[extent]]
+        rows.append(fields)
+    return rows
+
+
+def gradients(model: PreTrainedModel, scalar: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradient of each trainable parameter, 0 where there is none."""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    grads = torch.autograd.grad(scalar, list(named.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(named, grads, strict=True))
+
+
+def project(fields: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A number that hangs on every differentiable field, with weights that hang on its shape alone."""
+    total = torch.zeros(())
+    for value in fields.values():
+        if value.requires_grad:
+            generator = torch.Generator().manual_seed(1)
+            weights = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+            total = total + (weights * value).sum()
+    assert total.requires_grad
+    return total
+
+
+def assert_fields_close(actual, expected, tolerance, place=""):
+    """Equal where integer or bool; otherwise close relative to the field's largest value."""
+    assert actual.keys() == expected.keys()
+    for name, want in expected.items():
+        got = actual[name]
+        assert got.shape == want.shape, f"{place} {name}: {tuple(got.shape)} != {tuple(want.shape)}"
+        if not want.is_floating_point():
+            assert torch.equal(got, want), f"{place} {name} differs"
+        elif want.numel():
+            error, scale = (got - want).abs().max().item(), want.abs().max().item()
+            assert error <= tolerance * scale, f"{place} {name}: error {error:.2e}, scale {scale:.2e}"
+
+
+def run(case, head, model, batch, *, row=None, **arguments):
+    """Rows, and the gradients of a projection of all of them, or of one, plus the loss where it is theirs."""
+    batch = case.with_labels(head, batch)
+    if row is not None and "labels" in batch and case.loss_is_of_labels:
+        others = torch.arange(len(batch["labels"])) != row
+        batch["labels"] = batch["labels"].masked_fill(
+            others.view(-1, *[1] * (batch["labels"].dim() - 1)), IGNORE_INDEX
+        )
+    output = model(**{**case.draws(head, len(batch["input_ids"])), **batch, **arguments})
+    rows = rows_of(case, output, batch)
+    kept = rows if row is None else [rows[row]]
+    scalar = sum(project(fields) for fields in kept)
+    if output.get("loss") is not None and case.loss_is_of_labels:
+        scalar = scalar + output.loss
+        kept[0]["loss"] = output.loss
+    return kept, gradients(model, scalar)
+
+
+def _row(batch: Batch, row: int) -> Batch:
+    length = int(batch["attention_mask"][row].sum())
+    return {name: value[row : row + 1, :length] for name, value in batch.items()}
+
+
+def _padded(batch: Batch, extra: int) -> Batch:
+    return {
+        name: F.pad(value, (0, extra), value=PAD_ID if name == "input_ids" else 0)
+        for name, value in batch.items()
+    }
+
+
+def check_padding_is_inert(case: ModelCase, head: str, dtype: torch.dtype) -> None:
+    """Law 1: the same alone, right-padded and beside a longer sequence, whatever the padding holds."""
+    model, tolerance = case.build(head, dtype), TOLERANCE[dtype]
+    batch = case.batch([37, 61, 1, 16])
+    garbled = dict(batch)
+    garbled["input_ids"] = torch.where(batch["attention_mask"] == 0, A_ID, batch["input_ids"])
+    for row in range(4):
+        alone = _row(batch, row)
+        draws = {
+            name: value[row : row + 1]
+            for name, value in case.draws(head, 4).items()
+            if isinstance(value, torch.Tensor)
+        }
+        rows, grads = run(case, head, model, alone, row=0, **draws)
+        without_mask = {"input_ids": alone["input_ids"], **draws, "attention_mask": None}
+        others = {
+            "padded": run(case, head, model, _padded(alone, 23), row=0, **draws),
+            "in a batch": run(case, head, model, batch, row=row),
+            "beside other padding": run(case, head, model, garbled, row=row),
+            "without a mask": run(case, head, model, alone, row=0, **without_mask),
+        }
+        for how, (other_rows, other_grads) in others.items():
+            place = f"sequence {row} {how}:"
+            assert_fields_close(other_rows[0], rows[0], tolerance, place)
+            scale = max(grad.abs().max() for grad in grads.values())
+            for name, grad in grads.items():
+                error = (other_grads[name] - grad).abs().max()
+                assert error <= tolerance * scale, f"{place} gradient of {name}: {error:.2e} of {scale:.2e}"
+
+
+def check_batch_order(case: ModelCase, head: str, dtype: torch.dtype) -> None:
+    """Law 2: permuting the batch permutes the outputs and nothing else."""
+    model, tolerance = case.build(head, dtype), TOLERANCE[dtype]
+    batch, order = case.batch([37, 61, 5, 16]), torch.tensor([2, 0, 3, 1])
+    draws = case.draws(head, 4)
+    moved = {k: v[order] if isinstance(v, torch.Tensor) else v for k, v in draws.items()}
+    rows, _ = run(case, head, model, batch)
+    others, _ = run(case, head, model, {k: v[order] for k, v in batch.items()}, **moved)
+    losses = [fields.pop("loss", torch.zeros(1)) for fields in (rows[0], others[0])]
+    assert_fields_close({"loss": losses[1]}, {"loss": losses[0]}, tolerance)
+    for place, row in enumerate(order.tolist()):
+        assert_fields_close(others[place], rows[row], tolerance, f"sequence {row}:")
+
+
+def check_save_load(case: ModelCase, head: str, folder: Any) -> None:
+    """Law 3: a saved model loads to equal outputs, by its class and by the Auto class."""
+    model_class, auto_class = case.heads[head]
+    model, batch = case.build(head), case.batch([37, 20])
+    model.save_pretrained(folder)
+    assert (folder / "model.safetensors").is_file()
+    with torch.no_grad():
+        expected = rows_of(case, model(**batch, **case.draws(head, 2)), batch)
+    for loader in (model_class, auto_class):
+        loaded, info = loader.from_pretrained(folder, output_loading_info=True)
+        assert type(loaded) is model_class
+        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+        with torch.no_grad():
+            rows = rows_of(case, loaded(**batch, **case.draws(head, 2)), batch)
+        for row, want in zip(rows, expected, strict=True):
+            assert_fields_close(row, want, 0.0)
+
+
+def check_config_round_trip(case: ModelCase, folder: Any, **fields: Any) -> None:
+    """Law 3: a configuration equals its copy read back from JSON, and ``AutoConfig`` finds its class."""
+    config = case.config(**fields)
+    config.save_pretrained(folder)
+    for loaded in (
+        type(config).from_pretrained(folder),
+        AutoConfig.from_pretrained(folder),
+        type(config)(**json.loads(config.to_json_string(use_diff=False))),
+    ):
+        assert type(loaded) is type(config)
+        assert {**loaded.to_dict(), "_name_or_path": ""} == {**config.to_dict(), "_name_or_path": ""}
+        for name, value in fields.items():
+            assert getattr(loaded, name) == value, name
+
+
+def check_unknown_config_field(case: ModelCase) -> None:
+    """Law 3: a field that does not exist is an error that shows name and value."""
+    with pytest.raises(ValueError, match=r"hidden_sizes=77"):
+        case.config(hidden_sizes=77)
+
+
+def check_determinism_over_threads(case: ModelCase, head: str) -> None:
+    """Law 4: the same tokens for any number of threads, outputs and gradients to 1e-5; twice is equal."""
+    model, batch = case.build(head).train(), case.batch([200, 150, 90])
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(run(case, head, model, batch))
+    finally:
+        torch.set_num_threads(before)
+    (rows, grads), *others = results
+    for tolerance, (other_rows, other_grads) in zip((0.0, 1e-5, 1e-5), others, strict=True):
+        for other, want in zip(other_rows, rows, strict=True):
+            assert_fields_close(other, want, tolerance)
+        scale = max(grad.abs().max() for grad in grads.values())
+        for name, grad in grads.items():
+            assert (other_grads[name] - grad).abs().max() <= tolerance * scale, name
+
+
+def check_every_parameter_learns(case: ModelCase, head: str, *, bf16: bool, **fields: Any) -> None:
+    """Law 6: finite and non-zero gradients for every trainable parameter, with weights as they start."""
+    model = case.build(head, initializer_range=case.config().initializer_range, **fields).train()
+    for seed in range(3):
+        batch = case.with_labels(head, case.batch([96, 70], seed))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = model(**batch, **case.draws(head, 2))
+        loss = output.get("loss")
+        if loss is None:
+            loss = project({"last_hidden_state": output.last_hidden_state})
+        assert torch.isfinite(loss)
+        loss.backward()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, name
+            continue
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
+        may_be_zero = name in case.without_gradient
+        assert may_be_zero or parameter.grad.any(), f"the gradient of {name} is zero"
+
+
+def check_bf16_autocast(case: ModelCase, head: str, *, agreement: float, error: float) -> None:
+    """bf16 autocast decides nearly the same tokens, and its loss is near float32's.
+
+    Args:
+        case: The case.
+        head: A head with a loss.
+        agreement: Share of boundaries that must agree.
+        error: Relative error of the loss allowed.
+    """
+    model = case.build(head)
+    batch = case.with_labels(head, case.batch([256, 200, 90]))
+    with torch.no_grad():
+        exact = model(**batch, **case.draws(head, 3))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(**batch, **case.draws(head, 3))
+    same = exact.segmentation.boundaries == rough.segmentation.boundaries
+    share = same[batch["attention_mask"] == 1].double().mean().item()
+    assert share >= agreement, f"{share:.3f} of the boundaries agree"
+    relative = abs(rough.loss.item() - exact.loss.item()) / exact.loss.item()
+    assert relative <= error, f"loss {exact.loss.item():.4f} became {rough.loss.item():.4f}"
+
+
+def _peak_bytes(layer: Callable[[int], None], length: int, queue: Any) -> None:
+    torch.set_num_threads(2)
+    # Imports and the first allocations are not the layer's.
+    layer(64)
+    before = _high_water_bytes()
+    layer(length)
+    queue.put((before, _high_water_bytes()))
+
+
+def _high_water_bytes() -> int:
+    # Not getrusage: its maximum outlives exec, so a child would show what its parent used.
+    with open("/proc/self/status", encoding="ascii") as status:
+        kib = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    return int(kib) * 1024
+
+
+def check_linear_memory(layer: Callable[[int], None], length: int = 262_144) -> None:
+    """Law 7: forward and backward of ``layer(length)`` within 4 GiB, and four times the memory of a quarter.
+
+    ``layer`` is a module-level function: it runs in processes of its own, whose peak is then its own.
+    """
+    context = multiprocessing.get_context("spawn")
+    own = []
+    for positions in (length // 4, length):
+        queue = context.SimpleQueue()
+        process = context.Process(target=_peak_bytes, args=(layer, positions, queue))
+        process.start()
+        process.join(timeout=300)
+        assert process.exitcode == 0, f"{positions} positions: exit code {process.exitcode}"
+        before, peak = queue.get()
+        own.append(peak - before)
+    assert peak < 4 << 30, f"{peak / 2**30:.2f} GiB at {length} positions"
+    assert own[1] < 6 * own[0], f"{own[0] / 2**20:.0f} MiB became {own[1] / 2**20:.0f} at four times the length"
+
+
+def _count_calls(model: PreTrainedModel) -> list[int]:
+    calls = [0]
+
+    def count(*_: Any) -> None:
+        calls[0] += 1
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_pre_hook(count)
+    return calls
+
+
+def check_checkpointing(case: ModelCase, head: str) -> None:
+    """Law 8: gradient checkpointing recomputes, and changes neither token nor gradient."""
+    model, batch = case.build(head, torch.float64).train(), case.batch([37, 61])
+    calls = _count_calls(model)
+    rows, grads = run(case, head, model, batch)
+    plain_calls = calls[0]
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    calls[0] = 0
+    other_rows, other_grads = run(case, head, model, batch)
+    assert calls[0] > plain_calls, "nothing was recomputed"
+    for other, want in zip(other_rows, rows, strict=True):
+        assert_fields_close(other, want, 0.0)
+    assert_fields_close(other_grads, grads, 1e-12)
+
+
+def check_inputs_embeds(case: ModelCase, head: str) -> None:
+    """``inputs_embeds`` stands for ``input_ids``; both or neither is an error."""
+    model, batch = case.build(head), case.batch([37, 20])
+    embeds = model.get_input_embeddings()(batch["input_ids"])
+    with torch.no_grad():
+        expected = rows_of(case, model(**batch), batch)
+        rows = rows_of(case, model(inputs_embeds=embeds, attention_mask=batch["attention_mask"]), batch)
+    for row, want in zip(rows, expected, strict=True):
+        assert_fields_close(row, want, 0.0)
+    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds must be given, got both"):
+        model(input_ids=batch["input_ids"], inputs_embeds=embeds)
+    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds must be given, got neither"):
+        model()
+    with pytest.raises(ValueError, match=r"inputs_embeds must be \[B, N, \d+\], got \[2, 37, 1\]"):
+        model(inputs_embeds=embeds[..., :1])
+    leaf = embeds.detach().requires_grad_()
+    output = model(inputs_embeds=leaf, attention_mask=batch["attention_mask"])
+    project(rows_of(case, output, batch)[1]).backward()
+    assert leaf.grad[1, : 20 + len(case.prefix)].any()
+    assert not leaf.grad[0].any()
+    assert not leaf.grad[1, 20 + len(case.prefix) + len(case.suffix) :].any()
+
+
+def check_bad_input_ids(case: ModelCase, head: str) -> None:
+    """Ids out of range or shape are errors that show what came."""
+    model, ids = case.build(head), case.batch([9])["input_ids"]
+    size = model.get_input_embeddings().num_embeddings
+    for wrong in (-1, size):
+        with pytest.raises(ValueError, match=rf"input_ids must be in \[0, {size}\), got {wrong}"):
+            model(torch.where(torch.arange(ids.shape[1]) == 3, wrong, ids))
+    with pytest.raises(ValueError, match=r"input_ids must be \[B, N\], got \[\d+\]"):
+        model(ids[0])
+    with pytest.raises(ValueError, match=r"attention_mask must be \[1, \d+\], got \[1, 2\]"):
+        model(ids, attention_mask=torch.ones(1, 2))
+
+
+def check_return_dict(case: ModelCase, head: str) -> None:
+    """``return_dict=False`` gives the fields that are set, in order, by argument and by configuration."""
+    model, batch = case.build(head), case.batch([37, 20])
+    arguments = {**case.with_labels(head, batch), **case.draws(head, 2)}
+    with torch.no_grad():
+        expected = model(**arguments)
+        by_argument = model(**arguments, return_dict=False)
+        model.config.return_dict = False
+        by_configuration = model(**arguments)
+        assert not isinstance(model(**arguments, return_dict=True), tuple)
+    for result in (by_argument, by_configuration):
+        assert isinstance(result, tuple)
+        assert len(result) == len(expected)
+        for got, want in zip(result, expected.to_tuple(), strict=True):
+            assert type(got) is type(want)
+            if isinstance(want, torch.Tensor):
+                assert torch.equal(got, want)
+
+
+def check_output_hidden_states(case: ModelCase, head: str) -> None:
+    """Hidden states come when asked for, in the shapes of the case; the first is the embedding."""
+    model, batch = case.build(head), case.batch([37, 20])
+    arguments = {**batch, **case.draws(head, 2)}
+    with torch.no_grad():
+        assert model(**arguments).hidden_states is None
+        output = model(**arguments, output_hidden_states=True)
+        model.config.output_hidden_states = True
+        again = model(**arguments)
+        assert model(**arguments, output_hidden_states=False).hidden_states is None
+        embedded = model.get_input_embeddings()(batch["input_ids"])
+    shapes = [tuple(state.shape) for state in output.hidden_states]
+    assert shapes == case.hidden_shapes(model, output, batch)
+    assert torch.equal(output.hidden_states[0], embedded)
+    for got, want in zip(again.hidden_states, output.hidden_states, strict=True):
+        assert torch.equal(got, want)
+    assert len({state.data_ptr() for state in output.hidden_states}) == len(shapes)
+
+
+def check_attn_implementation(case: ModelCase, head: str) -> None:
+    """``"eager"`` and ``"sdpa"`` agree to 1e-5, and each is what runs when chosen, before or after building."""
+    batch = case.batch([37, 61])
+    results = {}
+    for chosen in ("sdpa", "eager"):
+        built = case.build(head, attn_implementation=chosen)
+        switched = case.build(head)
+        switched.set_attn_implementation(chosen)
+        for how, model in (("built", built), ("switched", switched)):
+            with mock.patch.object(
+                F, "scaled_dot_product_attention", wraps=F.scaled_dot_product_attention
+            ) as fused:
+                results[chosen, how] = run(case, head, model, batch)
+            assert bool(fused.call_count) == (chosen == "sdpa"), f"{chosen}, {how}"
+    rows, grads = results["sdpa", "built"]
+    scale = max(grad.abs().max() for grad in grads.values())
+    for other_rows, other_grads in results.values():
+        for other, want in zip(other_rows, rows, strict=True):
+            assert_fields_close(other, want, 1e-5)
+        for name, grad in grads.items():
+            assert (other_grads[name] - grad).abs().max() <= 1e-5 * scale, name
+    with pytest.raises(ValueError, match="nonsense"):
+        case.build(head, attn_implementation="nonsense")
+
+
+def check_compile(case: ModelCase, head: str, *, training: bool, backend: str, lengths=((61, 40), (80, 17))):
+    """One graph, compiled, gives what the model gives, forward and backward, at each of the lengths."""
+    model = case.build(head).train(training)
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    torch._dynamo.reset()
+    try:
+        for of_batch in lengths:
+            batch = case.batch(list(of_batch))
+            with contextlib.nullcontext() if training else torch.no_grad():
+                arguments = {**case.with_labels(head, batch), **case.draws(head, len(of_batch))}
+                output, expected = compiled(**arguments), model(**arguments)
+            pairs = zip(rows_of(case, output, batch), rows_of(case, expected, batch), strict=True)
+            for row, want in pairs:
+                assert_fields_close(row, want, 1e-5)
+            if training:
+                grads, want = (gradients(model, result.loss) for result in (output, expected))
+                scale = max(grad.abs().max() for grad in want.values())
+                for name, grad in want.items():
+                    assert (grads[name] - grad).abs().max() <= 1e-5 * scale, name
+    finally:
+        torch._dynamo.reset()
+
+
+def check_export(case: ModelCase, head: str) -> None:
+    """``torch.export`` takes the model, and the exported program gives what it gives, on other bases too."""
+    model = case.build(head)
+    batch, other = (case.batch([61, 40], seed) for seed in (0, 1))
+    program = torch.export.export(model, (), batch, strict=False).module()
+    with torch.no_grad():
+        rows, expected = (rows_of(case, function(**other), other) for function in (program, model))
+    for row, want in zip(rows, expected, strict=True):
+        assert_fields_close(row, want, 1e-6)
+
+
+def check_left_padding_error(case: ModelCase, head: str) -> None:
+    """Padding before a base is an error that names the sequence."""
+    model, batch = case.build(head), case.batch([12, 12])
+    for place in (0, 5):
+        mask = batch["attention_mask"].clone()
+        mask[1, place] = 0
+        with pytest.raises(ValueError, match=r"attention_mask must be right-padded .* row 1"):
+            model(batch["input_ids"], attention_mask=mask)
+
+
+def check_unknown_argument(case: ModelCase, head: str) -> None:
+    """An argument that ``forward`` does not know is an error, not silence."""
+    with pytest.raises(TypeError, match="keep_ration"):
+        case.build(head)(**case.batch([12]), keep_ration=0.3)
+
+
+def check_empty_batch(case: ModelCase, head: str) -> None:
+    """No sequences give empty outputs and a differentiable 0."""
+    model, batch = case.build(head), case.batch([12, 9])
+    nothing = {name: value[:0] for name, value in case.with_labels(head, batch).items()}
+    output = model(**nothing, **case.draws(head, 0))
+    assert output.segmentation.token_index.shape == (0, batch["input_ids"].shape[1])
+    if output.get("loss") is not None:
+        output.loss.backward()
+        assert output.loss.item() == 0
