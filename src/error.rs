@@ -80,6 +80,11 @@ impl Error {
     }
 }
 
+/// A number that counts something, as Python gave it.
+pub fn count(op: &'static str, argument: &'static str, value: i64) -> Result<usize> {
+    usize::try_from(value).map_err(|_| Error::value(op, argument, "at least 0", value.to_string()))
+}
+
 #[cfg(feature = "python")]
 impl From<Error> for pyo3::PyErr {
     fn from(error: Error) -> Self {

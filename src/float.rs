@@ -181,4 +181,18 @@ mod tests {
             assert!(ours.to_bits() == theirs.to_bits() || (value.is_nan() && ours.is_nan()), "{bits:#x}");
         }
     }
+
+    #[test]
+    fn exponential_is_accurate() {
+        for step in 0..87_000 {
+            let x = -1e-3 * step as f32;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(x.exp_of_nonpositive()) - exact).abs() / exact;
+            assert!(error < 1.5 * f64::from(f32::EPSILON), "exp({x}): {error:e}");
+        }
+        let [zero, least, infinite] =
+            [0.0, -87.0, f32::NEG_INFINITY].map(|x: f32| x.exp_of_nonpositive().to_bits());
+        assert_eq!((zero, infinite), (1.0_f32.to_bits(), least));
+        assert!(f32::NAN.exp_of_nonpositive().is_nan());
+    }
 }

@@ -79,6 +79,9 @@ impl<'a, T> Disjoint<'a, T> {
 
     /// The elements of `range`.
     ///
+    /// # Panics
+    /// If `range` reaches past the slice.
+    ///
     /// # Safety
     /// No two parts alive at the same time may overlap.
     #[allow(clippy::mut_from_ref)]
@@ -166,7 +169,9 @@ mod tests {
         for_each_span(3, 3, 103, 10, |sequence, range| {
             // SAFETY: the spans of one call are disjoint.
             let part = unsafe { shared.part(sequence * 103 + range.start..sequence * 103 + range.end) };
-            part.iter_mut().for_each(|item| *item += 1);
+            for item in part {
+                *item += 1;
+            }
         });
         assert!(seen.iter().all(|&count| count == 1));
     }

@@ -18,7 +18,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyTensor {
         };
         // SAFETY: the pointer is a live Python object for the time of the call.
         match unsafe { Tensor::pyobject_unpack(object.as_ptr().cast()) } {
-            Ok(Some(tensor)) => Ok(Self(tensor)),
+            Ok(Some(tensor)) if tensor.f_kind().is_ok() => Ok(Self(tensor)),
+            Ok(Some(_)) => {
+                let dtype = object.getattr("dtype")?;
+                let message = format!("expected a torch.Tensor of a common dtype, got {dtype}");
+                Err(pyo3::exceptions::PyTypeError::new_err(message))
+            }
             _ => Err(not_a_tensor()),
         }
     }
@@ -109,6 +114,9 @@ impl<T: Element> Input<T> {
         if tensor.device() != tch::Device::Cpu {
             return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
         }
+        if tensor.is_sparse() || tensor.is_mkldnn() {
+            return Err(Error::value(op, argument, "a strided tensor", "another layout"));
+        }
         if tensor.kind() != T::KIND {
             return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
         }
@@ -121,7 +129,15 @@ impl<T: Element> Input<T> {
             ));
         }
         let tensor = tensor.f_contiguous().map_err(|error| torch_error(op, &error))?;
-        let shape = tensor.size().iter().map(|&length| length as usize).collect();
+        let shape: Vec<usize> = tensor.size().iter().map(|&length| length as usize).collect();
+        if !shape.contains(&0) && tensor.data_ptr().is_null() {
+            return Err(Error::value(
+                op,
+                argument,
+                "a tensor with data",
+                "one without, such as a fake tensor",
+            ));
+        }
         Ok(Self { tensor, shape, _element: std::marker::PhantomData })
     }
 
@@ -165,7 +181,9 @@ impl<T: Element> Output<T> {
         let size: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
         let tensor =
             Tensor::f_empty(size, (T::KIND, tch::Device::Cpu)).map_err(|error| torch_error(op, &error))?;
-        Ok(Self { tensor, len: shape.iter().product(), _element: std::marker::PhantomData })
+        let mut output = Self { tensor, len: shape.iter().product(), _element: std::marker::PhantomData };
+        prefer_huge_pages(output.as_mut_slice());
+        Ok(output)
     }
 
     /// The elements in row-major order.
@@ -181,6 +199,18 @@ impl<T: Element> Output<T> {
     #[must_use]
     pub fn into_tensor(self) -> PyTensor {
         PyTensor(self.tensor)
+    }
+}
+
+/// Asks the system for large pages: handing out small ones can take longer than filling them.
+fn prefer_huge_pages<T>(memory: &mut [T]) {
+    const PAGE: usize = 2 << 20;
+    let range = memory.as_mut_ptr_range();
+    let (start, end) = (range.start.addr().next_multiple_of(PAGE), range.end.addr() / PAGE * PAGE);
+    if start < end {
+        let aligned = range.start.cast::<libc::c_void>().wrapping_byte_add(start - range.start.addr());
+        // SAFETY: whole pages inside memory that this slice owns; the advice changes no content, and refusal no result.
+        unsafe { libc::madvise(aligned, end - start, libc::MADV_HUGEPAGE) };
     }
 }
 

@@ -217,9 +217,12 @@ class Segmentation:
             Base to coarser token; -1 stays -1.
 
         Raises:
-            ValueError: If the batches differ or a sequence has more tokens than ``coarser`` has positions.
+            ValueError: If the batches differ or, on the CPU (on other devices counts are not read back), a
+                sequence has more tokens than ``coarser`` has positions.
         """
-        if len(coarser) != len(self) or coarser.token_index.shape[1] < self._max_tokens():
+        reads_counts = self.token_index.device.type == "cpu" and not torch.compiler.is_compiling()
+        too_short = reads_counts and coarser.token_index.shape[1] < self._max_tokens()
+        if len(coarser) != len(self) or too_short:
             raise ValueError(
                 f"Segmentation.compose: coarser.token_index must be [{len(self)}, L] with L of at least "
                 f"{self._max_tokens()}, got {list(coarser.token_index.shape)}"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
@@ -173,10 +174,11 @@ def _padded(batch: Batch, extra: int) -> Batch:
 def check_padding_is_inert(case: ModelCase, head: str, dtype: torch.dtype) -> None:
     """Law 1: the same alone, right-padded and beside a longer sequence, whatever the padding holds."""
     model, tolerance = case.build(head, dtype), TOLERANCE[dtype]
-    batch = case.batch([37, 61, 1, 16])
+    # The last sequence is empty.
+    batch = case.batch([37, 61, 1, 0])
     garbled = dict(batch)
     garbled["input_ids"] = torch.where(batch["attention_mask"] == 0, A_ID, batch["input_ids"])
-    for row in range(4):
+    for row in range(3):
         alone = _row(batch, row)
         draws = {
             name: value[row : row + 1]
@@ -370,7 +372,10 @@ def check_checkpointing(case: ModelCase, head: str) -> None:
     calls = _count_calls(model)
     rows, grads = run(case, head, model, batch)
     plain_calls = calls[0]
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    with warnings.catch_warnings():
+        # Its new name is not in every release that the package supports.
+        warnings.simplefilter("ignore", FutureWarning)
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     calls[0] = 0
     other_rows, other_grads = run(case, head, model, batch)
     assert calls[0] > plain_calls, "nothing was recomputed"
@@ -454,19 +459,20 @@ def check_output_hidden_states(case: ModelCase, head: str) -> None:
 
 
 def check_attn_implementation(case: ModelCase, head: str) -> None:
-    """``"eager"`` and ``"sdpa"`` agree to 1e-5, and each is what runs when chosen, before or after building."""
+    """``"eager"`` and ``"sdpa"`` agree to 1e-5, and each runs when chosen, before building or after."""
     batch = case.batch([37, 61])
-    results = {}
+    results, softmaxes = {}, {}
     for chosen in ("sdpa", "eager"):
         built = case.build(head, attn_implementation=chosen)
         switched = case.build(head)
         switched.set_attn_implementation(chosen)
         for how, model in (("built", built), ("switched", switched)):
-            with mock.patch.object(
-                F, "scaled_dot_product_attention", wraps=F.scaled_dot_product_attention
-            ) as fused:
+            with mock.patch.object(torch, "softmax", wraps=torch.softmax) as softmax:
                 results[chosen, how] = run(case, head, model, batch)
-            assert bool(fused.call_count) == (chosen == "sdpa"), f"{chosen}, {how}"
+            softmaxes[chosen, how] = softmax.call_count
+    # Written out, attention calls softmax; a model may do so elsewhere too.
+    for how in ("built", "switched"):
+        assert softmaxes["eager", how] > softmaxes["sdpa", how], softmaxes
     rows, grads = results["sdpa", "built"]
     scale = max(grad.abs().max() for grad in grads.values())
     for other_rows, other_grads in results.values():

@@ -24,18 +24,6 @@ fn text_of<'a>(index: usize, sequence: &'a Bound<'_, PyAny>) -> Result<&'a [u8]>
     Err(Error::type_(ENCODE, "sequences", "str or bytes", format!("{kind} at index {index}")))
 }
 
-/// Asks the system for large pages: handing out small ones takes several times as long as encoding does.
-fn prefer_huge_pages<T>(memory: &mut [T]) {
-    const PAGE: usize = 2 << 20;
-    let range = memory.as_mut_ptr_range();
-    let (start, end) = (range.start.addr().next_multiple_of(PAGE), range.end.addr() / PAGE * PAGE);
-    if start < end {
-        let aligned = range.start.cast::<libc::c_void>().wrapping_byte_add(start - range.start.addr());
-        // SAFETY: whole pages inside memory that this slice owns; the advice changes no content, and refusal no result.
-        unsafe { libc::madvise(aligned, end - start, libc::MADV_HUGEPAGE) };
-    }
-}
-
 fn encode(py: Python<'_>, sequences: &[Bound<'_, PyAny>]) -> Result<(PyTensor, PyTensor, PyTensor)> {
     let texts = sequences.iter().enumerate().map(|(index, sequence)| text_of(index, sequence));
     let texts = texts.collect::<Result<Vec<&[u8]>>>()?;
@@ -45,8 +33,6 @@ fn encode(py: Python<'_>, sequences: &[Bound<'_, PyAny>]) -> Result<(PyTensor, P
     let mut repeat_mask = Output::<bool>::new(ENCODE, &[layout.total()])?;
     let mut offsets = Output::<i64>::new(ENCODE, &[layout.offsets.len()])?;
     let (ids_out, repeat_out) = (ids.as_mut_slice(), repeat_mask.as_mut_slice());
-    prefer_huge_pages(ids_out);
-    prefer_huge_pages(repeat_out);
     py.detach(|| layout.encode(ids_out, repeat_out)).map_err(|Unreadable { sequence, position, byte }| {
         let got = format!("byte {} at position {position} of sequence {sequence}", describe_byte(byte));
         Error::value(ENCODE, "sequences", "DNA letters (IUPAC) and special tokens such as [MASK]", got)

@@ -1,7 +1,7 @@
 //! Python entry point of [`neighbor_match`](super).
 
 use super::cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, count};
 use crate::float::Accumulator;
 use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, num_threads};
 use crate::windows::Windows;
@@ -63,10 +63,11 @@ pub fn neighbor_match_forward(
     scores: PyTensor,
     lengths: PyTensor,
     num_merges: PyTensor,
-    window: usize,
-    shift: usize,
+    window: i64,
+    shift: i64,
     budget: &str,
 ) -> PyResult<(PyTensor, PyTensor)> {
+    let (window, shift) = (count(OP, "window", window)?, count(OP, "shift", shift)?);
     if window == 0 || shift >= window {
         return Err(Error::value(
             OP,

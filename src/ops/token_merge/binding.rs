@@ -1,7 +1,7 @@
 //! Python entry points of [`token_merge`](super).
 
 use super::cpu::{self, Shape, Soft};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, count};
 use crate::float::Scalar;
 use crate::groups::check_token_index;
 use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
@@ -15,8 +15,9 @@ fn forward<T: Element + Scalar>(
     x: &PyTensor,
     sizes: &PyTensor,
     token_index: &PyTensor,
-    num_tokens: usize,
+    num_tokens: i64,
 ) -> Result<(PyTensor, PyTensor)> {
+    let num_tokens = count(OP, "num_tokens", num_tokens)?;
     let x = Input::<T>::new(OP, "x", x, 3)?;
     let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
     let sizes = Input::<i64>::new(OP, "sizes", sizes, 2)?.expect_shape(OP, "sizes", &[batch, length])?;
@@ -46,8 +47,8 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     token_index: &PyTensor,
     scores: Option<&PyTensor>,
     threshold: Option<&PyTensor>,
-    window: usize,
-    shift: usize,
+    window: i64,
+    shift: i64,
     temperature: f64,
 ) -> Result<(PyTensor, PyTensor)> {
     let x = Input::<T>::new(OP, "x", x, 3)?;
@@ -83,6 +84,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     let (Some(scores), Some(threshold)) = (scores, threshold) else {
         return Ok((grad_x.into_tensor(), Output::<T::Acc>::new(OP, &[0])?.into_tensor()));
     };
+    let (window, shift) = (count(OP, "window", window)?, count(OP, "shift", shift)?);
     if window == 0 || shift >= window {
         let got = format!("{window}, {shift}");
         return Err(Error::value(OP, "window and shift", "window ≥ 1, shift < window", got));
@@ -129,11 +131,11 @@ pub fn token_merge_forward(
     x: PyTensor,
     sizes: PyTensor,
     token_index: PyTensor,
-    num_tokens: usize,
+    num_tokens: i64,
     _scores: Option<PyTensor>,
     _threshold: Option<PyTensor>,
-    _window: usize,
-    _shift: usize,
+    _window: i64,
+    _shift: i64,
     _temperature: f64,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => forward::<T>(py, &x, &sizes, &token_index, num_tokens))?)
@@ -151,8 +153,8 @@ pub fn token_merge_backward(
     token_index: PyTensor,
     scores: Option<PyTensor>,
     threshold: Option<PyTensor>,
-    window: usize,
-    shift: usize,
+    window: i64,
+    shift: i64,
     temperature: f64,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => backward::<T>(

@@ -1,7 +1,7 @@
 //! Python entry points of [`token_unmerge`](super) and `token_sum`.
 
 use super::cpu;
-use crate::error::Result;
+use crate::error::{Result, count};
 use crate::float::Scalar;
 use crate::groups::check_token_index;
 use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
@@ -27,9 +27,10 @@ fn sum<T: Element + Scalar>(
     py: Python<'_>,
     x: &PyTensor,
     token_index: &PyTensor,
-    num_tokens: usize,
+    num_tokens: i64,
 ) -> Result<PyTensor> {
     const OP: &str = "token_sum";
+    let num_tokens = count(OP, "num_tokens", num_tokens)?;
     let x = Input::<T>::new(OP, "x", x, 3)?;
     let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
     let token_index = Input::<i64>::new(OP, "token_index", token_index, 2)?.expect_shape(
@@ -57,7 +58,7 @@ pub fn token_sum_forward(
     py: Python<'_>,
     x: PyTensor,
     token_index: PyTensor,
-    num_tokens: usize,
+    num_tokens: i64,
 ) -> PyResult<PyTensor> {
     Ok(with_float!("token_sum", "x", x.0.kind(), T => sum::<T>(py, &x, &token_index, num_tokens))?)
 }

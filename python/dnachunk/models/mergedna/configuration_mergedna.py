@@ -36,6 +36,10 @@ class MergeDNAConfig(DNAConfig):
         reconstruction_weight: Weight of ``L_MTR(θ)`` in Eq. 8.
         latent_reconstruction_weight: λ, weight of ``L_MTR(θ∖φ)``; 0 leaves the pass out.
         masked_weight: Weight of ``L_AMTM``; 0 leaves the pass out.
+        random_mask_share: Share of the sequences whose third pass hides single bases at random, 15% of them,
+            instead of sampled tokens [ours]. The outline of a hidden token gives its letters away (merging
+            joins like bases, so a hidden base differs from the visible one beside it). With 0, as in the
+            paper, a model is wrong with confidence where single bases are hidden.
         classifier_dropout: Dropout before a classification head.
 
     Raises:
@@ -68,6 +72,7 @@ class MergeDNAConfig(DNAConfig):
     reconstruction_weight: float = 1.0
     latent_reconstruction_weight: float = 0.25
     masked_weight: float = 1.0
+    random_mask_share: float = 0.0
     classifier_dropout: float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -109,6 +114,7 @@ class MergeDNAConfig(DNAConfig):
         ):
             self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
         self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
+        self._require("random_mask_share", float, self.random_mask_share, lambda v: 0 <= v <= 1, "in [0, 1]")
         self._require("keep_ratio", float, self.keep_ratio, lambda v: 0 < v <= 1, "in (0, 1]")
         for field in ("shift_windows", "proportional_attention"):
             self._require(field, bool, getattr(self, field), lambda v: True, "")

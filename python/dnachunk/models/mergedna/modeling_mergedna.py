@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
 from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
-from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio, global_count, sample_tokens
+from dnachunk.models.mergedna.objective_mergedna import (
+    draw_keep_ratio,
+    global_count,
+    random_mask,
+    sample_tokens,
+)
 from dnachunk.models.modeling_common import (
     DNAPreTrainedModel,
     base_loss,
@@ -116,10 +120,10 @@ class _AttentionLayer(GradientCheckpointingLayer):
         self.attention = attention
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: Any
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         qkv = self.attention.project(self.norm.before_projection(x))
-        return x + self.attention.attend(qkv, (cos, sin), mask), qkv
+        return x + self.attention.attend(qkv, (cos, sin), *keys), qkv
 
 
 class _FeedForwardLayer(GradientCheckpointingLayer):
@@ -147,10 +151,10 @@ class MergeDNABlock(nn.Module):
         self.feed_forward = _FeedForwardLayer(config)
 
     def forward(
-        self, x: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None
+        self, x: torch.Tensor, rotation: Rotation, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``x [B, L, D]`` to ``[B, L, D]`` and the keys before rotation ``[B, L, H, d]``."""
-        x, qkv = self.attention(x, *rotation, mask)
+        x, qkv = self.attention(x, *rotation, lengths)
         return self.feed_forward(x), qkv[:, :, 1]
 
 
@@ -200,7 +204,7 @@ class MergeDNALocalEncoder(_Part):
         schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
         padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
         sizes = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).long()
-        source = sizes.cumsum(dim=1) * sizes - 1
+        source = Segmentation(sizes.cumsum(dim=1) * sizes - 1, lengths)
         for block, merge, num_tokens, padded_tokens in zip(
             self.blocks, self.merges, schedule, padded, strict=True
         ):
@@ -210,10 +214,10 @@ class MergeDNALocalEncoder(_Part):
                 x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
             )
             x, sizes, lengths = merged.values, merged.sizes, merged.lengths
-            source = F.pad(merged.token_index, (1, 0), value=-1).gather(1, source + 1)
+            source = source.compose(Segmentation(merged.token_index, lengths))
             if states is not None:
                 states.append(x)
-        return _Tokens(self.norm(x), sizes, lengths, Segmentation(source, lengths))
+        return _Tokens(self.norm(x), sizes, lengths, source)
 
 
 class MergeDNALatentEncoder(_Part):
@@ -221,12 +225,13 @@ class MergeDNALatentEncoder(_Part):
 
     def __init__(self, config: MergeDNAConfig, num_layers: int) -> None:
         super().__init__(config)
-        self.blocks = nn.ModuleList(
-            MergeDNABlock(
-                config, SelfAttention(config.hidden_size, config.num_attention_heads, config.rope_theta)
-            )
+        # A bare config, which no PreTrainedModel has resolved, names no implementation.
+        implementation = config._attn_implementation or "sdpa"
+        attentions = [
+            SelfAttention(config.hidden_size, config.num_attention_heads, config.rope_theta, implementation)
             for _ in range(num_layers)
-        )
+        ]
+        self.blocks = nn.ModuleList(MergeDNABlock(config, attention) for attention in attentions)
         self.proportional = config.proportional_attention
 
     def forward(
@@ -235,9 +240,9 @@ class MergeDNALatentEncoder(_Part):
         """``[B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
         x = tokens.values
         rotation = self.rotary(token_positions(tokens.sizes))
-        bias = None if is_full else _key_bias(tokens.sizes, x, proportional=False)
+        lengths = None if is_full else tokens.lengths
         for block in self.blocks:
-            x, _ = block(x, rotation, bias)
+            x, _ = block(x, rotation, lengths)
             if states is not None:
                 states.append(x)
         return self.norm(x)
@@ -256,8 +261,8 @@ class MergeDNALatentEncoder(_Part):
         padded_merges = [_share(x.shape[1] // 2, layer, layers) for layer in range(layers)]
         blocks = cast(list[MergeDNABlock], list(self.blocks))
         for block, merges, fewer in zip(blocks, num_merges, padded_merges, strict=True):
-            bias = _key_bias(sizes, x, self.proportional)
-            x, qkv = block.attention(x, *self.rotary(positions), bias)
+            bias = sizes.log() if self.proportional else None
+            x, qkv = block.attention(x, *self.rotary(positions), lengths, bias)
             metric = qkv[:, :, 1].detach().mean(dim=2)
             step = global_match(metric, lengths, merges)
             kept = x.shape[1] - fewer
@@ -272,14 +277,6 @@ class MergeDNALatentEncoder(_Part):
 def _share(total: Any, layer: int, layers: int) -> Any:
     """Merges of one layer when ``total`` are spread evenly, the earliest layers taking the remainder."""
     return total // layers + 1 * (layer < total % layers)
-
-
-def _key_bias(sizes: torch.Tensor, x: torch.Tensor, proportional: bool) -> torch.Tensor:
-    """``[B, L]`` bias of attention to each token: −inf on padding; ``log s`` or 0 elsewhere."""
-    wide = sizes.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    if proportional:
-        return wide.log()
-    return torch.where(sizes > 0, 0.0, -torch.inf).to(wide.dtype)
 
 
 class MergeDNALocalDecoder(_Part):
@@ -458,18 +455,13 @@ class MergeDNAForPreTraining(_Autoencoder):
         if keep_ratio is None:
             seed = int(torch.randint(2**62, ())) if self.training else 0
             keep_ratio = draw_keep_ratio(config, seed, 0) if self.training else config.keep_ratio
-        if labels is None:
-            if config.objective == "masked":
-                raise ValueError(
-                    "MergeDNAForPreTraining: labels must be given with objective='masked', got None"
-                )
-            is_letter = (input_ids >= A_ID) & (input_ids <= T_ID)
-            labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
-            if attention_mask is not None:
-                labels = labels.masked_fill(attention_mask == 0, IGNORE_INDEX)
-
+        if labels is None and config.objective == "masked":
+            raise ValueError("MergeDNAForPreTraining: labels must be given with objective='masked', got None")
         states: list[torch.Tensor] | None = [] if _wants_states(config, output_hidden_states) else None
         tokens, is_full = self.model.tokenize(input_ids, attention_mask, None, keep_ratio, states)
+        if labels is None:
+            is_letter = (input_ids >= A_ID) & (input_ids <= T_ID) & (tokens.segmentation.token_index >= 0)
+            labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
         latent = self.model.latent_encoder(tokens, is_full, states)
         logits = self.decode(latent, tokens, is_full)
         first_loss = base_loss(logits, labels, num_items_in_batch)
@@ -503,6 +495,9 @@ class MergeDNAForPreTraining(_Autoencoder):
             sampled = sample_tokens(output.latent_index, tokens.lengths, num_sampled, sample_seeds)
             index = tokens.segmentation.token_index
             output.is_masked = sampled.gather(1, index.clamp_min(0)) & (index >= 0)
+            if config.random_mask_share > 0:
+                is_random, at_random = random_mask(index, sample_seeds, config.random_mask_share)
+                output.is_masked = torch.where(is_random[:, None], at_random, output.is_masked)
             masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
             masked_ids = torch.where(output.is_masked, MASK_ID, input_ids)
             masked, is_full = self.model.tokenize(masked_ids, attention_mask, None, keep_ratio)

@@ -51,6 +51,24 @@ def sample_tokens(
     return is_real & (rank < num_sampled[:, None])
 
 
+def random_mask(
+    token_index: torch.Tensor, seeds: torch.Tensor, share: float, rate: float = 0.15
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draws which sequences hide single bases instead of tokens, and which bases.
+
+    Args:
+        token_index: ``[B, N]`` int64, −1 on padding.
+        seeds: ``[B]`` int64, one a sequence.
+        share: Of the sequences, in [0, 1].
+        rate: Of their bases, in [0, 1].
+
+    Returns:
+        ``[B]`` bool sequences and ``[B, N]`` bool bases.
+    """
+    is_random = counter_uniform(seeds, 1, stream=1)[:, 0] < share
+    return is_random, (counter_uniform(seeds, token_index.shape[1], stream=2) < rate) & (token_index >= 0)
+
+
 def global_count(count: torch.Tensor) -> torch.Tensor:
     """Sum of ``count`` over all ranks of a distributed run."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -1,9 +1,9 @@
 """The definition of ``window_attention``, and its vectorised form for devices without a kernel."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
-
-from dnachunk.ops._check import accumulator_dtype
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -21,18 +21,18 @@ def window_attention_naive(
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.window_attention`."""
     batch, length, _, heads, head_dim = qkv.shape
-    cos, sin = (x.expand(batch, length, head_dim // 2)[:, :, None] for x in (cos, sin))
+    cos, sin = (x.expand(batch, -1, -1)[:, :, None] for x in (cos, sin))
     rows = []
     for row, real in enumerate(lengths.tolist()):
+        query, key, value = qkv[row, :real].to(cos.dtype).unbind(1)
+        query, key = (_rotate(x, cos[row, :real], sin[row, :real]) for x in (query, key))
         cuts = sorted({0, *range(shift or window, real, window), real})
-        outputs = [qkv.new_zeros(0, heads, head_dim)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
-            here = (row, slice(start, end))
-            query, key, value = qkv[here].to(cos.dtype).unbind(1)
-            query, key = (_rotate(x, cos[here], sin[here]) for x in (query, key))
-            scores = torch.einsum("qhd,khd->hqk", query, key) / head_dim**0.5
-            outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), value).to(qkv.dtype))
-        rows.append(F.pad(torch.cat(outputs), (0, 0, 0, 0, 0, length - real)))
+        sizes = [end - start for start, end in itertools.pairwise(cuts)]
+        outputs = [value[:0]]
+        for q, k, v in zip(*(x.split(sizes) for x in (query, key, value)), strict=True):
+            scores = torch.einsum("qhd,khd->hqk", q, k) / head_dim**0.5
+            outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), v))
+        rows.append(F.pad(torch.cat(outputs), (0, 0, 0, 0, 0, length - real)).to(qkv.dtype))
     return torch.stack(rows) if rows else qkv.new_zeros(0, length, heads, head_dim)
 
 
@@ -44,7 +44,7 @@ def window_attention_torch(
     window: int = 16,
     shift: int = 0,
 ) -> torch.Tensor:
-    """See :func:`dnachunk.ops.window_attention`; this form rounds rotated queries and keys to ``qkv``'s dtype."""
+    """See :func:`dnachunk.ops.window_attention`; here rotated queries and keys are rounded to their dtype."""
     batch, length, _, heads, head_dim = qkv.shape
     if qkv.numel() == 0:
         return qkv[:, :, 0]
@@ -54,7 +54,8 @@ def window_attention_torch(
     after = -(before + length) % window
     real = torch.arange(length, device=qkv.device) < lengths[:, None]
     query, key, value = qkv.where(real[:, :, None, None, None], 0).unbind(2)
-    query, key = (_rotate(x, cos[:, :, None], sin[:, :, None]).to(qkv.dtype) for x in (query, key))
+    cos, sin = (x.where(real[:, :, None], 0)[:, :, None] for x in (cos, sin))
+    query, key = (_rotate(x, cos, sin).to(qkv.dtype) for x in (query, key))
 
     def split(x: torch.Tensor) -> torch.Tensor:
         return F.pad(x, (0, 0, 0, 0, before, after)).reshape(-1, window, heads, head_dim).transpose(1, 2)
@@ -64,4 +65,5 @@ def window_attention_torch(
     attended = attended | ~attended.any(dim=-1, keepdim=True)
     output = F.scaled_dot_product_attention(split(query), split(key), split(value), attn_mask=attended)
     output = output.transpose(1, 2).reshape(batch, -1, heads, head_dim)[:, before : before + length]
-    return output.where(real[:, :, None, None], 0)
+    # Under autocast the attention may have run in another dtype.
+    return output.where(real[:, :, None, None], 0).to(qkv.dtype)

@@ -22,12 +22,12 @@ def window_attention(
 
     MergeDNA's local attention (Sec. 3.2). Windows are groups of ``window`` positions one after the other that
     do not overlap; a position attends to the real positions of its own window, with scale ``1/√d``. Queries
-    and keys are first turned by the angle of their position, first half of the channels with the second (Su et
-    al. 2021): ``x₁' = x₁ cos − x₂ sin``, ``x₂' = x₂ cos + x₁ sin``.
+    and keys are first turned by the angle of their position, the first half of the channels with the second
+    (RoPE, Su et al. 2021): ``x₁' = x₁ cos − x₂ sin``, ``x₂' = x₂ cos + x₁ sin``.
 
     Args:
-        qkv: ``[B, N, 3, H, d]`` float32, float64, bfloat16 or float16, ``d`` even: queries, keys and values, as
-            ``Linear(D, 3 * D)(x).view(B, N, 3, H, d)`` gives them, without a copy.
+        qkv: ``[B, N, 3, H, d]`` float32, float64, bfloat16 or float16, ``d`` even: queries, keys and values,
+            as ``Linear(D, 3 * D)(x).view(B, N, 3, H, d)`` gives them, without a copy.
         cos: ``[B, N, d/2]`` or ``[1, N, d/2]``, float64 for float64 and float32 otherwise: cosines of the
             angles, shared by all heads. No gradient reaches it.
         sin: The same of the sines.
@@ -41,8 +41,8 @@ def window_attention(
 
     Raises:
         TypeError: On a wrong dtype.
-        ValueError: On a wrong shape, window, shift or device, and on the CPU on lengths out of range (on other
-            devices they are not read back: the nearest length in range is taken).
+        ValueError: On a wrong shape, window, shift or device, and from the kernel on lengths out of range
+            (the PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
         Kernel on CPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
@@ -99,7 +99,8 @@ register(
 )
 register(
     "window_attention_backward",
-    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, Tensor grad_output, int window, int shift) -> Tensor",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, Tensor grad_output, int window, int shift) "
+    "-> Tensor",
     cpu=rust.window_attention_backward,
     fake=lambda qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
 )

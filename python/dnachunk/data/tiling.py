@@ -1,0 +1,208 @@
+"""Long records in tiles: where the tiles lie, and how their tokens are joined."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from dnachunk.alphabet import N_ID
+from dnachunk.data.genome import Genome
+from dnachunk.data.windows import Interval
+
+Payload = TypeVar("Payload")
+Span = tuple[int, int]
+
+_PIECE_BP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A stretch of one strand of a record that a model reads at once.
+
+    Attributes:
+        record_index: Which record of the genome.
+        start_bp: First base, 0-based, counted along the strand.
+        end_bp: Base after the last.
+        follows: Whether it overlaps, or touches, the tile before it; otherwise a run of N lies between.
+    """
+
+    record_index: int
+    start_bp: int
+    end_bp: int
+    follows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TileTokens:
+    """Tokens of a tile.
+
+    Attributes:
+        tile: The tile.
+        edges: ``[L + 1]`` int64 on the CPU: where each token starts, and where the last ends, counted along
+            the strand from the record's start.
+        values: ``[L, D]`` vectors of the tokens, if they were asked for.
+    """
+
+    tile: Tile
+    edges: torch.Tensor
+    values: torch.Tensor | None = None
+
+
+def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
+    """Raises :class:`ValueError` unless tiles of ``window_bp`` can overlap by ``overlap_bp``."""
+    if window_bp < 1:
+        raise ValueError(f"{function}: window_bp must be at least 1, got {window_bp}")
+    if not 0 <= 2 * overlap_bp <= window_bp:
+        raise ValueError(
+            f"{function}: overlap_bp must be from 0 to half of window_bp = {window_bp}, got {overlap_bp}"
+        )
+
+
+def record_tiles(
+    genome: Genome, record_index: int, window_bp: int, overlap_bp: int, *, reverse: bool = False
+) -> list[Tile]:
+    """The tiles of one strand of a record.
+
+    Runs of N longer than a window are left out; each stretch between them is covered from its start by tiles
+    of ``window_bp``, each overlapping the next by ``overlap_bp``. The last is moved back to be whole, and a
+    stretch shorter than a window is one tile.
+
+    Args:
+        genome: The genome.
+        record_index: Which record; the tiles depend on it and on the widths alone.
+        window_bp: Bases of a tile.
+        overlap_bp: Bases that two tiles share, at least; at most half of ``window_bp``.
+        reverse: Whether to tile the reverse complement, as if it were a record.
+
+    Raises:
+        ValueError: If the widths are out of range.
+    """
+    check_tiling("record_tiles", window_bp, overlap_bp)
+    length_bp = genome.records[record_index].length_bp
+    stretches = _stretches(length_bp, _long_runs_of_n(genome, record_index, window_bp))
+    if reverse:
+        stretches = [(length_bp - end_bp, length_bp - start_bp) for start_bp, end_bp in reversed(stretches)]
+    return [
+        Tile(record_index, start_bp, end_bp, follows=start_bp > stretch[0])
+        for stretch in stretches
+        for start_bp, end_bp in _tiles(*stretch, window_bp, overlap_bp)
+    ]
+
+
+def tiles_near(tiles: Iterable[Tile], start_bp: int, end_bp: int) -> list[Tile]:
+    """The tiles that decide the tokens of ``[start_bp, end_bp)``: those that touch it, and the next ones."""
+    tiles = list(tiles)
+    touching = [
+        index for index, tile in enumerate(tiles) if tile.start_bp < end_bp and tile.end_bp > start_bp
+    ]
+    if not touching:
+        return []
+    first = max(0, touching[0] - 1)
+    chosen = tiles[first : touching[-1] + 2]
+    return [dataclasses.replace(chosen[0], follows=False), *chosen[1:]]
+
+
+def fetch_tile(genome: Genome, tile: Tile, *, reverse: bool = False) -> torch.Tensor:
+    """Ids of a tile, ``[n]`` uint8."""
+    if not reverse:
+        return genome.fetch(tile.record_index, tile.start_bp, tile.end_bp)[0]
+    length_bp = genome.records[tile.record_index].length_bp
+    start_bp, end_bp = length_bp - tile.end_bp, length_bp - tile.start_bp
+    return genome.fetch(tile.record_index, start_bp, end_bp, reverse_complement=True)[0]
+
+
+def join_tiles(tiles: Iterable[TileTokens]) -> Iterator[TileTokens]:
+    """Joins the tokens of overlapping tiles, so that every base lies in one token.
+
+    Two tiles are joined where both have a token edge, the one nearest to the middle of their overlap (of two
+    as near, the left one). If they have none in common it is the left tile's nearest edge, and the right
+    tile's token there is cut.
+
+    Args:
+        tiles: Tiles in order, of one strand; several records may follow each other. One more than is yielded
+            is held.
+
+    Yields:
+        Each tile with the tokens that remain of it, and their vectors.
+    """
+    before: TileTokens | None = None
+    start_bp = 0
+    for tokens in tiles:
+        if before is None or not tokens.tile.follows:
+            joint_bp = tokens.tile.start_bp
+            end_bp = before.tile.end_bp if before is not None else 0
+        else:
+            joint_bp = end_bp = _joint(before.edges, tokens.edges, start_bp)
+        if before is not None:
+            yield _trim(before, start_bp, end_bp)
+        before, start_bp = tokens, joint_bp
+    if before is not None:
+        yield _trim(before, start_bp, before.tile.end_bp)
+
+
+def overlaps(edges: torch.Tensor, interval: Interval | None) -> torch.Tensor:
+    """``[L]`` bool: which of the tokens with these edges touch the interval; all if there is none."""
+    is_inside = torch.ones(len(edges) - 1, dtype=torch.bool)
+    if interval is None:
+        return is_inside
+    if interval.end_bp is not None:
+        is_inside &= edges[:-1] < interval.end_bp
+    return is_inside & (edges[1:] > interval.start_bp)
+
+
+def _joint(left: torch.Tensor, right: torch.Tensor, after_bp: int) -> int:
+    """Where two tiles with these token edges are joined, not before ``after_bp``."""
+    low, high = max(int(right[0]), after_bp), int(left[-1])
+    candidates = left[(left >= low) & (left <= high)]
+    common = candidates[torch.isin(candidates, right)]
+    if len(common):
+        candidates = common
+    # Doubled, so that a middle between two bases is a whole number. argmin gives the first of equals.
+    distance = (2 * candidates - (int(right[0]) + high)).abs()
+    return int(candidates[distance.argmin()])
+
+
+def _trim(tokens: TileTokens, start_bp: int, end_bp: int) -> TileTokens:
+    edges = tokens.edges
+    first = int(torch.searchsorted(edges, start_bp, right=True)) - 1
+    last = int(torch.searchsorted(edges, end_bp))
+    kept = edges[first : last + 1].clamp(start_bp, end_bp)
+    values = None if tokens.values is None else tokens.values[first:last]
+    return TileTokens(tokens.tile, kept, values)
+
+
+def _tiles(start_bp: int, end_bp: int, window_bp: int, overlap_bp: int) -> Iterator[Span]:
+    while end_bp - start_bp > window_bp:
+        yield start_bp, start_bp + window_bp
+        start_bp = min(start_bp + window_bp - overlap_bp, end_bp - window_bp)
+    yield start_bp, end_bp
+
+
+def _stretches(length_bp: int, runs: list[Span]) -> list[Span]:
+    """What lies between the runs."""
+    edges = [0, *(edge for run in runs for edge in run), length_bp]
+    return [
+        (start_bp, end_bp)
+        for start_bp, end_bp in zip(edges[::2], edges[1::2], strict=True)
+        if end_bp > start_bp
+    ]
+
+
+def _long_runs_of_n(genome: Genome, record_index: int, longer_than_bp: int) -> list[Span]:
+    """Runs of N of more than so many bases, in order; the record is read in pieces."""
+    length_bp = genome.records[record_index].length_bp
+    runs: list[Span] = []
+    for start_bp in range(0, length_bp, _PIECE_BP):
+        ids, _ = genome.fetch(record_index, start_bp, min(start_bp + _PIECE_BP, length_bp))
+        is_n = torch.nn.functional.pad((ids == N_ID).to(torch.int8), (1, 1))
+        edges = (is_n.diff().nonzero()[:, 0] + start_bp).tolist()
+        for run_start_bp, run_end_bp in zip(edges[::2], edges[1::2], strict=True):
+            if runs and runs[-1][1] == run_start_bp:
+                runs[-1] = (runs[-1][0], run_end_bp)
+            else:
+                runs.append((run_start_bp, run_end_bp))
+        # Only the last one can go on in the next piece.
+        runs = [run for run in runs[:-1] if run[1] - run[0] > longer_than_bp] + runs[-1:]
+    return [run for run in runs if run[1] - run[0] > longer_than_bp]

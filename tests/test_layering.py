@@ -1,0 +1,152 @@
+"""Imports go one way: ops, nn, models, then what uses them, then the command line."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dnachunk
+
+PACKAGE = Path(dnachunk.__file__).parent
+
+# Lowest first: a module imports from its own layer and from those before it. "" is the package's own module.
+LAYERS = [
+    ("_native", "alphabet", "random", "segmentation"),
+    ("ops",),
+    ("tokenization",),
+    ("nn",),
+    ("models",),
+    ("",),
+    ("data", "training", "evaluation", "visualization"),
+    ("cli",),
+    ("__main__",),
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# Packages whose folders stand side by side and know nothing of each other.
+SIDE_BY_SIDE = ("ops", "models")
+
+
+def may_use_rust(module):
+    """The wrapper of each kernel, and the one of the genome reader."""
+    parts = module.split(".")
+    return (parts[0] == "ops" and len(parts) == 3 and parts[2] == "op") or module == "data.genome"
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path) for path in PACKAGE.rglob("*.py")}
+
+
+def imports_of(tree, module, is_package):
+    """``(line, module inside the package, name or None)`` of each import, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root, _, inside = alias.name.partition(".")
+                if root == "dnachunk":
+                    yield node.lineno, inside, None
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                parents = module.split(".") if module else []
+                parents = parents[: len(parents) - node.level + is_package]
+                source = ".".join([*parents, *([node.module] if node.module else [])])
+            else:
+                root, _, source = (node.module or "").partition(".")
+                if root != "dnachunk":
+                    continue
+            for alias in node.names:
+                inside = f"{source}.{alias.name}".lstrip(".")
+                if inside in MODULES | {"_rust"}:
+                    yield node.lineno, inside, None
+                else:
+                    yield node.lineno, source, alias.name
+
+
+def violations(source, module, *, is_package=False):
+    """What is wrong with the imports of a module's source, one line for each fault."""
+    top = module.split(".")[0]
+    if top not in LEVEL:
+        return [f"{module}: belongs to no layer"]
+    found = []
+    for line, target, name in imports_of(ast.parse(source), module, is_package):
+        place = f"{module or 'dnachunk'}:{line} imports {target or 'dnachunk'}" + (f".{name}" if name else "")
+        target_top = target.split(".")[0]
+        if target_top == "_rust":
+            if module != "_native":
+                found.append(f"{place}: only _native loads the compiled module")
+            continue
+        if target_top not in LEVEL:
+            found.append(f"{place}: belongs to no layer")
+            continue
+        if LEVEL[target_top] > LEVEL[top]:
+            found.append(f"{place}: upwards")
+        if target == "_native" and name != "build_info" and not may_use_rust(module):
+            found.append(f"{place}: only ops/*/op.py and data/genome.py call the compiled module")
+        folders = [name.split(".") for name in (module, target)]
+        in_folder = f"{module}." in {".".join(name.split(".")[:2]) + "." for name in MODULES if "." in name}
+        if top == target_top and top in SIDE_BY_SIDE and (len(folders[0]) > 2 or in_folder):
+            own = ".".join(folders[0][:2])
+            is_shared = len(folders[1]) == 2 and not any(other.startswith(f"{target}.") for other in MODULES)
+            if target != own and not target.startswith(f"{own}.") and not is_shared:
+                found.append(f"{place}: sideways")
+    return found
+
+
+def test_imports_go_one_way():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found += violations(
+            path.read_text(encoding="utf-8"), module_of(path), is_package=path.name == "__init__.py"
+        )
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("ops.token_merge.op", "from dnachunk.nn import SwiGLU", "upwards"),
+        ("ops.token_merge.op", "from dnachunk.ops.rotary import rotary", "sideways"),
+        ("ops.token_merge.op", "from dnachunk.ops import rotary", "sideways"),
+        ("ops.token_merge.op", "from ..rotary import rotary", "sideways"),
+        ("ops.token_merge.naive", "from dnachunk._native import rust", "only ops/"),
+        ("ops.token_merge.naive", "import dnachunk._native", "only ops/"),
+        ("ops._check", "from dnachunk.tokenization import DNATokenizer", "upwards"),
+        ("nn.mlp", "from dnachunk import _rust", "only _native"),
+        ("nn.mlp", "import dnachunk._rust", "only _native"),
+        ("nn.mlp", "from dnachunk._native import rust", "only ops/"),
+        ("nn.mlp", "from dnachunk.models import MergeDNAConfig", "upwards"),
+        ("nn.mlp", "from dnachunk import MergeDNAConfig", "upwards"),
+        ("models.mergedna.modeling_mergedna", "def f():\n    import dnachunk.data.masking", "upwards"),
+        ("", "from dnachunk.training import PreTrainer", "upwards"),
+        ("data.masking", "from dnachunk.cli import main", "upwards"),
+        ("data.masking", "from dnachunk import _no_such_module, cli", "upwards"),
+        ("segmentation", "from dnachunk.ops import token_sum", "upwards"),
+        ("attic.old", "", "no layer"),
+    ],
+)
+def test_each_violation_is_named(module, source, fault):
+    found = violations(source, module)
+    assert len(found) == 1, found
+    assert fault in found[0]
+    assert found[0].startswith(module or "dnachunk")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("ops.token_merge.op", "from dnachunk._native import rust"),
+        ("ops.token_merge.op", "from dnachunk.ops._check import check_shape"),
+        ("ops.token_merge.op", "from .naive import token_merge_torch"),
+        ("models.mergedna.modeling_mergedna", "from dnachunk.models.modeling_common import embed"),
+        ("nn.mlp", "from dnachunk.ops import swiglu"),
+        ("cli.report", "from dnachunk._native import build_info"),
+        ("training.pretrainer", "from dnachunk.data import Genome"),
+        ("_native", "from dnachunk import _rust"),
+    ],
+)
+def test_what_is_allowed_passes(module, source):
+    assert violations(source, module) == []

@@ -1,0 +1,335 @@
+"""The compiled module: what it is built from, its manners across processes and threads, and under abuse."""
+
+import hashlib
+import importlib.metadata
+import inspect
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import dnachunk
+from dnachunk import _native, ops
+
+# Python 3.12 warns of any fork beside threads; that the kernels stand it is what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+TIMEOUT_S = 120
+
+
+def test_build_info():
+    info = dnachunk.build_info()
+    assert set(info) == {"version", "torch", "torch_running", "profile", "target", "transformers"}
+    assert info["torch_running"] == torch.__version__
+    assert info["torch"] == torch.__version__.split("+")[0]
+    assert info["transformers"] == importlib.metadata.version("transformers")
+    assert info["profile"] in ("release", "debug")
+    assert all(isinstance(value, str) and value for value in info.values())
+
+
+def test_another_torch_is_refused_by_name():
+    code = "import torch; torch.__version__ = '2.10.3+cpu'; import dnachunk"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert result.returncode == 1
+    assert last.startswith("ImportError: dnachunk was built for torch 2.11.0, but torch 2.10.3+cpu is installed")
+
+
+# Made once, as the module is imported: torch's own parallel operations may hang in a forked child.
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(3, 4000, 16, generator=GENERATOR)
+GRAD_SCORES = torch.randn(3, 4000, generator=GENERATOR)
+GRAD_TOKENS = torch.randn(3, 2700, 16, generator=GENERATOR)
+LENGTHS = torch.tensor([4000, 3999, 1])
+SIZES = torch.ones(3, 4000, dtype=torch.int64)
+METRIC = X[:, :500].contiguous()
+
+
+def workload():
+    """The bits that parallel kernels give: of text, neighbours, whole sequences, and of backwards."""
+    x = X.detach().requires_grad_()
+    scores = ops.neighbor_cosine(x)
+    index, threshold = ops.neighbor_match(scores, LENGTHS, LENGTHS // 3)
+    merged, sizes = ops.token_merge(x, SIZES, index, 2700)
+    results = [
+        *(scores, index, threshold, merged, sizes),
+        ops.global_match(METRIC, torch.tensor([500, 3, 0]), torch.tensor([100, 1, 0])),
+        *torch.autograd.grad(scores, x, GRAD_SCORES),
+        *torch.autograd.grad(merged, x, GRAD_TOKENS),
+        *ops.encode_dna(["ACGTTGCA" * 5000] * 4),
+    ]
+    digest = hashlib.sha256()
+    for result in results:
+        digest.update(result.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _put_workload(queue):
+    torch.set_num_threads(2)
+    queue.put(workload())
+
+
+def _put_workload_of_a_child(queue):
+    # What it gives lies in the queue already, for its child to be compared with.
+    _put_workload(queue)
+    queue.put(_result_of_child("fork", _put_workload))
+
+
+def _result_of_child(method, target):
+    """The last thing that the process puts in its queue; a hang or an exit code is a failure."""
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    process = context.Process(target=target, args=(queue,))
+    process.start()
+    try:
+        result = queue.get(timeout=TIMEOUT_S)
+        process.join(TIMEOUT_S)
+        while not queue.empty():
+            result = queue.get(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+        process.join()
+    assert process.exitcode == 0
+    return result
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_kernels_in_children_of_a_process_that_used_them(method):
+    expected = workload()
+    for _ in range(2 if method == "fork" else 1):
+        assert _result_of_child(method, _put_workload) == expected
+    assert workload() == expected
+
+
+def test_kernels_in_a_forked_child_of_a_forked_child():
+    expected = workload()
+    assert _result_of_child("fork", _put_workload_of_a_child) == expected
+
+
+class Workloads(Dataset):
+    """Each sample is what the kernels give in the worker."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return workload()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_kernels_in_data_loader_workers(method):
+    expected = workload()
+    loader = DataLoader(
+        Workloads(), batch_size=2, num_workers=2, multiprocessing_context=method, timeout=TIMEOUT_S
+    )
+    for batch in loader:
+        assert batch == [expected, expected]
+        assert workload() == expected
+
+
+def test_kernels_from_several_python_threads():
+    expected = workload()
+    results = [None] * 4
+
+    def work(slot):
+        results[slot] = workload()
+
+    threads = [threading.Thread(target=work, args=(slot,)) for slot in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+    assert results == [expected] * 4
+
+
+def test_the_number_of_threads_is_torchs():
+    code = """
+import os, torch
+torch.set_num_threads(1)
+from dnachunk import ops
+x = torch.randn(1, 200_000, 16)
+count = lambda: len(os.listdir("/proc/self/task"))
+before = count()
+ops.neighbor_cosine(x)
+assert count() == before, "one thread was asked for"
+torch.set_num_threads(3)
+ops.neighbor_cosine(x)
+assert count() == before + 2, (before, count())
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=TIMEOUT_S)
+
+
+def long_calls():
+    text = "ACGT" * 8_000_000
+    x = torch.randn(1, 12_000, 64)
+    qkv, angles = torch.randn(1, 40_000, 3, 4, 16), torch.ones(1, 40_000, 8)
+    length = torch.tensor([12_000])
+    return {
+        "encode_dna": lambda: ops.encode_dna([text] * 4),
+        "global_match": lambda: ops.global_match(x, length, length // 2),
+        "window_attention": lambda: ops.window_attention(qkv, angles, angles, torch.tensor([40_000]), 512),
+    }
+
+
+@pytest.mark.parametrize("name", ["encode_dna", "global_match", "window_attention"])
+def test_the_gil_is_released(name):
+    call = long_calls()[name]
+    ticks, stop = [], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        start = time.perf_counter()
+        for _ in range(3):
+            call()
+        end = time.perf_counter()
+    finally:
+        stop.set()
+        thread.join()
+    inside = [start, *(t for t in ticks if start < t < end), end]
+    longest = max(after - before for before, after in zip(inside, inside[1:], strict=False))
+    # Under the GIL the other thread would wait for a whole call, a third of the time.
+    assert longest < (end - start) / 6, f"{longest:.3f} s of {end - start:.3f} s without a tick"
+
+
+def samples(fasta):
+    """Arguments that every function of the compiled module takes."""
+    x, rows = torch.randn(2, 6, 4), torch.randn(12, 4)
+    scores = torch.randn(2, 6)
+    two_of_six = torch.tensor([6, 5])
+    merges = torch.tensor([2, 1])
+    index = torch.tensor([[0, 0, 1, 2, 2, 3], [0, 1, 1, 2, 3, -1]])
+    sizes = torch.ones(2, 6, dtype=torch.int64)
+    merged, merged_sizes = torch.randn(2, 4, 4), torch.ones(2, 4, dtype=torch.int64)
+    qkv, angles = torch.randn(2, 6, 3, 2, 4), torch.randn(1, 6, 2)
+    ids, offsets = torch.tensor([5, 6, 4], dtype=torch.uint8), torch.tensor([0, 2, 3])
+    soft = (scores, scores, 4, 0, 0.1)
+    genome = _native.rust.Genome(fasta)
+    return {
+        "Genome": (_native.rust.Genome, (fasta,)),
+        "Genome.fetch": (genome.fetch, (0, 1, 5, True)),
+        "decode_dna": (None, (ids, offsets, torch.tensor([True, False, False]))),
+        "encode_dna": (None, (["ACGT", b"acgtn", "[MASK]"],)),
+        "global_match_forward": (None, (x, two_of_six, merges)),
+        "neighbor_cosine_forward": (None, (x,)),
+        "neighbor_cosine_backward": (None, (x, scores, scores, scores)),
+        "neighbor_match_forward": (None, (scores, two_of_six, merges, 4, 0, "window")),
+        "rms_norm_forward": (None, (rows, torch.ones(4), 1e-6, "float32")),
+        "rms_norm_backward": (None, (rows, torch.ones(4), torch.ones(12), rows)),
+        "rotary_forward": (None, (qkv, angles, angles)),
+        "rotary_backward": (None, (qkv, angles, angles)),
+        "swiglu_forward": (None, (rows,)),
+        "swiglu_backward": (None, (rows, rows[:, :2])),
+        "token_merge_forward": (None, (x, sizes, index, 4, *soft)),
+        "token_merge_backward": (None, (merged, x, merged, sizes, merged_sizes, index, *soft)),
+        "token_sum_forward": (None, (x, index, 4)),
+        "token_unmerge_forward": (None, (merged, index)),
+        "window_attention_forward": (None, (qkv, angles, angles, two_of_six, 4, 0)),
+        "window_attention_backward": (
+            None,
+            (qkv, angles, angles, two_of_six, torch.randn(2, 6, 2, 4), 4, 0),
+        ),
+    }
+
+
+def garbage():
+    floats = torch.randn(2, 6)
+    values = [None, True, "", "text", "\ud800", b"\xff", 1.5, float("nan"), float("inf"), 0, -1, 3, 1 << 40]
+    values += [1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), 1 << 70, [], ["A", 3], [None], {}, object(), torch]
+    values += [torch.tensor(1), torch.tensor(-1.0), torch.zeros(0), torch.zeros(2, 0, 4), torch.zeros(0, 6, 4)]
+    values += [torch.randn([2] * rank) for rank in range(7)]
+    dtypes = [torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16]
+    dtypes += [torch.float64, torch.complex64, torch.float8_e4m3fn, torch.uint32]
+    values += [torch.zeros(2, 6, dtype=dtype) for dtype in dtypes]
+    values += [torch.zeros(2, 6, 4, dtype=dtype) for dtype in dtypes]
+    values += [torch.full((2, 6), fill) for fill in (-2, -(1 << 63), (1 << 63) - 1, 1 << 33)]
+    values += [torch.full((2,), fill) for fill in (-1, 7, -(1 << 63), (1 << 63) - 1)]
+    values += [torch.full((2, 6, 4), float("nan")), torch.full((2, 6), float("nan"))]
+    values += [floats.to("meta"), torch.randn(2, 6, 4, device="meta"), floats.to_sparse(), floats.to_sparse_csr()]
+    values += [torch.randn(2, 6, 4).to_sparse(), torch.randn(2, 6, 4).to_mkldnn()]
+    values += [torch.nn.Parameter(floats), floats.t(), torch.randn(4, 6, 2).transpose(0, 2), floats[:, :0]]
+    values += [torch.randn(1, 1).expand(2, 6), torch.randn(1, 1, 1).expand(2, 6, 4)]
+    with torch._subclasses.FakeTensorMode():
+        values += [torch.empty(2, 6), torch.empty(2, 6, 4), torch.empty(2, dtype=torch.int64)]
+    return values
+
+
+def _put_abuse(name, fasta, queue):
+    # Sparse tensors of some layouts announce that they are new.
+    warnings.simplefilter("ignore")
+    function, arguments = samples(fasta)[name]
+    function = function or getattr(_native.rust, name)
+    function(*arguments)
+    faults = []
+    trials = [(place, value) for place in range(len(arguments)) for value in garbage()]
+    for place, value in trials:
+        shown = f"argument {place} = {value!r:.60}"
+        # Written before the call: should the process die, this is what killed it.
+        queue.put(shown)
+        try:
+            function(*arguments[:place], value, *arguments[place + 1 :])
+        except (ValueError, TypeError, RuntimeError):
+            pass
+        except BaseException as error:
+            # Python's own answer to an integer that no machine word holds.
+            is_huge = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+            is_file = name == "Genome" and isinstance(error, OSError)
+            if not is_file and not (is_huge and isinstance(error, OverflowError)):
+                faults.append(f"{shown}: {type(error).__name__}: {error}")
+    for count in (0, len(arguments) + 1):
+        try:
+            function(*([torch.zeros(1)] * count))
+            faults.append(f"{count} arguments were taken")
+        except TypeError:
+            pass
+    queue.put(faults)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {name for name, value in vars(_native.rust).items() if callable(value) and name[0] != "_"}
+        - {"build_info"}
+        | {"Genome.fetch"}
+    ),
+)
+def test_garbage_is_an_error_and_never_a_panic(name, tmp_path):
+    fasta = str(tmp_path / "a.fa")
+    with open(fasta, "w", encoding="ascii") as file:
+        file.write(">a\nACGTACGT\n")
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=_put_abuse, args=(name, fasta, queue))
+    process.start()
+    last = "nothing"
+    while process.is_alive() or not queue.empty():
+        if queue.empty():
+            time.sleep(0.001)
+            continue
+        last = queue.get()
+        if isinstance(last, list):
+            break
+    process.join(TIMEOUT_S)
+    assert process.exitcode == 0, f"the process died (exit code {process.exitcode}) at {last}"
+    assert last == [], "\n".join(last)
+
+
+def test_the_stub_declares_what_there_is():
+    stub = inspect.getsourcefile(_native).replace("_native.py", "_rust.pyi")
+    with open(stub, encoding="utf-8") as file:
+        text = file.read()
+    for name in vars(_native.rust):
+        if not name.startswith("__"):
+            assert f"def {name}(" in text or f"class {name}" in text, name

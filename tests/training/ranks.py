@@ -1,0 +1,23 @@
+"""Run by ``torchrun``: trains on several processes and writes what rank 0 logged."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.training.runs import GLOBAL_BATCH, make_trainer
+
+if __name__ == "__main__":
+    fasta, output_dir = map(Path, sys.argv[1:])
+    trainer = make_trainer(
+        fasta,
+        output_dir,
+        per_device_train_batch_size=GLOBAL_BATCH // 2,
+        ddp_backend="gloo",
+        eval_strategy="steps",
+        eval_steps=3,
+        save_strategy="steps",
+        save_steps=3,
+    )
+    trainer.train()
+    if trainer.args.process_index == 0:
+        (output_dir / "history.json").write_text(json.dumps(trainer.state.log_history))

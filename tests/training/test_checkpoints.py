@@ -1,0 +1,79 @@
+import pytest
+import safetensors.torch
+import torch
+from transformers import AutoModel, AutoModelForPreTraining
+
+from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
+from dnachunk.training import load_pretrained
+from dnachunk.training.checkpoints import written_whole
+from tests.training.runs import FEW_LAYERS
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = MergeDNAForPreTraining(MergeDNAConfig(**FEW_LAYERS))
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(directory, change):
+    tensors = safetensors.torch.load_file(directory / "model.safetensors")
+    change(tensors)
+    safetensors.torch.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_it_loads_the_whole_or_a_part(saved):
+    whole = load_pretrained(AutoModelForPreTraining, saved)
+    part = load_pretrained(AutoModel, saved)
+    assert isinstance(whole, MergeDNAForPreTraining)
+    assert isinstance(part, MergeDNAModel)
+    assert not part.training
+    for name, weight in part.state_dict().items():
+        assert torch.equal(weight, whole.model.state_dict()[name]), name
+
+
+def test_a_missing_tensor_is_named(saved):
+    edit(saved, lambda tensors: tensors.pop("lm_head.weight"))
+    with pytest.raises(ValueError, match=r"do not fit: lm_head.weight is missing"):
+        load_pretrained(AutoModelForPreTraining, saved)
+    load_pretrained(AutoModel, saved)
+
+
+def test_a_tensor_of_another_shape_is_named(saved):
+    edit(saved, lambda tensors: tensors.update({"model.embed_tokens.weight": torch.zeros(10, 16)}))
+    with pytest.raises(ValueError, match=r"model.embed_tokens.weight is \[10, 16\] and must be \[10, 32\]"):
+        load_pretrained(AutoModelForPreTraining, saved)
+    with pytest.raises(ValueError, match=r"embed_tokens.weight is \[10, 16\] and must be \[10, 32\]"):
+        load_pretrained(AutoModel, saved)
+
+
+def test_truncated_weights_are_an_error(saved):
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot be read"):
+        load_pretrained(AutoModelForPreTraining, saved)
+
+
+@pytest.mark.parametrize("name", ["missing", ".", "file"])
+def test_what_is_no_model_is_an_error(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"model"):
+        load_pretrained(AutoModel, tmp_path / name)
+
+
+def test_files_are_written_all_or_none(tmp_path):
+    (tmp_path / "a").write_text("old")
+
+    def write_half():
+        with written_whole(tmp_path) as staging:
+            (staging / "a").write_text("new")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_half()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+    with written_whole(tmp_path) as staging:
+        (staging / "a").write_text("new")
+        (staging / "b").write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
