@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import inspect
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -39,7 +40,9 @@ def test_another_torch_is_refused_by_name():
     )
     last = result.stderr.strip().splitlines()[-1]
     assert result.returncode == 1
-    assert last.startswith("ImportError: dnachunk was built for torch 2.11.0, but torch 2.10.3+cpu is installed")
+    assert last.startswith(
+        "ImportError: dnachunk was built for torch 2.11.0, but torch 2.10.3+cpu is installed"
+    )
 
 
 # Made once, as the module is imported: torch's own parallel operations may hang in a forked child.
@@ -199,7 +202,7 @@ def test_the_gil_is_released(name):
         stop.set()
         thread.join()
     inside = [start, *(t for t in ticks if start < t < end), end]
-    longest = max(after - before for before, after in zip(inside, inside[1:], strict=False))
+    longest = max(after - before for before, after in itertools.pairwise(inside))
     # Under the GIL the other thread would wait for a whole call, a third of the time.
     assert longest < (end - start) / 6, f"{longest:.3f} s of {end - start:.3f} s without a tick"
 
@@ -247,8 +250,26 @@ def samples(fasta):
 def garbage():
     floats = torch.randn(2, 6)
     values = [None, True, "", "text", "\ud800", b"\xff", 1.5, float("nan"), float("inf"), 0, -1, 3, 1 << 40]
-    values += [1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), 1 << 70, [], ["A", 3], [None], {}, object(), torch]
-    values += [torch.tensor(1), torch.tensor(-1.0), torch.zeros(0), torch.zeros(2, 0, 4), torch.zeros(0, 6, 4)]
+    values += [
+        1 << 62,
+        (1 << 63) - 1,
+        1 << 63,
+        -(1 << 63),
+        1 << 70,
+        [],
+        ["A", 3],
+        [None],
+        {},
+        object(),
+        torch,
+    ]
+    values += [
+        torch.tensor(1),
+        torch.tensor(-1.0),
+        torch.zeros(0),
+        torch.zeros(2, 0, 4),
+        torch.zeros(0, 6, 4),
+    ]
     values += [torch.randn([2] * rank) for rank in range(7)]
     dtypes = [torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16]
     dtypes += [torch.float64, torch.complex64, torch.float8_e4m3fn, torch.uint32]
@@ -257,7 +278,12 @@ def garbage():
     values += [torch.full((2, 6), fill) for fill in (-2, -(1 << 63), (1 << 63) - 1, 1 << 33)]
     values += [torch.full((2,), fill) for fill in (-1, 7, -(1 << 63), (1 << 63) - 1)]
     values += [torch.full((2, 6, 4), float("nan")), torch.full((2, 6), float("nan"))]
-    values += [floats.to("meta"), torch.randn(2, 6, 4, device="meta"), floats.to_sparse(), floats.to_sparse_csr()]
+    values += [
+        floats.to("meta"),
+        torch.randn(2, 6, 4, device="meta"),
+        floats.to_sparse(),
+        floats.to_sparse_csr(),
+    ]
     values += [torch.randn(2, 6, 4).to_sparse(), torch.randn(2, 6, 4).to_mkldnn()]
     values += [torch.nn.Parameter(floats), floats.t(), torch.randn(4, 6, 2).transpose(0, 2), floats[:, :0]]
     values += [torch.randn(1, 1).expand(2, 6), torch.randn(1, 1, 1).expand(2, 6, 4)]

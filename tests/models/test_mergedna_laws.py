@@ -105,7 +105,12 @@ def test_save_load(head, tmp_path):
 
 def test_config_round_trip(tmp_path):
     laws.check_config_round_trip(CASE, tmp_path)
-    fields = {"shift_windows": True, "merge_gradient": "none", "keep_ratio_range": [0.3, 0.7], "num_labels": 3}
+    fields = {
+        "shift_windows": True,
+        "merge_gradient": "none",
+        "keep_ratio_range": [0.3, 0.7],
+        "num_labels": 3,
+    }
     laws.check_config_round_trip(CASE, tmp_path, **fields)
 
 
@@ -178,18 +183,19 @@ def test_empty_batch(head):
     laws.check_empty_batch(CASE, head)
 
 
-def test_compile_for_inference():
-    laws.check_compile(CASE, "sequence", training=False, backend="aot_eager")
+@pytest.mark.parametrize("fields", [{}, {"shift_windows": True}], ids=str)
+def test_compile_for_inference(fields):
+    laws.check_compile(variant(**fields), "sequence", training=False, backend="aot_eager")
 
 
 def test_compile_for_training():
-    laws.check_compile(CASE, "pretraining", training=True, backend="aot_eager")
+    laws.check_compile(CASE, "pretraining", training=True, backend="aot_eager", lengths=[(61, 40)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "training"), [("masked_lm", False), ("pretraining", True), ("token", True)])
 def test_compile_with_inductor(head, training):
-    laws.check_compile(CASE, head, training=training, backend="inductor", lengths=[(61, 40)])
+    laws.check_compile(CASE, head, training=training, backend="inductor")
 
 
 def test_export():

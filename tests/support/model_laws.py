@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, PAD_ID
 
-# Error allowed relative to the largest value. Float32 is law 4's; float64 shows what float32's noise would hide.
+# Error allowed relative to the largest value. Float32 is law 4's; float64 shows what its noise would hide.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 Batch = dict[str, torch.Tensor]
@@ -103,7 +103,7 @@ def rows_of(case: ModelCase, output: Any, batch: Batch) -> list[dict[str, torch.
         for name, extent in case.extents.items():
             value = output.get(name)
             if value is not None:
-                whole = extent == "sequence" or value.dim() == 2 and value.is_floating_point()
+                whole = extent == "sequence" or (value.dim() == 2 and value.is_floating_point())
                 fields[name] = value[row] if whole else value[row, : cut[extent]]
         rows.append(fields)
     return rows
@@ -351,7 +351,9 @@ def check_linear_memory(layer: Callable[[int], None], length: int = 262_144) -> 
         before, peak = queue.get()
         own.append(peak - before)
     assert peak < 4 << 30, f"{peak / 2**30:.2f} GiB at {length} positions"
-    assert own[1] < 6 * own[0], f"{own[0] / 2**20:.0f} MiB became {own[1] / 2**20:.0f} at four times the length"
+    assert own[1] < 6 * own[0], (
+        f"{own[0] / 2**20:.0f} MiB became {own[1] / 2**20:.0f} at four times the length"
+    )
 
 
 def _count_calls(model: PreTrainedModel) -> list[int]:
@@ -393,9 +395,13 @@ def check_inputs_embeds(case: ModelCase, head: str) -> None:
         rows = rows_of(case, model(inputs_embeds=embeds, attention_mask=batch["attention_mask"]), batch)
     for row, want in zip(rows, expected, strict=True):
         assert_fields_close(row, want, 0.0)
-    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds must be given, got both"):
+    with pytest.raises(
+        ValueError, match="exactly one of input_ids and inputs_embeds must be given, got both"
+    ):
         model(input_ids=batch["input_ids"], inputs_embeds=embeds)
-    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds must be given, got neither"):
+    with pytest.raises(
+        ValueError, match="exactly one of input_ids and inputs_embeds must be given, got neither"
+    ):
         model()
     with pytest.raises(ValueError, match=r"inputs_embeds must be \[B, N, \d+\], got \[2, 37, 1\]"):
         model(inputs_embeds=embeds[..., :1])

@@ -112,7 +112,17 @@ def base_loss(
 
     Returns:
         Scalar, in nats; a differentiable 0 when nothing is labelled.
+
+    Raises:
+        ValueError: On labels of another shape, and on the CPU on labels out of range.
     """
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels must be {list(logits.shape[:-1])}, got {list(labels.shape)}")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        is_wrong = (labels != IGNORE_INDEX) & ((labels < 0) | (labels >= logits.shape[-1]))
+        if is_wrong.any():
+            got = labels[is_wrong][0].item()
+            raise ValueError(f"labels must be in [0, {logits.shape[-1]}) or {IGNORE_INDEX}, got {got}")
     wide = logits if logits.dtype == torch.float64 else logits.float()
     total = F.cross_entropy(wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     if num_items is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -86,7 +86,11 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
         rounded = (exact + 0.5) // 1
         whole = rounded.long() if isinstance(rounded, torch.Tensor) else int(rounded)
         schedule.append(_larger(_fewest_tokens(schedule[-1], window, shift), whole))
-    if keep_ratio * 2**layers < 1 or any(shifts):
+    # Windows of two or more that are not shifted always reach half of their positions.
+    may_miss = keep_ratio * 2**layers < 1 or window < 2 or any(shifts)
+    # Reading a tensor would cut a compiled graph in two.
+    is_readable = not (isinstance(lengths, torch.Tensor) and torch.compiler.is_compiling())
+    if may_miss and is_readable:
         got = torch.as_tensor(schedule[-1] - kept)
         if bool((got > 0).any()):
             least = math.ceil(1 / keep_ratio)
@@ -111,6 +115,9 @@ class TokenMerge(nn.Module):
             and the caller gives the metric.
         temperature: τ of the soft assignments.
 
+    Raises:
+        ValueError: If ``merge_gradient`` is none of the three.
+
     Example:
         >>> merge = TokenMerge(8)
         >>> tokens = merge(torch.randn(2, 40, 8), num_tokens=25)
@@ -129,14 +136,21 @@ class TokenMerge(nn.Module):
         temperature: float = 0.1,
     ) -> None:
         super().__init__()
+        if merge_gradient not in get_args(MergeGradient):
+            raise ValueError(
+                f"TokenMerge: merge_gradient must be one of {get_args(MergeGradient)}, got {merge_gradient!r}"
+            )
         self.window = window
         self.shift = shift
         self.budget: Budget = budget
         self.learns = merge_gradient == "straight_through"
         self.temperature = temperature
         self.grouping = None if merge_gradient == "none" else nn.Linear(d_model, group_dim, bias=False)
-        if self.grouping is not None:
-            self.grouping.weight.requires_grad_(self.learns)
+        if self.grouping is not None and not self.learns:
+            # A buffer of the same name: Hugging Face's loading makes every parameter trainable.
+            weight = self.grouping.weight.detach()
+            del self.grouping.weight
+            self.grouping.register_buffer("weight", weight)
 
     def forward(
         self,

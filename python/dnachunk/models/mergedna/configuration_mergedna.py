@@ -80,7 +80,8 @@ class MergeDNAConfig(DNAConfig):
         if self.intermediate_size is None and isinstance(self.hidden_size, int):
             self.intermediate_size = -(-8 * self.hidden_size // (3 * 64)) * 64
         # JSON has lists only; one form, so that a configuration equals its copy read back.
-        self.keep_ratio_range = list(self.keep_ratio_range)
+        if isinstance(self.keep_ratio_range, tuple):
+            self.keep_ratio_range = list(self.keep_ratio_range)
         super().__post_init__(**kwargs)
 
     def check_fields(self) -> None:
@@ -119,10 +120,12 @@ class MergeDNAConfig(DNAConfig):
         for field in ("shift_windows", "proportional_attention"):
             self._require(field, bool, getattr(self, field), lambda v: True, "")
         low_high = self.keep_ratio_range
-        if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] <= 1:
-            raise ValueError(
-                f"{type(self).__name__}: keep_ratio_range must be two numbers, 0 < low ≤ high ≤ 1, got {low_high}"
-            )
+        is_pair = (
+            isinstance(low_high, list) and [type(bound) in (int, float) for bound in low_high] == [True] * 2
+        )
+        if not is_pair or not 0 < low_high[0] <= low_high[1] <= 1:
+            expected = "two numbers, 0 < low ≤ high ≤ 1"
+            raise ValueError(f"{type(self).__name__}: keep_ratio_range must be {expected}, got {low_high!r}")
         self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
         self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
         self._require_one_of("objective", self.objective, ("merge", "masked"))
@@ -141,7 +144,7 @@ class MergeDNAConfig(DNAConfig):
 
     @classmethod
     def micro(cls, **fields: Any) -> "MergeDNAConfig":
-        """2.4M parameters, 512 bases: for comparisons of many models on few cores."""
+        """2.6M parameters, 512 bases: for comparisons of many models on few cores."""
         small = {
             "hidden_size": 128,
             "num_attention_heads": 4,

@@ -1,0 +1,43 @@
+"""The commands in one application, and how their errors are told."""
+
+import sys
+
+import typer
+
+from dnachunk.cli.demo import demo
+from dnachunk.cli.embed import embed
+from dnachunk.cli.pretrain import pretrain
+from dnachunk.cli.tokenize import tokenize
+
+app = typer.Typer(
+    help="Learnable DNA tokenizers: from a FASTA file to a pre-trained model, its tokens and its vectors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+# Flags that are not the command's own are Hugging Face's.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
+app.command()(tokenize)
+app.command()(embed)
+app.command()(demo)
+
+
+@app.callback()
+def _commands() -> None:
+    pass
+
+
+def run(words: list[str]) -> int:
+    """Runs the command line ``words`` and returns its exit status."""
+    try:
+        app(words, prog_name="dnachunk")
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, ModuleNotFoundError):
+            message += " (pip install 'dnachunk[train,plot]')"
+        print(f"dnachunk {words[0]}: {message}", file=sys.stderr)
+        return 1
+    return 0

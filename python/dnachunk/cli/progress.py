@@ -1,0 +1,33 @@
+"""Training's bar and log, as lines that a person reads."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers.trainer_callback import ProgressCallback
+
+_LEFT_OUT = ("epoch", "total_flos", "_runtime", "_per_second", "_count")
+
+
+class LogLines(ProgressCallback):
+    """Writes each log entry as ``step 40/2000  loss 3.17  …``; draws bars on a terminal only."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starts the bar."""
+        if state.is_world_process_zero:
+            self.training_bar = tqdm(total=state.max_steps, dynamic_ncols=True, disable=None)
+        self.current_step = 0
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Moves the bar of an evaluation."""
+        if sys.stderr.isatty():
+            super().on_prediction_step(args, state, control, **kwargs)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        """Writes a line."""
+        shown = {name: value for name, value in (logs or {}).items() if not name.endswith(_LEFT_OUT)}
+        if state.is_world_process_zero and "train_loss" not in shown:
+            entries = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+            tqdm.write(f"step {state.global_step}/{state.max_steps}  {entries}")

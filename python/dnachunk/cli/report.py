@@ -1,0 +1,100 @@
+"""What commands print and write."""
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import torch
+import transformers
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from dnachunk._native import build_info
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def is_main_process() -> bool:
+    """Whether this process prints and writes: all do but the later ranks under ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str = "") -> None:
+    """Prints to standard output, on the main process."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned text: the first column to the left, the others to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    )
+
+
+@contextlib.contextmanager
+def progress(total_bp: int, title: str) -> Iterator[Callable[[int], Any]]:
+    """A bar on standard error, if that is a terminal; yields what moves it by so many bases."""
+    with tqdm(total=total_bp, desc=title, unit="bp", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    return {
+        "dnachunk": build_info()["version"],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def write_results(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes ``{"command", "versions", "metrics"}`` as JSON, whole or not at all, on the main process.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if not is_main_process():
+        return
+    command = shlex.join(["dnachunk", *sys.argv[1:]])
+    results = {"command": command, "versions": versions(), "metrics": dict(metrics)}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Writes a plot in the format of its suffix, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name beside ``path`` to write under; it takes its place if no exception is raised.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
