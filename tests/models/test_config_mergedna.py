@@ -154,6 +154,13 @@ def test_out_of_range(field, value):
     assert repr(value) in str(raised.value)
 
 
+def test_ratios_that_the_merging_blocks_cannot_reach():
+    for fields in ({"keep_ratio": 0.2}, {"keep_ratio_range": [0.2, 0.6]}):
+        with pytest.raises(ValueError, match=r"at least 0.25 with 2 merging blocks, got .*0\.2"):
+            MergeDNAConfig(num_local_encoder_layers=2, **fields)
+    MergeDNAConfig(num_local_encoder_layers=2, keep_ratio=0.25, keep_ratio_range=[0.25, 0.25])
+
+
 def test_a_file_with_a_wrong_field_is_an_error(tmp_path):
     MergeDNAConfig.micro().save_pretrained(tmp_path)
     path = tmp_path / "config.json"

@@ -16,6 +16,7 @@ from dnachunk import (
     MergeDNAModel,
 )
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, PAD_ID, T_ID
+from dnachunk.models.mergedna.objective_mergedna import sample_tokens
 from dnachunk.models.modeling_common import base_loss
 from dnachunk.nn import merge_schedule
 from dnachunk.nn.rotary import token_positions
@@ -80,7 +81,7 @@ def test_the_default_ratio_and_the_reach():
 
 
 def test_tokens_stay_inside_windows_of_the_first_layer():
-    model = CASE.build("base", num_local_encoder_layers=1)
+    model = CASE.build("base", num_local_encoder_layers=1, keep_ratio_range=[0.5, 0.6])
     index = model(**CASE.batch([160])).segmentation.token_index[0]
     edges = torch.arange(16, 160, 16)
     assert (index[edges] != index[edges - 1]).all()
@@ -267,6 +268,10 @@ def test_whole_tokens_are_masked_and_as_many_as_are_left():
         touched = index[hidden].unique()
         assert len(touched) == math.ceil(tokens / 2)
         assert torch.equal(hidden, torch.isin(index, touched)), "a token is hidden whole or not at all"
+    tokens = output.segmentation.num_tokens
+    sampled = sample_tokens(output.latent_index, tokens, (tokens + 1) // 2, DRAWS["sample_seeds"])
+    index = output.segmentation.token_index
+    assert torch.equal(output.is_masked, sampled.gather(1, index.clamp_min(0)) & (index >= 0))
     real = int(batch["attention_mask"].sum())
     assert output.mask_rate.item() == pytest.approx(int(output.is_masked.sum()) / real)
     assert 0.3 < output.mask_rate < 0.7
@@ -332,12 +337,21 @@ def test_switches(fields, names):
         torch.testing.assert_close(output.losses[name], full.losses[name])
 
 
-def test_sequences_with_random_masks():
-    fields = {"random_mask_share": 1.0}
-    output = pretraining(**fields)(**CASE.batch([400, 300]), **DRAWS)
+def test_sequences_with_random_masks_in_training():
+    model, batch = pretraining(random_mask_share=1.0), CASE.batch([400, 300])
+    adaptive = model(**batch, **DRAWS)
+    assert torch.equal(adaptive.is_masked, pretraining()(**batch, **DRAWS).is_masked)
+    output = model.train()(**batch, **DRAWS)
     assert 0.1 < output.mask_rate < 0.2
     assert not output.is_masked[1, 300:].any()
-    assert torch.isfinite(output.loss)
+    index = output.segmentation.token_index[0]
+    is_split = (index[1:] == index[:-1]) & (output.is_masked[0, 1:] != output.is_masked[0, :-1])
+    assert is_split.any(), "bases are hidden, not tokens"
+    masked_ids = torch.where(output.is_masked, MASK_ID, batch["input_ids"])
+    plain = MergeDNAForMaskedLM(model.config).double()
+    plain.load_state_dict(model.state_dict())
+    third = plain(masked_ids, batch["attention_mask"], keep_ratio=0.45)
+    torch.testing.assert_close(output.masked_logits, third.logits)
 
 
 def test_default_labels_are_the_letters_that_are_there():
@@ -396,14 +410,29 @@ def test_losses_over_the_global_batch():
     torch.testing.assert_close(model(**batch, num_items_in_batch=int(2 * count)).loss, whole / 2)
 
 
-def test_reconstruction_over_the_global_batch():
+def test_pretraining_losses_over_the_global_batch():
     model, batch = pretraining(), CASE.batch([61, 40])
     plain = model(**batch, **DRAWS)
-    letters = ((batch["input_ids"] >= A_ID) & (batch["input_ids"] <= T_ID)).sum()
-    wide = model(**batch, **DRAWS, num_items_in_batch=4 * letters)
+    letters = CASE.with_labels("pretraining", batch)["labels"] != IGNORE_INDEX
+    wide = model(**batch, **DRAWS, num_items_in_batch=4 * letters.sum())
+    for name, loss in plain.losses.items():
+        torch.testing.assert_close(wide.losses[name], loss / 4)
+    parts = []
+    for row in range(2):
+        part = {name: value[row : row + 1] for name, value in batch.items()}
+        draws = {**DRAWS, "sample_seeds": DRAWS["sample_seeds"][row : row + 1]}
+        parts.append(model(**part, **draws, num_items_in_batch=letters.sum()).losses)
     for name in ("reconstruction", "latent_reconstruction"):
-        torch.testing.assert_close(wide.losses[name], plain.losses[name] / 4)
-    torch.testing.assert_close(wide.losses["masked"], plain.losses["masked"])
+        torch.testing.assert_close(parts[0][name] + parts[1][name], plain.losses[name])
+    # What adaptive masking hides is known after a micro-batch alone: its mean weighs as much as its labels.
+    means = [
+        F.cross_entropy(plain.masked_logits[row][hidden], batch["input_ids"][row][hidden])
+        for row, hidden in enumerate(plain.is_masked & letters)
+    ]
+    shares = letters.sum(dim=1) / letters.sum()
+    torch.testing.assert_close(
+        parts[0]["masked"] + parts[1]["masked"], shares[0] * means[0] + shares[1] * means[1]
+    )
 
 
 def test_base_loss_by_hand():

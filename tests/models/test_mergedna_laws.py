@@ -192,6 +192,8 @@ def test_compile_for_training():
     laws.check_compile(CASE, "pretraining", training=True, backend="aot_eager", lengths=[(61, 40)])
 
 
+# Inductor warns of what it uses itself.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "training"), [("masked_lm", False), ("pretraining", True), ("token", True)])
 def test_compile_with_inductor(head, training):

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ BUDGETS = ["window", "sequence"]
 
 def capacity(length, window, shift):
     cuts = sorted({0, *range(shift or window, length, window), length})
-    return sum((b - a + 1) // 2 for a, b in zip(cuts, cuts[1:], strict=False) if b - a > 1)
+    return sum((b - a + 1) // 2 for a, b in itertools.pairwise(cuts) if b - a > 1)
 
 
 def sample(length=63, window=16, shift=0, budget="window", dtype=torch.float32):

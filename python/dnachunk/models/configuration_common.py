@@ -20,6 +20,7 @@ _INHERITED = frozenset(
         "output_attentions",
         "torch_dtype",
         "transformers_version",
+        "use_cache",
     }
 )
 

@@ -8,7 +8,7 @@ from dnachunk.alphabet import A_ID, IGNORE_INDEX, T_ID
 from dnachunk.data.masking import MaskingCollator, mask_bases, mask_seeds
 from dnachunk.data.windows import WindowCollator
 from dnachunk.evaluation.masked_bases import masked_base_sums
-from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio, global_count
+from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio
 from dnachunk.random import mix
 
 Batch = dict[str, torch.Tensor]
@@ -32,16 +32,6 @@ class Objective(Protocol):
 
     def loss_weights(self, config: Any) -> dict[str, float]:
         """Of each named loss that there may be, its weight in the loss to minimise."""
-
-    def losses(self, config: Any, output: Any, share: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The named losses of a micro-batch, each this rank's part of a mean over the global batch.
-
-        Args:
-            config: The model's configuration.
-            output: What ``forward`` returned for the number of labelled bases of the global batch.
-            share: With gradient accumulation, the labelled bases of this micro-batch on all ranks over those
-                of the global batch.
-        """
 
     def loss_counts(self, output: Any, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Of each named loss in evaluation, the number of bases that it is a mean over."""
@@ -83,17 +73,6 @@ class MergeDNAObjective:
         names = ("reconstruction", "latent_reconstruction", "masked")
         return {name: getattr(config, f"{name}_weight") for name in names}
 
-    def losses(self, config: Any, output: Any, share: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """See :class:`Objective`.
-
-        ``L_AMTM`` is a mean over the bases that the model masked. How many the later micro-batches of a step
-        mask is not known yet, so with gradient accumulation it is the mean of each micro-batch (over all
-        ranks), weighted by its share of the labelled bases.
-        """
-        if share is None or config.objective == "masked" or "masked" not in output.losses:
-            return output.losses
-        return {**output.losses, "masked": share * output.losses["masked"]}
-
     def loss_counts(self, output: Any, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """See :class:`Objective`."""
         is_labelled = labels != IGNORE_INDEX
@@ -130,11 +109,6 @@ def objective_of(config: Any) -> Objective:
         raise ValueError(
             f"objective_of: config.model_type must be of {known}, got {config.model_type!r}"
         ) from None
-
-
-def micro_batch_share(labels: torch.Tensor, num_items_in_batch: torch.Tensor | int) -> torch.Tensor:
-    """Labelled bases of a micro-batch, on all ranks, over those of the global batch."""
-    return global_count((labels != IGNORE_INDEX).sum()) / num_items_in_batch
 
 
 def _model_inputs(batch: Batch) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
 from dnachunk.data.windows import WindowCollator
 from dnachunk.evaluation.masked_bases import MaskedBaseScores, evaluate_masked_bases
 from dnachunk.training.checkpoints import STAGING, abridged, saving, written_whole
-from dnachunk.training.objectives import Batch, micro_batch_share, objective_of
+from dnachunk.training.objectives import Batch, objective_of
 
 
 class PreTrainer(Trainer):
@@ -34,7 +34,7 @@ class PreTrainer(Trainer):
     (``eval_amtm_accuracy`` and ``eval_amtm_nats`` for MergeDNA), with the same draws every time.
 
     The losses are sums over the global batch over its labelled bases; for what that means to adaptive masking
-    with gradient accumulation see :meth:`~dnachunk.training.objectives.MergeDNAObjective.losses`.
+    with gradient accumulation see :meth:`~dnachunk.models.MergeDNAForPreTraining.forward`.
 
     Checkpoints are written under another name and renamed when they are complete.
 
@@ -78,8 +78,6 @@ class PreTrainer(Trainer):
             processing_class=tokenizer,
             **kwargs,
         )
-        # Trainer leaves its own field there, which the configuration would refuse to read back.
-        vars(model.config).pop("use_cache", None)
         self.control: Any = self.control
         self._sums: dict[str, Any] = defaultdict(float)
         self._staging: Path | None = None
@@ -99,20 +97,15 @@ class PreTrainer(Trainer):
         config = self.model.config
         arguments = self.objective.training_inputs(config, inputs, self.args.seed, self.state.global_step)
         output = model(**arguments, num_items_in_batch=num_items_in_batch)
-        share = None
-        if self.args.gradient_accumulation_steps > 1 and num_items_in_batch is not None:
-            share = micro_batch_share(inputs["labels"], num_items_in_batch)
-        losses = self.objective.losses(config, output, share)
-        self._count(arguments, output, losses)
-        weights = self.objective.loss_weights(config)
+        self._count(arguments, output)
         # Gradients are averaged over ranks, and each rank's loss is its part of a sum.
-        loss = sum(weights[name] * value for name, value in losses.items()) * self.accelerator.num_processes
+        loss = output.loss * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
-    def _count(self, arguments: dict[str, Any], output: Any, losses: dict[str, torch.Tensor]) -> None:
+    def _count(self, arguments: dict[str, Any], output: Any) -> None:
         """Adds to what the next log entry shows, on the device: reading a value would wait for it."""
         sums = self._sums
-        for name, value in losses.items():
+        for name, value in output.losses.items():
             sums[f"{name}_loss"] += value.detach()
         sums["micro_batches"] += 1
         sums["bases"] += arguments["attention_mask"].sum()

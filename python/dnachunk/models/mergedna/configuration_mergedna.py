@@ -36,10 +36,10 @@ class MergeDNAConfig(DNAConfig):
         reconstruction_weight: Weight of ``L_MTR(θ)`` in Eq. 8.
         latent_reconstruction_weight: λ, weight of ``L_MTR(θ∖φ)``; 0 leaves the pass out.
         masked_weight: Weight of ``L_AMTM``; 0 leaves the pass out.
-        random_mask_share: Share of the sequences whose third pass hides single bases at random, 15% of them,
-            instead of sampled tokens [ours]. The outline of a hidden token gives its letters away (merging
-            joins like bases, so a hidden base differs from the visible one beside it). With 0, as in the
-            paper, a model is wrong with confidence where single bases are hidden.
+        random_mask_share: Share of the training sequences whose third pass hides single bases at random, 15%
+            of them, instead of sampled tokens [ours]. The outline of a hidden token gives its letters away
+            (merging joins like bases, so a hidden base differs from the visible one beside it). With 0, as in
+            the paper, a model is wrong with confidence where single bases are hidden.
         classifier_dropout: Dropout before a classification head.
 
     Raises:
@@ -126,6 +126,12 @@ class MergeDNAConfig(DNAConfig):
         if not is_pair or not 0 < low_high[0] <= low_high[1] <= 1:
             expected = "two numbers, 0 < low ≤ high ≤ 1"
             raise ValueError(f"{type(self).__name__}: keep_ratio_range must be {expected}, got {low_high!r}")
+        least = 0.5**self.num_local_encoder_layers
+        if min(self.keep_ratio, low_high[0]) < least:
+            raise ValueError(
+                f"{type(self).__name__}: keep_ratio and keep_ratio_range must be at least {least} with "
+                f"{self.num_local_encoder_layers} merging blocks, got {self.keep_ratio} and {low_high}"
+            )
         self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
         self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
         self._require_one_of("objective", self.objective, ("merge", "masked"))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -303,7 +303,7 @@ class MergeDNAPreTrainedModel(DNAPreTrainedModel):
 
     config_class = MergeDNAConfig
     config: MergeDNAConfig
-    _no_split_modules = ["MergeDNABlock"]
+    _no_split_modules: ClassVar[list[str]] = ["MergeDNABlock"]
 
     def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -440,7 +440,9 @@ class MergeDNAForPreTraining(_Autoencoder):
             sample_seeds: ``[B]`` int64, one a sequence, that the tokens to mask are drawn with; default drawn
                 from torch's global generator.
             num_items_in_batch: Labelled positions of the global batch; then all means are over it (and over
-                all ranks), as Hugging Face's ``Trainer`` expects. Default: means over this batch.
+                all ranks), as Hugging Face's ``Trainer`` expects. How many bases the later micro-batches of
+                an accumulated step will hide is not known: there the mean of ``L_AMTM`` is per micro-batch,
+                weighted by its share of the labelled positions. Default: means over this batch.
             output_hidden_states: Whether to return what each block leaves in the first pass.
             **kwargs: ``return_dict``; anything else is refused.
 
@@ -495,7 +497,7 @@ class MergeDNAForPreTraining(_Autoencoder):
             sampled = sample_tokens(output.latent_index, tokens.lengths, num_sampled, sample_seeds)
             index = tokens.segmentation.token_index
             output.is_masked = sampled.gather(1, index.clamp_min(0)) & (index >= 0)
-            if config.random_mask_share > 0:
+            if config.random_mask_share > 0 and self.training:
                 is_random, at_random = random_mask(index, sample_seeds, config.random_mask_share)
                 output.is_masked = torch.where(is_random[:, None], at_random, output.is_masked)
             masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
@@ -505,7 +507,8 @@ class MergeDNAForPreTraining(_Autoencoder):
             output.masked_logits = self.decode(masked_latent, masked, is_full)
             count = (masked_labels != IGNORE_INDEX).sum()
             if num_items_in_batch is not None:
-                count = global_count(count)
+                hidden, labelled = global_count(torch.stack([count, (labels != IGNORE_INDEX).sum()]))
+                count = hidden * num_items_in_batch / labelled.clamp_min(1)
             masked_loss = base_loss(output.masked_logits, masked_labels, count)
             output.losses["masked"] = masked_loss
             output.mask_rate = output.is_masked.sum() / (index >= 0).sum().clamp_min(1)

@@ -40,7 +40,7 @@ def sample_tokens(
     Returns:
         ``[B, L]`` bool.
     """
-    batch, length = latent_index.shape
+    length = latent_index.shape[1]
     is_real = torch.arange(length, device=latent_index.device) < lengths[:, None]
     slot = latent_index.clamp_min(0)
     group_sizes = torch.zeros_like(slot).scatter_add(1, slot, is_real.long()).gather(1, slot)

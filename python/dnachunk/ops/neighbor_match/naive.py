@@ -1,5 +1,7 @@
 """The definition of ``neighbor_match``, and its vectorised form for devices without a kernel."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 
@@ -35,7 +37,7 @@ def neighbor_match_naive(
     for row in range(batch):
         length, merges = int(lengths[row]), int(num_merges[row])
         cuts = sorted({0, *range(shift or window, length, window), length})
-        windows = [range(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        windows = [range(a, b) for a, b in itertools.pairwise(cuts)]
         proposals: list[list[tuple[int, int, bool]]] = []
         for places in windows:
             proposals.append([])

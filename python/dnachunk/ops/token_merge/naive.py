@@ -1,5 +1,7 @@
 """The definition of ``token_merge``, and its vectorised form for devices without a kernel."""
 
+import itertools
+
 import torch
 
 from dnachunk.ops._check import accumulator_dtype
@@ -26,7 +28,7 @@ def token_merge_naive(
         cuts = sorted({0, *range(shift or window, real, window), real})
         # Every candidate edge: (candidate, keeper, index of its score).
         edges: list[tuple[int, int, int]] = []
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             for i in range(start, end, 2):
                 edges += [(i, i - 1, i - 1)] * (i > start) + [(i, i + 1, i)] * (i + 1 < end)
         assignment: dict[tuple[int, int], torch.Tensor] = {}
@@ -93,8 +95,8 @@ def token_merge_torch(
         soft = torch.where(has_edge, gate * torch.softmax(logits, dim=-1), 0.0)
         change = (soft - soft.detach()).to(dtype)
         mean = merged.detach()
-        for side, keeper_slot in enumerate((slot.roll(1, dims=1), slot.roll(-1, dims=1))):
-            keeper_slot = torch.where(has_edge[..., side], keeper_slot, num_tokens)
+        for side, shift_by in enumerate((1, -1)):
+            keeper_slot = torch.where(has_edge[..., side], slot.roll(shift_by, dims=1), num_tokens)
             share = (sizes / merged_sizes.gather(1, keeper_slot).clamp_min(1)).to(dtype)
             difference = x.detach() - mean.gather(1, keeper_slot[..., None].expand(-1, -1, channels))
             merged = merged + scatter_sum((change[..., side] * share)[..., None] * difference, keeper_slot)

@@ -32,8 +32,8 @@ def token_merge(
     MergeDNA Sec. 3.3 ("the merger's source positions are assigned to the keeper"; size-weighted as in ToMe).
     With ``scores`` and ``threshold``, the assignment of every candidate edge ``e`` of
     :func:`dnachunk.ops.neighbor_match` enters as ``a = hard + soft − stop_gradient(soft)``,
-    ``soft_e = σ((c_e − θ) / τ) · softmax(c / τ)_e`` over the candidate's (at most two) edges: values are those
-    of the hard assignment, and the scores learn.
+    ``soft_e = σ((c_e − θ) / τ) · softmax(c / τ)_e`` over the candidate's (at most two) edges: values are
+    those of the hard assignment, and the scores learn.
 
     Args:
         x: ``[B, N, D]`` float32, float64, bfloat16 or float16.
