@@ -17,7 +17,7 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 $(EXTENSION): $(RUST) $(VENV)/ready
-	. $(BIN)/activate && maturin develop --release --quiet --extras dev
+	. $(BIN)/activate && maturin develop --release --quiet --extras train,plot,dev
 	touch $@
 
 demo: build

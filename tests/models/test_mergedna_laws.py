@@ -197,7 +197,7 @@ def test_compile_for_training():
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "training"), [("masked_lm", False), ("pretraining", True), ("token", True)])
 def test_compile_with_inductor(head, training):
-    laws.check_compile(CASE, head, training=training, backend="inductor")
+    laws.check_compile(CASE, head, training=training, backend="inductor", lengths=[(61, 40)])
 
 
 def test_export():

@@ -319,7 +319,7 @@ def test_a_ratio_out_of_range(keep_ratio):
 @pytest.mark.parametrize("lengths", [1000, torch.tensor([1000, 3])], ids=["number", "tensor"])
 def test_a_ratio_out_of_reach(lengths):
     assert torch.as_tensor(merge_schedule(lengths, 1 / 4, 16, [0, 0])[-1]).max() == 250
-    with pytest.raises(ValueError, match=r"keep_ratio must leave at least 1 in 4 bases .*, got 0.24"):
+    with pytest.raises(ValueError, match=r"keep_ratio must be within reach of 2 merging layers .*, got 0.24"):
         merge_schedule(lengths, 0.24, 16, [0, 0])
     with pytest.raises(ValueError, match="keep_ratio"):
         merge_schedule(lengths, 0.5, 1, [0, 0])
