@@ -3,8 +3,8 @@ import os
 # Threads that wait by spinning starve whatever else a shared machine runs; read when torch loads OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 # Two cores, shared: a fixed team keeps timings and thread-count tests meaningful.
 torch.set_num_threads(min(2, os.cpu_count() or 1))
