@@ -113,7 +113,7 @@ def test_bad_files(run, bad_fasta, model, tmp_path, fault):
     ("words", "said"),
     [
         (["--keep-ratio", 1.5], "keep_ratio must be in (0, 1], got 1.5"),
-        (["--keep-ratio", 0.1], "keep_ratio must leave at least 1 in 4 bases"),
+        (["--keep-ratio", 0.1], "keep_ratio must be within reach of 2 merging layers"),
         (
             ["--window-bp", 64, "--overlap-bp", 40],
             "overlap_bp must be from 0 to half of window_bp = 64, got 40",
