@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 SIZE = Size.tiny
 WINDOW_BP = 256
 BATCH = 8
-STEPS = 180
+STEPS = 250
 LEARNING_RATE = 1e-3
 EVAL_WINDOWS = 192
-FIELDS = ["random_mask_share=0.75"]
+FIELDS = ["random_mask_share=0.9"]
 """Fields of the configuration, as ``pretrain --config`` takes them: in a minute, adaptive masks alone teach
 their own outlines (see the model's README)."""
 
