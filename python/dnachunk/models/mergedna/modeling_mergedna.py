@@ -563,15 +563,18 @@ class MergeDNAForMaskedLM(_Autoencoder):
         )
 
 
-class MergeDNAForSequenceClassification(MergeDNAPreTrainedModel):
-    """A label per sequence from the mean of its latent tokens; both decoders dropped."""
+class _Classifier(MergeDNAPreTrainedModel):
+    """The encoders, what makes one vector a label of their output, and the head."""
 
     def __init__(self, config: MergeDNAConfig) -> None:
         super().__init__(config)
         self.model = MergeDNAModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
+
+    def features(self, encoded: MergeDNAModelOutput) -> torch.Tensor:
+        """What the head reads, ``[..., D]``, one vector for each label."""
+        raise NotImplementedError
 
     @can_return_tuple
     def forward(
@@ -584,20 +587,19 @@ class MergeDNAForSequenceClassification(MergeDNAPreTrainedModel):
         output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> MergeDNAHeadOutput:
-        """Classifies or regresses; arguments as :class:`MergeDNAForMaskedLM`.
-
-        ``labels`` are ``[B]`` int64, ``[B, num_labels]`` float (several labels) or ``[B]`` or
-        ``[B, num_labels]`` float (regression), by ``config.problem_type``.
+        """Classifies or regresses; arguments as :class:`MergeDNAForMaskedLM`, labels as the class says.
 
         Returns:
-            A :class:`MergeDNAHeadOutput` with logits ``[B, num_labels]``.
+            A :class:`MergeDNAHeadOutput` with logits ``[..., num_labels]``.
+
+        Raises:
+            ValueError: As :class:`MergeDNAModel`; and on labels that do not fit the problem.
         """
         _refuse(type(self).__name__, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
         )
-        pooled = mean_over_tokens(encoded.last_hidden_state, encoded.segmentation.num_tokens)
-        logits = self.classifier(self.dropout(pooled))
+        logits = self.classifier(self.dropout(self.features(encoded)))
         return MergeDNAHeadOutput(
             loss=None if labels is None else classification_loss(logits, labels, self.config),
             logits=logits,
@@ -606,47 +608,41 @@ class MergeDNAForSequenceClassification(MergeDNAPreTrainedModel):
         )
 
 
-class MergeDNAForTokenClassification(MergeDNAPreTrainedModel):
-    """A label per base: unmerge, Local Decoder, head; the Latent Decoder dropped."""
+class MergeDNAForSequenceClassification(_Classifier):
+    """A label per sequence from the mean of its latent tokens; both decoders dropped.
+
+    ``labels`` are ``[B]`` int64, ``[B, num_labels]`` float (several labels) or ``[B]`` or ``[B, num_labels]``
+    float (regression), by ``config.problem_type``; logits ``[B, num_labels]``.
+    """
 
     def __init__(self, config: MergeDNAConfig) -> None:
         super().__init__(config)
-        self.model = MergeDNAModel(config)
+        self.post_init()
+
+    def features(self, encoded: MergeDNAModelOutput) -> torch.Tensor:
+        """The mean over the real latent tokens, ``[B, D]``."""
+        assert encoded.last_hidden_state is not None
+        assert encoded.segmentation is not None
+        return mean_over_tokens(encoded.last_hidden_state, encoded.segmentation.num_tokens)
+
+
+class MergeDNAForTokenClassification(_Classifier):
+    """A label per base: unmerge, Local Decoder, head; the Latent Decoder dropped.
+
+    ``labels`` are ``[B, N]`` int64 (−100 is ignored), or ``[B, N, num_labels]`` float (NaN is ignored); logits
+    ``[B, N, num_labels]``.
+    """
+
+    def __init__(self, config: MergeDNAConfig) -> None:
+        super().__init__(config)
         self.local_decoder = MergeDNALocalDecoder(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        keep_ratio: float | None = None,
-        output_hidden_states: bool | None = None,
-        **kwargs: Any,
-    ) -> MergeDNAHeadOutput:
-        """Classifies or regresses every base; arguments as :class:`MergeDNAForMaskedLM`.
-
-        ``labels`` are ``[B, N]`` int64 (−100 is ignored), or ``[B, N, num_labels]`` float (NaN is ignored).
-
-        Returns:
-            A :class:`MergeDNAHeadOutput` with logits ``[B, N, num_labels]``.
-        """
-        _refuse(type(self).__name__, kwargs)
-        encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
-        )
-        bases = self.local_decoder(encoded.last_hidden_state, encoded.segmentation)
-        logits = self.classifier(self.dropout(bases))
-        return MergeDNAHeadOutput(
-            loss=None if labels is None else classification_loss(logits, labels, self.config),
-            logits=logits,
-            segmentation=encoded.segmentation,
-            hidden_states=encoded.hidden_states,
-        )
+    def features(self, encoded: MergeDNAModelOutput) -> torch.Tensor:
+        """The Local Decoder's bases, ``[B, N, D]``."""
+        assert encoded.last_hidden_state is not None
+        assert encoded.segmentation is not None
+        return self.local_decoder(encoded.last_hidden_state, encoded.segmentation)
 
 
 __all__: Sequence[str] = [
