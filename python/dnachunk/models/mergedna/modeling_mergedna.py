@@ -629,8 +629,8 @@ class MergeDNAForSequenceClassification(_Classifier):
 class MergeDNAForTokenClassification(_Classifier):
     """A label per base: unmerge, Local Decoder, head; the Latent Decoder dropped.
 
-    ``labels`` are ``[B, N]`` int64 (−100 is ignored), or ``[B, N, num_labels]`` float (NaN is ignored); logits
-    ``[B, N, num_labels]``.
+    ``labels`` are ``[B, N]`` int64 (−100 is ignored), or ``[B, N, num_labels]`` float (NaN is ignored);
+    logits ``[B, N, num_labels]``.
     """
 
     def __init__(self, config: MergeDNAConfig) -> None:
