@@ -6,6 +6,8 @@ case is soft-masking and sets a base's repeat flag.
 
 from typing import Final
 
+import torch
+
 PAD_ID: Final = 0
 UNK_ID: Final = 1
 CLS_ID: Final = 2
@@ -33,3 +35,8 @@ COMPLEMENT: Final = (PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID, T_ID, G_ID, C_ID, 
 
 IGNORE_INDEX: Final = -100
 """The label of a position that is in no loss, as in PyTorch and Hugging Face."""
+
+
+def is_base(ids: torch.Tensor) -> torch.Tensor:
+    """Where ``ids`` shows A, C, G or T: bool, of the same shape."""
+    return (ids >= A_ID) & (ids <= T_ID)

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from dnachunk import MergeDNAConfig
+from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
 from dnachunk.models.mergedna.objective_mergedna import (
     draw_keep_ratio,
     global_count,
@@ -135,3 +135,25 @@ def test_random_mask():
 def test_a_count_outside_of_a_distributed_run():
     count = torch.tensor(5)
     assert global_count(count) is count
+
+
+def test_random_masks_replace_sampled_tokens_in_training_alone():
+    torch.manual_seed(0)
+    config = MergeDNAConfig.micro(random_mask_share=0.5, num_latent_encoder_layers=1)
+    model = MergeDNAForPreTraining(config)
+    input_ids, seeds = torch.randint(5, 9, (16, 256)), torch.arange(16)
+    attention_mask = (torch.arange(256) < torch.tensor([200] + [256] * 15)[:, None]).long()
+
+    def masked():
+        with torch.no_grad():
+            return model(input_ids, attention_mask, keep_ratio=0.5, sample_seeds=seeds).is_masked
+
+    trained, evaluated = masked(), model.eval() and masked()
+    index = torch.where(attention_mask == 1, 0, -1)
+    is_random, at_random = random_mask(index, seeds, 0.5)
+    assert 0 < is_random.sum() < 16
+    assert torch.equal(trained[is_random], at_random[is_random])
+    assert torch.equal(trained[~is_random], evaluated[~is_random])
+    assert not torch.equal(trained[is_random], evaluated[is_random])
+    assert not at_random[0, 200:].any()
+    assert at_random.sum() / attention_mask.sum() == pytest.approx(0.15, abs=0.02)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from dnachunk.alphabet import A_ID, BASES, IGNORE_INDEX, MASK_ID, T_ID
+from dnachunk.alphabet import A_ID, BASES, IGNORE_INDEX, MASK_ID, is_base
 from dnachunk.data.windows import WindowCollator
 from dnachunk.ops._check import check_dtype, check_shape
 from dnachunk.random import counter_uniform, mix
@@ -23,11 +23,6 @@ class MaskedBases(NamedTuple):
     input_ids: torch.Tensor
     labels: torch.Tensor
     is_selected: torch.Tensor
-
-
-def is_base(input_ids: torch.Tensor) -> torch.Tensor:
-    """Where ``input_ids`` shows A, C, G or T: bool, of the same shape."""
-    return (input_ids >= A_ID) & (input_ids <= T_ID)
 
 
 def mask_seeds(seed: int, sample_index: torch.Tensor) -> torch.Tensor:

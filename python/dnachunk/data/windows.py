@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from dnachunk.alphabet import A_ID, IGNORE_INDEX, N_ID, PAD_ID, T_ID
+from dnachunk.alphabet import IGNORE_INDEX, N_ID, PAD_ID, is_base
 from dnachunk.data.genome import Genome
 from dnachunk.random import mix
 
@@ -264,11 +264,10 @@ class WindowCollator:
             return pad_sequence(values, batch_first=True, padding_value=padding)
 
         input_ids = pad([item["input_ids"] for item in items], PAD_ID)
-        is_base = (input_ids >= A_ID) & (input_ids <= T_ID)
         return {
             "input_ids": input_ids,
             "attention_mask": pad([torch.ones_like(item["input_ids"]) for item in items], 0),
-            "labels": input_ids.where(is_base, IGNORE_INDEX),
+            "labels": input_ids.where(is_base(input_ids), IGNORE_INDEX),
             "repeat_mask": pad([item["repeat_mask"] for item in items], 0),
             "sample_index": torch.stack([item["sample_index"] for item in items]),
         }

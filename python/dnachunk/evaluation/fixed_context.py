@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-from dnachunk.alphabet import A_ID, BASES
-from dnachunk.data.masking import is_base
+from dnachunk.alphabet import A_ID, BASES, is_base
 from dnachunk.evaluation.masked_bases import MaskedBaseScores, masked_base_sums
 from dnachunk.ops._check import check_dtype, check_shape
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
-from dnachunk.data.masking import is_base, mask_bases, mask_seeds
+from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID, is_base
+from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.ops._check import check_shape
 
 Batch = Mapping[str, torch.Tensor]

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
-from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
+from dnachunk.alphabet import IGNORE_INDEX, MASK_ID, is_base
 from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
 from dnachunk.models.mergedna.objective_mergedna import (
     draw_keep_ratio,
@@ -462,7 +462,7 @@ class MergeDNAForPreTraining(_Autoencoder):
         states: list[torch.Tensor] | None = [] if _wants_states(config, output_hidden_states) else None
         tokens, is_full = self.model.tokenize(input_ids, attention_mask, None, keep_ratio, states)
         if labels is None:
-            is_letter = (input_ids >= A_ID) & (input_ids <= T_ID) & (tokens.segmentation.token_index >= 0)
+            is_letter = is_base(input_ids) & (tokens.segmentation.token_index >= 0)
             labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
         latent = self.model.latent_encoder(tokens, is_full, states)
         logits = self.decode(latent, tokens, is_full)
