@@ -89,6 +89,8 @@ def pretrain(
     Example: dnachunk pretrain --size tiny --fasta genome.fa.gz --output-dir run --max-steps 2000 --bf16
     """
     # What is imported at the top of a command's module is what `dnachunk --help` waits for.
+    import torch
+
     from dnachunk.data import Genome, Interval, default_holdout
 
     args = parse_training_arguments(context.args, output_dir)
@@ -98,6 +100,9 @@ def pretrain(
     names = [record.name for genome in genomes for record in genome.records]
     intervals = [Interval.parse(text, names) for text in holdout or []] or default_holdout(genomes)
     run_pretraining(network, args, genomes, weight, intervals, eval_windows, resume)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # A rank that exits with gloo's threads still running may abort.
+        torch.distributed.destroy_process_group()
 
 
 def parse_training_arguments(words: list[str], output_dir: Path, **defaults: Any) -> "TrainingArguments":
