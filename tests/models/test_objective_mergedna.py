@@ -7,7 +7,6 @@ import torch
 from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
 from dnachunk.models.mergedna.objective_mergedna import (
     draw_keep_ratio,
-    global_count,
     random_mask,
     sample_tokens,
 )
@@ -130,11 +129,6 @@ def test_random_mask():
     part = random_mask(index[7:8, :30], torch.tensor([7]), 0.25)
     assert part[0][0] == is_random[7]
     assert torch.equal(part[1][0], at_random[7, :30])
-
-
-def test_a_count_outside_of_a_distributed_run():
-    count = torch.tensor(5)
-    assert global_count(count) is count
 
 
 def test_random_masks_replace_sampled_tokens_in_training_alone():

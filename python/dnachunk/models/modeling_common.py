@@ -3,12 +3,15 @@
 from typing import Any
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
 from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.nn import RMSNorm
+from dnachunk.nn import RMSNorm, SelfAttention
+
+HiddenStates = tuple[torch.Tensor, ...]
 
 
 class DNAPreTrainedModel(PreTrainedModel):
@@ -24,8 +27,29 @@ class DNAPreTrainedModel(PreTrainedModel):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, RMSNorm):
+        elif isinstance(module, RMSNorm | nn.LayerNorm):
             nn.init.ones_(module.weight)
+            if isinstance(module, nn.LayerNorm) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
+        """Switches full attention between ``"sdpa"`` and ``"eager"``."""
+        super().set_attn_implementation(attn_implementation, **kwargs)
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
+                module.implementation = self.config._attn_implementation or "sdpa"
+
+
+def hidden_state_list(config: Any, output_hidden_states: bool | None) -> list[torch.Tensor] | None:
+    """Where layers append what they leave; ``None`` unless the argument, or else the configuration, asks."""
+    wanted = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+    return [] if wanted else None
+
+
+def refuse_unknown(model: str, kwargs: dict[str, Any]) -> None:
+    """Raises :class:`TypeError` if ``forward`` of ``model`` was given arguments that it does not have."""
+    if kwargs:
+        raise TypeError(f"{model}: arguments must be those of forward, got {sorted(kwargs)}")
 
 
 def real_lengths(
@@ -100,15 +124,43 @@ def mean_over_tokens(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
     return (total / lengths.clamp_min(1)[:, None]).to(hidden.dtype)
 
 
+def global_total(
+    count: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None
+) -> torch.Tensor:
+    """What a loss of this micro-batch is to be divided by, so that those of a global batch add up to a mean.
+
+    Args:
+        count: Scalar, how many the loss of this micro-batch is a sum over.
+        labels: ``[B, N]`` int64 of this micro-batch, −100 where nothing is asked.
+        num_items: Labelled positions of the global batch; ``None`` where this is the whole batch.
+
+    Returns:
+        ``count`` over all ranks; where the steps of gradient accumulation follow one another, the other
+        micro-batches' count is taken to be as large for each labelled position as this one's.
+    """
+    if num_items is None:
+        return count
+    sums = torch.stack([count, (labels != IGNORE_INDEX).sum().to(count.dtype)])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    total, labelled = sums
+    return total * num_items / labelled.clamp_min(1)
+
+
 def base_loss(
-    logits: torch.Tensor, labels: torch.Tensor, num_items: torch.Tensor | int | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_items: torch.Tensor | int | None = None,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy summed over labelled positions, over their number.
 
     Args:
         logits: ``[B, N, V]`` of any float dtype; the loss is computed in float32 (float64 for float64).
         labels: ``[B, N]`` int64, −100 where nothing is asked.
-        num_items: Number to divide by: the labelled positions of the global batch; default those given.
+        num_items: Number to divide by: the labelled positions (or their weight) of the global batch; default
+            those given.
+        weight: ``[B, N]`` float, what each position counts; default 1.
 
     Returns:
         Scalar, in nats; a differentiable 0 when nothing is labelled.
@@ -124,10 +176,18 @@ def base_loss(
             got = labels[is_wrong][0].item()
             raise ValueError(f"labels must be in [0, {logits.shape[-1]}) or {IGNORE_INDEX}, got {got}")
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    total = F.cross_entropy(wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    reduction = "sum" if weight is None else "none"
+    loss = F.cross_entropy(
+        wide.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction=reduction
+    )
+    count = labels != IGNORE_INDEX
+    if weight is not None:
+        loss = (loss * weight.flatten()).sum()
+        count = count * weight
     if num_items is None:
-        num_items = (labels != IGNORE_INDEX).sum()
-    return total / torch.as_tensor(num_items, device=total.device).clamp_min(1)
+        num_items = count.sum()
+    divisor = torch.as_tensor(num_items, device=loss.device)
+    return loss / torch.where(divisor > 0, divisor, 1)
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: Any) -> torch.Tensor:

@@ -24,18 +24,21 @@ def _attend_in_windows(
 
 
 class _SelfAttentionBase(nn.Module):
-    """Packed projection, rotary positions, output projection; no biases.
+    """Packed projection, rotary positions, output projection.
 
     Args:
         d_model: Channels in and out.
         num_heads: Heads; must divide ``d_model`` into even parts.
         rope_base: Wavelength base of the rotary positions.
+        projection_bias: Whether the projections have a bias.
 
     Raises:
         ValueError: If the heads do not fit.
     """
 
-    def __init__(self, d_model: int, num_heads: int, rope_base: float = 10_000.0) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, rope_base: float = 10_000.0, projection_bias: bool = False
+    ) -> None:
         super().__init__()
         if num_heads < 1 or d_model % num_heads:
             raise ValueError(
@@ -43,8 +46,8 @@ class _SelfAttentionBase(nn.Module):
             )
         self.num_heads = num_heads
         self.rotary = RotaryEmbedding(d_model // num_heads, rope_base)
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=projection_bias)
+        self.out = nn.Linear(d_model, d_model, bias=projection_bias)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """``x [B, L, d_model]`` to queries, keys and values, ``[B, L, 3, H, d]``, before rotation."""
@@ -110,15 +113,21 @@ class SelfAttention(_SelfAttentionBase):
         num_heads: Heads; must divide ``d_model`` into even parts.
         rope_base: Wavelength base of the rotary positions.
         implementation: ``"sdpa"`` for the above, ``"eager"`` for the same written out in matrix products.
+        projection_bias: Whether the projections have a bias.
 
     Raises:
         ValueError: If the heads do not fit, or the implementation is neither.
     """
 
     def __init__(
-        self, d_model: int, num_heads: int, rope_base: float = 10_000.0, implementation: str = "sdpa"
+        self,
+        d_model: int,
+        num_heads: int,
+        rope_base: float = 10_000.0,
+        implementation: str = "sdpa",
+        projection_bias: bool = False,
     ) -> None:
-        super().__init__(d_model, num_heads, rope_base)
+        super().__init__(d_model, num_heads, rope_base, projection_bias)
         if implementation not in ("sdpa", "eager"):
             raise ValueError(
                 f"SelfAttention: implementation must be 'sdpa' or 'eager', got {implementation!r}"

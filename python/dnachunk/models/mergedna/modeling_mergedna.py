@@ -13,17 +13,20 @@ from dnachunk.alphabet import IGNORE_INDEX, MASK_ID, is_base
 from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
 from dnachunk.models.mergedna.objective_mergedna import (
     draw_keep_ratio,
-    global_count,
     random_mask,
     sample_tokens,
 )
 from dnachunk.models.modeling_common import (
     DNAPreTrainedModel,
+    HiddenStates,
     base_loss,
     classification_loss,
     embed,
+    global_total,
+    hidden_state_list,
     mean_over_tokens,
     real_lengths,
+    refuse_unknown,
 )
 from dnachunk.nn import (
     RMSNorm,
@@ -37,8 +40,6 @@ from dnachunk.nn import (
 from dnachunk.nn.rotary import Rotation, token_positions
 from dnachunk.ops import global_match, token_merge, token_unmerge
 from dnachunk.segmentation import Segmentation
-
-HiddenStates = tuple[torch.Tensor, ...]
 
 
 @dataclasses.dataclass
@@ -308,13 +309,6 @@ class MergeDNAPreTrainedModel(DNAPreTrainedModel):
     def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
 
-    def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
-        """Switches full attention between ``"sdpa"`` and ``"eager"``."""
-        super().set_attn_implementation(attn_implementation, **kwargs)
-        for module in self.modules():
-            if isinstance(module, SelfAttention):
-                module.implementation = self.config._attn_implementation or "sdpa"
-
 
 class MergeDNAModel(MergeDNAPreTrainedModel):
     """Local Encoder and Latent Encoder: bases to contextual tokens."""
@@ -375,8 +369,8 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         Raises:
             ValueError: On inputs out of shape or range, padding on the left, or a keep ratio out of reach.
         """
-        _refuse(type(self).__name__, kwargs)
-        states: list[torch.Tensor] | None = [] if _wants_states(self.config, output_hidden_states) else None
+        refuse_unknown(type(self).__name__, kwargs)
+        states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
         latent = self.latent_encoder(tokens, is_full, states)
@@ -385,15 +379,6 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
             segmentation=tokens.segmentation,
             hidden_states=None if states is None else tuple(states),
         )
-
-
-def _wants_states(config: MergeDNAConfig, output_hidden_states: bool | None) -> bool:
-    return bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
-
-
-def _refuse(model: str, kwargs: dict[str, Any]) -> None:
-    if kwargs:
-        raise TypeError(f"{model}: arguments must be those of forward, got {sorted(kwargs)}")
 
 
 class _Autoencoder(MergeDNAPreTrainedModel):
@@ -452,14 +437,14 @@ class MergeDNAForPreTraining(_Autoencoder):
         Raises:
             ValueError: As :class:`MergeDNAModel`; and without labels where they are needed.
         """
-        _refuse(type(self).__name__, kwargs)
+        refuse_unknown(type(self).__name__, kwargs)
         config = self.config
         if keep_ratio is None:
             seed = int(torch.randint(2**62, ())) if self.training else 0
             keep_ratio = draw_keep_ratio(config, seed, 0) if self.training else config.keep_ratio
         if labels is None and config.objective == "masked":
             raise ValueError("MergeDNAForPreTraining: labels must be given with objective='masked', got None")
-        states: list[torch.Tensor] | None = [] if _wants_states(config, output_hidden_states) else None
+        states = hidden_state_list(config, output_hidden_states)
         tokens, is_full = self.model.tokenize(input_ids, attention_mask, None, keep_ratio, states)
         if labels is None:
             is_letter = is_base(input_ids) & (tokens.segmentation.token_index >= 0)
@@ -505,10 +490,7 @@ class MergeDNAForPreTraining(_Autoencoder):
             masked, is_full = self.model.tokenize(masked_ids, attention_mask, None, keep_ratio)
             masked_latent = self.model.latent_encoder(masked, is_full)
             output.masked_logits = self.decode(masked_latent, masked, is_full)
-            count = (masked_labels != IGNORE_INDEX).sum()
-            if num_items_in_batch is not None:
-                hidden, labelled = global_count(torch.stack([count, (labels != IGNORE_INDEX).sum()]))
-                count = hidden * num_items_in_batch / labelled.clamp_min(1)
+            count = global_total((masked_labels != IGNORE_INDEX).sum(), labels, num_items_in_batch)
             masked_loss = base_loss(output.masked_logits, masked_labels, count)
             output.losses["masked"] = masked_loss
             output.mask_rate = output.is_masked.sum() / (index >= 0).sum().clamp_min(1)
@@ -550,8 +532,8 @@ class MergeDNAForMaskedLM(_Autoencoder):
         Raises:
             ValueError: As :class:`MergeDNAModel`.
         """
-        _refuse(type(self).__name__, kwargs)
-        states: list[torch.Tensor] | None = [] if _wants_states(self.config, output_hidden_states) else None
+        refuse_unknown(type(self).__name__, kwargs)
+        states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self.model.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
         logits = self.decode(self.model.latent_encoder(tokens, is_full, states), tokens, is_full)
@@ -595,7 +577,7 @@ class _Classifier(MergeDNAPreTrainedModel):
         Raises:
             ValueError: As :class:`MergeDNAModel`; and on labels that do not fit the problem.
         """
-        _refuse(type(self).__name__, kwargs)
+        refuse_unknown(type(self).__name__, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
         )

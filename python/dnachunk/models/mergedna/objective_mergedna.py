@@ -1,7 +1,6 @@
 """MergeDNA's random draws and token masks as pure functions of seeds."""
 
 import torch
-import torch.distributed
 
 from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
 from dnachunk.random import counter_uniform, mix
@@ -67,11 +66,3 @@ def random_mask(
     """
     is_random = counter_uniform(seeds, 1, stream=1)[:, 0] < share
     return is_random, (counter_uniform(seeds, token_index.shape[1], stream=2) < rate) & (token_index >= 0)
-
-
-def global_count(count: torch.Tensor) -> torch.Tensor:
-    """Sum of ``count`` over all ranks of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        count = count.clone()
-        torch.distributed.all_reduce(count)
-    return count
