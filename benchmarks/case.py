@@ -42,6 +42,7 @@ class Case:
         differentiable: Arguments that take a gradient; with none, only the forward pass is timed.
         backward_work: ``(**shape)`` to the work of the backward pass alone.
         skips: ``(**shape)`` to whether the rival of this name is left out.
+        breakdown: Whether to say which operations our form spends its time in.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     differentiable: Sequence[str] = ()
     backward_work: Callable[..., Work] | None = None
     skips: Mapping[str, Callable[..., bool]] = dataclasses.field(default_factory=dict)
+    breakdown: bool = False
 
     def forms(self, shape: Shape) -> dict[str, Callable[..., Any]]:
         """All forms for this shape, ours first."""

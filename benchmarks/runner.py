@@ -72,7 +72,23 @@ def run_case(
             "pass": name,
             "limit": limit,
             "forms": {form: _summary(times, ours, least_time) for form, times in samples.items()},
+            "breakdown": _breakdown(steps["ours"], device) if case.breakdown else {},
         }
+
+
+def _breakdown(step: Callable[[], Any], device: torch.device) -> dict[str, float]:
+    """Share of the time of one call that each operation takes itself, the largest first."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        step()
+    times = {
+        event.key: event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+        for event in profile.key_averages()
+    }
+    total = sum(times.values())
+    return {name: time / total for name, time in sorted(times.items(), key=lambda item: -item[1])[:12]}
 
 
 def _summary(times: list[float], ours: float, least_time: float) -> dict[str, float | int]:
@@ -164,6 +180,9 @@ def format_record(record: dict[str, Any]) -> str:
     for name, *cells in rows:
         aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join(["", name.ljust(widths[0]), *aligned]))
+    if record["breakdown"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in record["breakdown"].items())
+        lines.append(f"  time of ours: {shares}")
     return "\n".join([*lines, ""])
 
 

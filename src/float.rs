@@ -42,13 +42,16 @@ pub trait Accumulator:
     /// e to the power of `self`, which is at most 0; vectorises where that pays.
     #[must_use]
     fn exp_of_nonpositive(self) -> Self;
+    /// Natural logarithm of 1 + `self`, which is in [0, 1]; vectorises where that pays.
+    #[must_use]
+    fn ln_1p_of_fraction(self) -> Self;
     /// Larger of the two.
     #[must_use]
     fn max(self, other: Self) -> Self;
 }
 
 macro_rules! accumulator {
-    ($float:ty, $exp_of_nonpositive:path) => {
+    ($float:ty, $exp_of_nonpositive:path, $ln_1p_of_fraction:path) => {
         impl Accumulator for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -78,14 +81,18 @@ macro_rules! accumulator {
                 $exp_of_nonpositive(self)
             }
             #[inline(always)]
+            fn ln_1p_of_fraction(self) -> Self {
+                $ln_1p_of_fraction(self)
+            }
+            #[inline(always)]
             fn max(self, other: Self) -> Self {
                 if self > other { self } else { other }
             }
         }
     };
 }
-accumulator!(f32, exp_of_nonpositive_f32);
-accumulator!(f64, f64::exp);
+accumulator!(f32, exp_of_nonpositive_f32, ln_1p_of_fraction_f32);
+accumulator!(f64, f64::exp, f64::ln_1p);
 
 /// Within 1.5 units in the last place; below −87 that of −87, 1.6e-38, which no sum with a 1 in it feels.
 #[inline(always)]
@@ -104,6 +111,34 @@ fn exp_of_nonpositive_f32(x: f32) -> f32 {
     }
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
     series * power
+}
+
+/// Within 3 units in the last place.
+#[inline(always)]
+fn ln_1p_of_fraction_f32(x: f32) -> f32 {
+    // 2 artanh(x / (2 + x)), whose argument is at most 1/3.
+    let ratio = x / (2.0 + x);
+    let square = ratio * ratio;
+    let mut series = 2.0 / 15.0;
+    for coefficient in [2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0, 2.0] {
+        series = f32::mul_add(series, square, coefficient);
+    }
+    series * ratio
+}
+
+/// `1 / (1 + exp(−x))`. For multiversioned kernels.
+#[inline(always)]
+pub fn sigmoid<A: Accumulator>(x: A) -> A {
+    let small = if x > A::ZERO { -x } else { x }.exp_of_nonpositive();
+    let of_negative = small / (A::ONE + small);
+    if x > A::ZERO { A::ONE - of_negative } else { of_negative }
+}
+
+/// `ln(1 + exp(x))`. For multiversioned kernels.
+#[inline(always)]
+pub fn softplus<A: Accumulator>(x: A) -> A {
+    let (small, linear) = if x > A::ZERO { (-x, x) } else { (x, A::ZERO) };
+    linear + small.exp_of_nonpositive().ln_1p_of_fraction()
 }
 
 /// A floating-point element of a tensor.
@@ -194,5 +229,24 @@ mod tests {
             [0.0, -87.0, f32::NEG_INFINITY].map(|x: f32| x.exp_of_nonpositive().to_bits());
         assert_eq!((zero, infinite), (1.0_f32.to_bits(), least));
         assert!(f32::NAN.exp_of_nonpositive().is_nan());
+    }
+
+    #[test]
+    fn softplus_is_accurate() {
+        for step in -80_000..40_000 {
+            let x = 1e-3 * step as f32;
+            let exact = f64::from(x).exp().ln_1p();
+            let error = (f64::from(softplus(x)) - exact).abs() / exact;
+            assert!(error < 4.0 * f64::from(f32::EPSILON), "softplus({x}): {error:e}");
+        }
+        assert_eq!([200.0_f32, f32::INFINITY].map(softplus), [200.0, f32::INFINITY]);
+        assert_eq!([0.0, 700.0].map(softplus), [std::f64::consts::LN_2, 700.0]);
+        assert!(softplus(f32::NEG_INFINITY) < 1e-37 && softplus(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sigmoid_saturates() {
+        assert_eq!([0.0_f32, 30.0, f32::INFINITY].map(sigmoid), [0.5, 1.0, 1.0]);
+        assert!(sigmoid(f32::NEG_INFINITY) < 1e-37 && sigmoid(f32::NAN).is_nan());
     }
 }

@@ -8,6 +8,8 @@ pub mod genome;
 pub mod groups;
 pub mod ops;
 pub mod parallel;
+pub mod rows;
+pub mod runs;
 #[cfg(feature = "python")]
 pub mod tensor;
 pub mod windows;
@@ -17,6 +19,18 @@ pub mod windows;
 mod python {
     #[pymodule_export]
     use crate::genome::binding::PyGenome;
+    #[pymodule_export]
+    use crate::ops::deformable_conv::binding::{deformable_sample_backward, deformable_sample_forward};
+    #[pymodule_export]
+    use crate::ops::basic_units::binding::{basic_units_by_sorting, basic_units_forward};
+    #[pymodule_export]
+    use crate::ops::boundary_routing::binding::{boundary_routing_backward, boundary_routing_forward};
+    #[pymodule_export]
+    use crate::ops::chunk_pool::binding::{chunk_pool_backward, chunk_pool_forward};
+    #[pymodule_export]
+    use crate::ops::dechunk::binding::{dechunk_backward, dechunk_forward};
+    #[pymodule_export]
+    use crate::ops::causal_conv::binding::{causal_conv_backward, causal_conv_forward};
     #[pymodule_export]
     use crate::ops::dna_codec::binding::{decode_dna, encode_dna};
     #[pymodule_export]
@@ -30,11 +44,17 @@ mod python {
     #[pymodule_export]
     use crate::ops::rotary::binding::{rotary_backward, rotary_forward};
     #[pymodule_export]
+    use crate::ops::selective_scan::binding::{selective_scan_backward, selective_scan_forward};
+    #[pymodule_export]
     use crate::ops::swiglu::binding::{swiglu_backward, swiglu_forward};
     #[pymodule_export]
     use crate::ops::token_merge::binding::{token_merge_backward, token_merge_forward};
     #[pymodule_export]
     use crate::ops::token_unmerge::binding::{token_sum_forward, token_unmerge_forward};
+    #[pymodule_export]
+    use crate::ops::unit_gather::binding::{
+        unit_gather_backward, unit_gather_forward, unit_scatter_backward, unit_scatter_forward,
+    };
     #[pymodule_export]
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
 

@@ -1,6 +1,7 @@
 //! Torch tensors in and out of Rust: the only file, beside the bindings, that names `tch`.
 
 use crate::error::{Error, Result};
+use crate::rows::Rows;
 use half::{bf16, f16};
 use pyo3::prelude::*;
 use tch::{Kind, Tensor};
@@ -110,34 +111,9 @@ pub struct Input<T> {
 impl<T: Element> Input<T> {
     /// Checks device, dtype and rank; copies only what is not contiguous.
     pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor, rank: usize) -> Result<Self> {
-        let tensor = &tensor.0;
-        if tensor.device() != tch::Device::Cpu {
-            return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
-        }
-        if tensor.is_sparse() || tensor.is_mkldnn() {
-            return Err(Error::value(op, argument, "a strided tensor", "another layout"));
-        }
-        if tensor.kind() != T::KIND {
-            return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
-        }
-        if tensor.dim() != rank {
-            return Err(Error::value(
-                op,
-                argument,
-                format!("of rank {rank}"),
-                format!("{:?}", tensor.size()),
-            ));
-        }
+        let tensor = check::<T>(op, argument, tensor, rank)?;
         let tensor = tensor.f_contiguous().map_err(|error| torch_error(op, &error))?;
-        let shape: Vec<usize> = tensor.size().iter().map(|&length| length as usize).collect();
-        if !shape.contains(&0) && tensor.data_ptr().is_null() {
-            return Err(Error::value(
-                op,
-                argument,
-                "a tensor with data",
-                "one without, such as a fake tensor",
-            ));
-        }
+        let shape = shape_of(op, argument, &tensor)?;
         Ok(Self { tensor, shape, _element: std::marker::PhantomData })
     }
 
@@ -165,6 +141,106 @@ impl<T: Element> Input<T> {
         } else {
             Err(Error::value(op, argument, format!("{expected:?}"), format!("{:?}", self.shape)))
         }
+    }
+}
+
+/// A CPU tensor `[B, N, D]` of a checked dtype whose rows are contiguous, for the time of a kernel.
+pub struct RowsInput<T> {
+    tensor: Tensor,
+    shape: [usize; 3],
+    strides: [usize; 2],
+    _element: std::marker::PhantomData<T>,
+}
+
+impl<T: Element> RowsInput<T> {
+    /// Checks device, dtype and rank; copies only if the elements of a row are apart.
+    pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor) -> Result<Self> {
+        let tensor = check::<T>(op, argument, tensor, 3)?;
+        let is_apart = tensor.size()[2] > 1 && tensor.stride()[2] != 1;
+        let tensor = if is_apart { tensor.f_contiguous() } else { tensor.f_alias() };
+        let tensor = tensor.map_err(|error| torch_error(op, &error))?;
+        let &[batch, length, channels] = shape_of(op, argument, &tensor)?.as_slice() else {
+            unreachable!("rank is checked")
+        };
+        let &[batch_stride, row_stride, _] = tensor.stride().as_slice() else {
+            unreachable!("rank is checked")
+        };
+        let strides = [batch_stride as usize, row_stride as usize];
+        let shape = [batch, length, channels];
+        Ok(Self { tensor, shape, strides, _element: std::marker::PhantomData })
+    }
+
+    /// The dimensions.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The elements.
+    #[must_use]
+    pub fn as_rows(&self) -> Rows<'_, T> {
+        let ([batch, length, channels], [batch_stride, row_stride]) = (self.shape, self.strides);
+        if self.shape.contains(&0) {
+            return Rows::new(&[], 0, 0);
+        }
+        let len = (batch - 1) * batch_stride + (length - 1) * row_stride + channels;
+        // SAFETY: from the first to the last element of a CPU tensor of this dtype, kept alive by `self`.
+        let elements = unsafe { std::slice::from_raw_parts(self.tensor.data_ptr().cast::<T>(), len) };
+        Rows::new(elements, batch_stride, row_stride)
+    }
+
+    /// Fails unless the shape is the expected one.
+    pub fn expect_shape(
+        self,
+        op: &'static str,
+        argument: &'static str,
+        expected: [usize; 3],
+    ) -> Result<Self> {
+        if self.shape == expected {
+            Ok(self)
+        } else {
+            Err(Error::value(op, argument, format!("{expected:?}"), format!("{:?}", self.shape)))
+        }
+    }
+}
+
+fn check<'a, T: Element>(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &'a PyTensor,
+    rank: usize,
+) -> Result<&'a Tensor> {
+    let tensor = &tensor.0;
+    if tensor.device() != tch::Device::Cpu {
+        return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
+    }
+    if tensor.is_sparse() || tensor.is_mkldnn() {
+        return Err(Error::value(op, argument, "a strided tensor", "another layout"));
+    }
+    if tensor.kind() != T::KIND {
+        return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
+    }
+    if tensor.dim() != rank {
+        return Err(Error::value(op, argument, format!("of rank {rank}"), format!("{:?}", tensor.size())));
+    }
+    Ok(tensor)
+}
+
+/// The dimensions of a tensor that has data.
+fn shape_of(op: &'static str, argument: &'static str, tensor: &Tensor) -> Result<Vec<usize>> {
+    let shape: Vec<usize> = tensor.size().iter().map(|&length| length as usize).collect();
+    if !shape.contains(&0) && tensor.data_ptr().is_null() {
+        return Err(Error::value(op, argument, "a tensor with data", "one without, such as a fake tensor"));
+    }
+    Ok(shape)
+}
+
+/// Real positions of each of `batch` sequences, each checked to be in `[0, length]`.
+pub fn lengths_of(op: &'static str, lengths: &PyTensor, batch: usize, length: usize) -> Result<Input<i64>> {
+    let lengths = Input::<i64>::new(op, "lengths", lengths, 1)?.expect_shape(op, "lengths", &[batch])?;
+    match lengths.as_slice().iter().find(|&&real| !(0..=length as i64).contains(&real)) {
+        None => Ok(lengths),
+        Some(wrong) => Err(Error::value(op, "lengths", format!("in [0, {length}]"), wrong.to_string())),
     }
 }
 

@@ -9,6 +9,10 @@ import torch
 # Two cores, shared: a fixed team keeps timings and thread-count tests meaningful.
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
+# Autograd starts its threads at the first backward pass. After torch.compile has added devices that would be
+# more than the caller's, and no forked child could run a backward pass.
+torch.ones((), requires_grad=True).backward()
+
 
 @pytest.fixture(autouse=True)
 def _seed():

@@ -6,12 +6,20 @@ import torch
 from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
 from dnachunk import ops as dnachunk_ops
 from tests.ops import (
+    test_basic_units,
     test_blocks,
+    test_boundary_routing,
+    test_causal_conv,
+    test_chunk_pool,
+    test_dechunk,
+    test_deformable_conv,
     test_global_match,
     test_neighbor_cosine,
     test_neighbor_match,
+    test_selective_scan,
     test_token_merge,
     test_token_unmerge,
+    test_unit_gather,
     test_window_attention,
 )
 from tests.support import op_case
@@ -28,6 +36,15 @@ OPERATIONS = {
     "token_unmerge": (test_token_unmerge.unmerge_sample, ["x"]),
     "token_sum": (test_token_unmerge.sum_sample, ["x"]),
     "window_attention": (test_window_attention.sample, ["qkv"]),
+    "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
+    "basic_units": (test_basic_units.sample, []),
+    "unit_gather": (test_unit_gather.gather_sample, ["x"]),
+    "unit_scatter": (test_unit_gather.scatter_sample, ["residual", "values", "weight"]),
+    "boundary_routing": (test_boundary_routing.sample, ["query", "key"]),
+    "chunk_pool": (test_chunk_pool.sample, ["x"]),
+    "dechunk": (test_dechunk.sample, test_dechunk.FLOATS),
+    "causal_conv": (test_causal_conv.sample, test_causal_conv.DIFFERENTIABLE),
+    "selective_scan": (test_selective_scan.sample, test_selective_scan.DIFFERENTIABLE),
     "swiglu": (test_blocks.swiglu_sample, ["gate_up"]),
     "rms_norm": (test_blocks.rms_norm_sample, ["x", "weight"]),
     "rotary": (test_blocks.rotary_sample, ["qkv"]),

@@ -8,8 +8,20 @@ from torch import Tensor
 
 __all__ = [
     "Genome",
+    "basic_units_by_sorting",
+    "basic_units_forward",
+    "boundary_routing_backward",
+    "boundary_routing_forward",
     "build_info",
+    "causal_conv_backward",
+    "causal_conv_forward",
+    "chunk_pool_backward",
+    "chunk_pool_forward",
+    "dechunk_backward",
+    "dechunk_forward",
     "decode_dna",
+    "deformable_sample_backward",
+    "deformable_sample_forward",
     "encode_dna",
     "global_match_forward",
     "neighbor_cosine_backward",
@@ -19,12 +31,18 @@ __all__ = [
     "rms_norm_forward",
     "rotary_backward",
     "rotary_forward",
+    "selective_scan_backward",
+    "selective_scan_forward",
     "swiglu_backward",
     "swiglu_forward",
     "token_merge_backward",
     "token_merge_forward",
     "token_sum_forward",
     "token_unmerge_forward",
+    "unit_gather_backward",
+    "unit_gather_forward",
+    "unit_scatter_backward",
+    "unit_scatter_forward",
     "window_attention_backward",
     "window_attention_forward",
 ]
@@ -39,7 +57,50 @@ class Genome:
         self, record_index: int, start_bp: int, end_bp: int, reverse_complement: bool = False
     ) -> tuple[Tensor, Tensor]: ...
 
+def basic_units_by_sorting(
+    scores: Tensor, kernel_sizes: Sequence[int], starts: Tensor, ends: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+def basic_units_forward(
+    scores: Tensor, kernel_sizes: Sequence[int], starts: Tensor, ends: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+def boundary_routing_backward(
+    query: Tensor, key: Tensor, boundary_probability: Tensor, inverse_norms: Tensor, grad_probability: Tensor
+) -> tuple[Tensor, Tensor]: ...
+def boundary_routing_forward(
+    query: Tensor, key: Tensor, lengths: Tensor, is_protected: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]: ...
+def causal_conv_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def causal_conv_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor, silu: bool, reverse: bool
+) -> Tensor: ...
+def chunk_pool_backward(grad: Tensor, token_index: Tensor, pooling: str) -> Tensor: ...
+def chunk_pool_forward(x: Tensor, token_index: Tensor, max_tokens: int, pooling: str) -> Tensor: ...
+def dechunk_backward(
+    values: Tensor,
+    boundary_probability: Tensor,
+    is_forced: Tensor,
+    token_index: Tensor,
+    grad: Tensor,
+    backward_gate: str,
+) -> tuple[Tensor, Tensor]: ...
+def dechunk_forward(
+    values: Tensor, boundary_probability: Tensor, is_forced: Tensor, token_index: Tensor, backward_gate: str
+) -> Tensor: ...
 def decode_dna(ids: Tensor, offsets: Tensor, repeat_mask: Tensor | None) -> list[str]: ...
+def deformable_sample_backward(
+    x: Tensor, offset: Tensor, modulation: Tensor, lengths: Tensor | None, grad_columns: Tensor
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def deformable_sample_forward(
+    x: Tensor, offset: Tensor, modulation: Tensor, lengths: Tensor | None
+) -> Tensor: ...
 def encode_dna(sequences: Sequence[bytes | str]) -> tuple[Tensor, Tensor, Tensor]: ...
 def global_match_forward(metric: Tensor, lengths: Tensor, num_merges: Tensor) -> Tensor: ...
 def neighbor_cosine_backward(
@@ -53,6 +114,32 @@ def rms_norm_backward(x: Tensor, weight: Tensor, inverse: Tensor, grad: Tensor) 
 def rms_norm_forward(x: Tensor, weight: Tensor, epsilon: float, dtype: str) -> tuple[Tensor, Tensor]: ...
 def rotary_backward(grad: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
 def rotary_forward(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
+def selective_scan_backward(
+    grad: Tensor,
+    states: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    state_matrix: Tensor,
+    input_matrix: Tensor,
+    output_matrix: Tensor,
+    skip: Tensor,
+    gate: Tensor | None,
+    delta_bias: Tensor | None,
+    lengths: Tensor,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]: ...
+def selective_scan_forward(
+    x: Tensor,
+    delta: Tensor,
+    state_matrix: Tensor,
+    input_matrix: Tensor,
+    output_matrix: Tensor,
+    skip: Tensor,
+    gate: Tensor | None,
+    delta_bias: Tensor | None,
+    lengths: Tensor,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]: ...
 def swiglu_backward(gate_up: Tensor, grad: Tensor) -> Tensor: ...
 def swiglu_forward(gate_up: Tensor) -> Tensor: ...
 def token_merge_backward(
@@ -81,6 +168,12 @@ def token_merge_forward(
 ) -> tuple[Tensor, Tensor]: ...
 def token_sum_forward(x: Tensor, token_index: Tensor, num_tokens: int) -> Tensor: ...
 def token_unmerge_forward(x: Tensor, token_index: Tensor) -> Tensor: ...
+def unit_gather_backward(grad: Tensor, position: Tensor, batch: int, length: int) -> Tensor: ...
+def unit_gather_forward(x: Tensor, position: Tensor) -> Tensor: ...
+def unit_scatter_backward(
+    grad: Tensor, values: Tensor, weight: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor]: ...
+def unit_scatter_forward(residual: Tensor, values: Tensor, weight: Tensor, position: Tensor) -> Tensor: ...
 def window_attention_backward(
     qkv: Tensor,
     cos: Tensor,

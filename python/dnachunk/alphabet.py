@@ -40,3 +40,16 @@ IGNORE_INDEX: Final = -100
 def is_base(ids: torch.Tensor) -> torch.Tensor:
     """Where ``ids`` shows A, C, G or T: bool, of the same shape."""
     return (ids >= A_ID) & (ids <= T_ID)
+
+
+_COMPLEMENT_LETTERS = str.maketrans("ACGTURYSWKMBDHVNacgturyswkmbdhvn", "TGCAAYRSWMKVHDBNtgcaayrswmkvhdbn")
+
+
+def reverse_complement(sequence: str) -> str:
+    """The other strand of a sequence of IUPAC letters, case kept.
+
+    Example:
+        >>> reverse_complement("AACGTr")
+        'yACGTT'
+    """
+    return sequence[::-1].translate(_COMPLEMENT_LETTERS)

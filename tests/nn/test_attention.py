@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dnachunk.nn import RotaryEmbedding, SelfAttention, WindowAttention
+from dnachunk.nn import CrossAttention, RotaryEmbedding, SelfAttention, WindowAttention
 from dnachunk.ops import use_backend
 
 MODULES = [SelfAttention, WindowAttention]
@@ -198,3 +198,46 @@ def test_rotation_may_be_shared():
     module, rope = WindowAttention(16, 2).double(), RotaryEmbedding(8)
     x = sample()
     torch.testing.assert_close(module(x, rope(torch.arange(37)[None])), module(x))
+
+
+def cross_attention(implementation="sdpa"):
+    torch.manual_seed(0)
+    return CrossAttention(16, 2, implementation=implementation).double()
+
+
+def test_cross_attention_by_hand():
+    layer, x = cross_attention(), torch.randn(1, 3, 16, dtype=torch.float64)
+    memory = torch.randn(1, 5, 16, dtype=torch.float64)
+    places, memory_places = torch.tensor([[0.0, 4.0, 9.5]]), torch.tensor([[1.0, 2.0, 3.5, 7.0, 8.0]])
+
+    def turn(vectors, places):
+        angle = places[..., None].double() * 10_000.0 ** -(torch.arange(0, 8, 2).double() / 8)
+        pairs = torch.complex(*vectors.chunk(2, dim=-1)) * torch.polar(torch.ones_like(angle), angle)
+        return torch.cat([pairs.real, pairs.imag], dim=-1)
+
+    query = layer.query(x)[0].view(3, 2, 8)
+    key, value = layer.key_value(memory)[0].view(5, 2, 2, 8).unbind(1)
+    heads = []
+    for head in range(2):
+        scores = turn(query[:, head], places[0]) @ turn(key[:, head], memory_places[0]).T / 8**0.5
+        heads.append(scores.softmax(-1) @ value[:, head])
+    expected = layer.out(torch.cat(heads, dim=-1))
+    # Angles are computed in float32.
+    torch.testing.assert_close(layer(x, memory, places, memory_places)[0], expected, rtol=0, atol=1e-6)
+
+
+def test_cross_attention_implementations_agree_and_padding_is_inert():
+    x, memory = torch.randn(2, 4, 16).double(), torch.randn(2, 6, 16).double()
+    places, lengths = torch.arange(6.0)[None], torch.tensor([6, 2])
+    sdpa = cross_attention()(x, memory, places[:, :4], places, lengths)
+    eager = cross_attention("eager")(x, memory, places[:, :4], places, lengths)
+    torch.testing.assert_close(sdpa, eager)
+    alone = cross_attention()(x[1:], memory[1:, :2], places[:, :4], places[:, :2])
+    torch.testing.assert_close(sdpa[1:], alone)
+
+
+def test_cross_attention_that_does_not_fit():
+    with pytest.raises(ValueError, match="CrossAttention: num_heads must divide d_model = 16, got 3"):
+        CrossAttention(16, 3)
+    with pytest.raises(ValueError, match="implementation must be 'sdpa' or 'eager', got 'flash'"):
+        CrossAttention(16, 2, implementation="flash")

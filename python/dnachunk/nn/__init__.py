@@ -1,15 +1,36 @@
 """Drop-in modules: each is usable alone in somebody else's model."""
 
-from dnachunk.nn.attention import SelfAttention, WindowAttention
+from dnachunk.nn.attention import CrossAttention, SelfAttention, WindowAttention
+from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
+from dnachunk.nn.chunking import Chunk, Chunks, Dechunk, Router, Routing
+from dnachunk.nn.convolution_experts import ConvolutionExperts
+from dnachunk.nn.deformable import DeformableConv1d, DeformableConvOutput
+from dnachunk.nn.learnt_tokenization import LearntTokenization, LearntTokens
+from dnachunk.nn.mamba import BiMamba, Mamba
 from dnachunk.nn.mlp import SwiGLU
 from dnachunk.nn.norm import RMSNorm
 from dnachunk.nn.rotary import RotaryEmbedding
 from dnachunk.nn.token_merge import MergedTokens, TokenMerge, merge_schedule
 
 __all__ = [
+    "BasicUnits",
+    "BiMamba",
+    "Chunk",
+    "Chunks",
+    "ConvolutionExperts",
+    "CrossAttention",
+    "Dechunk",
+    "DeformableConv1d",
+    "DeformableConvOutput",
+    "LearntTokenization",
+    "LearntTokens",
+    "Mamba",
     "MergedTokens",
     "RMSNorm",
     "RotaryEmbedding",
+    "Router",
+    "Routing",
+    "SelectedUnits",
     "SelfAttention",
     "SwiGLU",
     "TokenMerge",

@@ -6,6 +6,7 @@ from torch import nn
 
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
+from dnachunk.ops.rotary.naive import rotary_naive
 
 
 def _angles_beside(qkv: torch.Tensor, rotation: Rotation) -> Rotation:
@@ -21,6 +22,37 @@ def _attend_in_windows(
     if lengths is None:
         lengths = torch.full((qkv.shape[0],), qkv.shape[1], device=qkv.device)
     return window_attention(qkv, *_angles_beside(qkv, rotation), lengths, window, shift).flatten(2)
+
+
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    implementation: str,
+) -> torch.Tensor:
+    """``[B, H, L, d]`` queries over the first ``lengths`` of ``[B, H, K, d]`` keys, to ``[B, L, H d]``."""
+    if lengths is not None:
+        is_real = torch.arange(key.shape[2], device=key.device) < lengths[:, None]
+        bias = torch.where(is_real, 0.0 if bias is None else bias, -torch.inf)
+    if bias is not None:
+        bias = bias[:, None, None, :].to(query.dtype)
+    if implementation == "eager":
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if bias is not None:
+            scores = scores + bias
+        accumulator = torch.float64 if scores.dtype == torch.float64 else torch.float32
+        mixed = torch.softmax(scores, dim=-1, dtype=accumulator).to(query.dtype) @ value
+    else:
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _check_implementation(module: str, implementation: str) -> str:
+    if implementation not in ("sdpa", "eager"):
+        raise ValueError(f"{module}: implementation must be 'sdpa' or 'eager', got {implementation!r}")
+    return implementation
 
 
 class _SelfAttentionBase(nn.Module):
@@ -128,11 +160,7 @@ class SelfAttention(_SelfAttentionBase):
         projection_bias: bool = False,
     ) -> None:
         super().__init__(d_model, num_heads, rope_base, projection_bias)
-        if implementation not in ("sdpa", "eager"):
-            raise ValueError(
-                f"SelfAttention: implementation must be 'sdpa' or 'eager', got {implementation!r}"
-            )
-        self.implementation = implementation
+        self.implementation = _check_implementation("SelfAttention", implementation)
 
     def attend(
         self,
@@ -146,20 +174,7 @@ class SelfAttention(_SelfAttentionBase):
             return self.out(_attend_in_windows(qkv, rotation, lengths, max(qkv.shape[1], 1)))
         rotation = _angles_beside(qkv, rotation)
         query, key, value = rotary(qkv, *rotation).transpose(1, 3).unbind(2)
-        if lengths is not None:
-            is_real = torch.arange(qkv.shape[1], device=qkv.device) < lengths[:, None]
-            bias = torch.where(is_real, 0.0 if bias is None else bias, -torch.inf)
-        if bias is not None:
-            bias = bias[:, None, None, :].to(query.dtype)
-        if self.implementation == "eager":
-            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-            if bias is not None:
-                scores = scores + bias
-            accumulator = torch.float64 if scores.dtype == torch.float64 else torch.float32
-            mixed = torch.softmax(scores, dim=-1, dtype=accumulator).to(query.dtype) @ value
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(_attend(query, key, value, lengths, bias, self.implementation))
 
     def forward(
         self,
@@ -181,3 +196,57 @@ class SelfAttention(_SelfAttentionBase):
             ``[B, L, d_model]``; rows of padding are finite and mean nothing.
         """
         return self.attend(self.project(x), self._rotation(x, rotation), lengths, bias)
+
+
+class CrossAttention(nn.Module):
+    """Attention of one sequence to another, each with rotary positions of its own; no biases.
+
+    Args:
+        d_model: Channels in and out.
+        num_heads: Heads; must divide ``d_model`` into even parts.
+        rope_base: Wavelength base of the rotary positions.
+        implementation: ``"sdpa"`` or ``"eager"``, as in :class:`SelfAttention`.
+
+    Raises:
+        ValueError: If the heads do not fit, or the implementation is neither.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, rope_base: float = 10_000.0, implementation: str = "sdpa"
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model % num_heads:
+            raise ValueError(f"CrossAttention: num_heads must divide d_model = {d_model}, got {num_heads}")
+        self.num_heads = num_heads
+        self.rotary = RotaryEmbedding(d_model // num_heads, rope_base)
+        self.query = nn.Linear(d_model, d_model, bias=False)
+        self.key_value = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.implementation = _check_implementation("CrossAttention", implementation)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        memory: torch.Tensor,
+        positions: torch.Tensor,
+        memory_positions: torch.Tensor,
+        memory_lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attends.
+
+        Args:
+            x: ``[B, L, d_model]``, the queries.
+            memory: ``[B, K, d_model]``, keys and values.
+            positions: ``[B or 1, L]`` of the queries, in the units of ``memory_positions``.
+            memory_positions: ``[B or 1, K]``.
+            memory_lengths: ``[B]`` int64 real rows of ``memory``, at least 1; default all.
+
+        Returns:
+            ``[B, L, d_model]``.
+        """
+        query = self.query(x).unflatten(-1, (1, self.num_heads, -1))
+        key, value = self.key_value(memory).unflatten(-1, (2, self.num_heads, -1)).split(1, dim=2)
+        query = rotary_naive(query, *_angles_beside(query, self.rotary(positions)))
+        key = rotary_naive(key, *_angles_beside(key, self.rotary(memory_positions)))
+        query, key, value = (part.squeeze(2).transpose(1, 2) for part in (query, key, value))
+        return self.out(_attend(query, key, value, memory_lengths, None, self.implementation))

@@ -1,30 +1,47 @@
 """Fused tokenization operations: a Rust kernel on the CPU, a vectorised PyTorch form everywhere else."""
 
 from dnachunk.ops._register import backend_of, use_backend
+from dnachunk.ops.basic_units import basic_units
+from dnachunk.ops.boundary_routing import boundary_routing
+from dnachunk.ops.causal_conv import causal_conv
+from dnachunk.ops.chunk_pool import chunk_pool
+from dnachunk.ops.dechunk import dechunk
+from dnachunk.ops.deformable_conv import deformable_conv
 from dnachunk.ops.dna_codec import decode_dna, encode_dna
 from dnachunk.ops.global_match import global_match
 from dnachunk.ops.neighbor_cosine import neighbor_cosine
 from dnachunk.ops.neighbor_match import neighbor_match
 from dnachunk.ops.rms_norm import rms_norm
 from dnachunk.ops.rotary import rotary
+from dnachunk.ops.selective_scan import selective_scan
 from dnachunk.ops.swiglu import swiglu
 from dnachunk.ops.token_merge import token_merge
 from dnachunk.ops.token_unmerge import token_sum, token_unmerge
+from dnachunk.ops.unit_gather import unit_gather, unit_scatter
 from dnachunk.ops.window_attention import window_attention
 
 __all__ = [
     "backend_of",
+    "basic_units",
+    "boundary_routing",
+    "causal_conv",
+    "chunk_pool",
+    "dechunk",
     "decode_dna",
+    "deformable_conv",
     "encode_dna",
     "global_match",
     "neighbor_cosine",
     "neighbor_match",
     "rms_norm",
     "rotary",
+    "selective_scan",
     "swiglu",
     "token_merge",
     "token_sum",
     "token_unmerge",
+    "unit_gather",
+    "unit_scatter",
     "use_backend",
     "window_attention",
 ]

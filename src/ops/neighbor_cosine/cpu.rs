@@ -10,8 +10,9 @@ const LANES: usize = 16;
 /// Positions handed to a task at once.
 const SPAN: usize = 512;
 
+/// `⟨a, b⟩`.
 #[inline(always)]
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T::Acc {
+pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T::Acc {
     let mut lanes = [T::Acc::ZERO; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();

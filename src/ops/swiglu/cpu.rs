@@ -1,18 +1,11 @@
 //! CPU kernel of [`swiglu`](super).
 
-use crate::float::{Accumulator, Scalar};
+use crate::float::{Accumulator, Scalar, sigmoid};
 use crate::parallel::{self, Disjoint};
 use multiversion::multiversion;
 
 /// Elements handed to a task at once.
 const SPAN: usize = 1 << 14;
-
-#[inline(always)]
-fn sigmoid<A: Accumulator>(x: A) -> A {
-    let small = if x > A::ZERO { -x } else { x }.exp_of_nonpositive();
-    let of_negative = small / (A::ONE + small);
-    if x > A::ZERO { A::ONE - of_negative } else { of_negative }
-}
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn forward_row<T: Scalar>(gate: &[T], up: &[T], out: &mut [T]) {

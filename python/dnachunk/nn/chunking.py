@@ -1,0 +1,181 @@
+"""Learned chunking as in H-Net and DNAChunker: where chunks begin, one vector for each, and back.
+
+A tokenizer that is learned inside somebody's own model::
+
+    >>> from dnachunk import nn as dnn
+    >>> class Net(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.encode, self.route = dnn.BiMamba(32), dnn.Router(32)
+    ...         self.chunk, self.dechunk = dnn.Chunk(), dnn.Dechunk()
+    ...         self.trunk = torch.nn.TransformerEncoderLayer(32, 4, batch_first=True)
+    ...
+    ...     def forward(self, x):  # x [B, N, 32]
+    ...         x = self.encode(x)
+    ...         routing = self.route(x)
+    ...         chunks = self.chunk(x, routing)  # [B, L, 32], lengths inside
+    ...         trunk = self.trunk(chunks.values, src_key_padding_mask=chunks.is_padding)
+    ...         return x + self.dechunk(trunk, routing)
+    >>> Net()(torch.randn(2, 50, 32)).shape
+    torch.Size([2, 50, 32])
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import initialization
+
+from dnachunk.ops import boundary_routing, chunk_pool, dechunk
+from dnachunk.ops.chunk_pool.op import Pooling
+from dnachunk.ops.dechunk.op import BackwardGate
+
+
+@dataclasses.dataclass(frozen=True)
+class Routing:
+    """Where the chunks of ``B`` sequences of ``N`` positions begin.
+
+    Attributes:
+        boundary_probability: ``[B, N]`` float32, float64 for float64: 1 where forced, 0 on padding.
+        is_boundary: ``[B, N]`` bool: whether a chunk begins at the position.
+        is_forced: ``[B, N]`` bool: whether the boundary was no free decision.
+        token_index: ``[B, N]`` int64 chunk of each position, −1 on padding.
+        num_tokens: ``[B]`` int64 chunks.
+        lengths: ``[B]`` int64 real positions.
+    """
+
+    boundary_probability: torch.Tensor
+    is_boundary: torch.Tensor
+    is_forced: torch.Tensor
+    token_index: torch.Tensor
+    num_tokens: torch.Tensor
+    lengths: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """One vector for each chunk of ``B`` sequences.
+
+    Attributes:
+        values: ``[B, L, D]``, 0 on padding; ``L`` is the most chunks of a sequence.
+        lengths: ``[B]`` int64 chunks.
+    """
+
+    values: torch.Tensor
+    lengths: torch.Tensor
+
+    @property
+    def is_padding(self) -> torch.Tensor:
+        """``[B, L]`` bool, True where there is no chunk, as ``src_key_padding_mask`` wants it."""
+        return torch.arange(self.values.shape[1], device=self.lengths.device) >= self.lengths[:, None]
+
+
+# So that a module which takes or gives them can be exported.
+for _value in (Routing, Chunks):
+    torch.export.register_dataclass(_value)
+
+
+class Router(nn.Module):
+    """Decides where chunks begin: where a position's query turns away from the key before it.
+
+    See :func:`dnachunk.ops.boundary_routing`. It learns through the probabilities that :class:`Dechunk` uses,
+    or a loss on them.
+
+    Args:
+        d_model: Channels.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]]])
+        >>> Router(2)(x).token_index
+        tensor([[0, 0, 1, 2]])
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(d_model, d_model, bias=False)
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Makes both projections the identity: neighbours are compared as they are.
+
+        Parameters that Hugging Face has just loaded stay, so that a model's ``_init_weights`` can call it.
+        """
+        initialization.eye_(self.q_proj.weight)
+        initialization.eye_(self.k_proj.weight)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        is_protected: torch.Tensor | None = None,
+    ) -> Routing:
+        """Decides.
+
+        Args:
+            x: ``[B, N, d_model]``.
+            lengths: ``[B]`` int64 real positions, the others on the right; default all.
+            is_protected: ``[B, N]`` bool: positions that are to be chunks of their own; default none.
+
+        Returns:
+            The decisions.
+        """
+        if lengths is None:
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
+        return Routing(*boundary_routing(self.q_proj(x), self.k_proj(x), lengths, is_protected), lengths)
+
+
+class Chunk(nn.Module):
+    """Makes one vector of each chunk.
+
+    Args:
+        pooling: ``"mean"`` of its positions, or ``"boundary"``, the vector at its first.
+
+    Raises:
+        ValueError: If ``pooling`` is neither.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [0.0, 3.0]]])
+        >>> Chunk()(x, Router(2)(x)).values
+        tensor([[[2., 0.],
+                 [0., 3.]]])
+    """
+
+    def __init__(self, pooling: Pooling = "mean") -> None:
+        super().__init__()
+        if pooling not in ("mean", "boundary"):
+            raise ValueError(f"Chunk: pooling must be 'mean' or 'boundary', got {pooling!r}")
+        self.pooling: Pooling = pooling
+
+    def forward(self, x: torch.Tensor, routing: Routing) -> Chunks:
+        """``x [B, N, D]`` to its chunks. Waits for the device, which alone knows how many there are."""
+        # Unlike int(), what item() gives is a symbol under torch.export.
+        most: Any = routing.num_tokens.max().item() if len(routing.num_tokens) else 0
+        return Chunks(chunk_pool(x, routing.token_index, most, self.pooling), routing.num_tokens)
+
+
+class Dechunk(nn.Module):
+    """Gives every position the vector of its chunk, smoothed from both sides.
+
+    See :func:`dnachunk.ops.dechunk`.
+
+    Args:
+        backward_gate: ``"right"``: from the right, a position is gated by the boundary on its right, which
+            makes the whole symmetric under mirroring; ``"left"``: by that on its left.
+
+    Raises:
+        ValueError: If ``backward_gate`` is neither.
+    """
+
+    def __init__(self, backward_gate: BackwardGate = "right") -> None:
+        super().__init__()
+        if backward_gate not in ("right", "left"):
+            raise ValueError(f"Dechunk: backward_gate must be 'right' or 'left', got {backward_gate!r}")
+        self.backward_gate: BackwardGate = backward_gate
+
+    def forward(self, values: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """``values [B, L, D]``, a vector for each chunk, to ``[B, N, D]``, 0 on padding."""
+        return dechunk(
+            values, routing.boundary_probability, routing.is_forced, routing.token_index, self.backward_gate
+        )

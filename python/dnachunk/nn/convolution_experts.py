@@ -1,0 +1,124 @@
+"""MxDNA's mixture of convolution experts, computed where their units are."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dnachunk.nn.basic_units import SelectedUnits
+from dnachunk.ops import unit_gather, unit_scatter
+
+
+def closest_divisor(number: int, target: int) -> int:
+    """The divisor of ``number`` that is closest to ``target``, the smaller of two as close.
+
+    Example:
+        >>> [closest_divisor(512, size) for size in (1, 3, 5, 6, 7, 10)]
+        [1, 2, 4, 4, 8, 8]
+    """
+    divisors = (divisor for divisor in range(1, number + 1) if number % divisor == 0)
+    return min(divisors, key=lambda divisor: (abs(divisor - target), divisor))
+
+
+class ConvolutionExpert(nn.Module):
+    """Embeds units of one length.
+
+    Pointwise to 2d → GLU → grouped convolution over the unit → LayerNorm → SiLU → pointwise to d; no biases
+    outside LayerNorm. The convolution has as many groups as the divisor of d closest to the length.
+
+    Args:
+        d_model: Channels ``d`` in and out.
+        kernel_size: Bases of a unit.
+        eps: ε of the LayerNorm.
+    """
+
+    def __init__(self, d_model: int, kernel_size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        groups = closest_divisor(d_model, kernel_size)
+        self.up = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.convolution = nn.Conv1d(d_model, d_model, kernel_size, groups=groups, bias=False)
+        self.norm = nn.LayerNorm(d_model, eps=eps)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The bases of units, ``[M · kernel_size, d_model]``, to the units, ``[M, d_model]``."""
+        groups, size = self.convolution.groups, self.convolution.kernel_size[0]
+        # A unit gives one output, so the convolution is a matrix product for each group.
+        bases = F.glu(self.up(x)).unflatten(0, (-1, size)).unflatten(2, (groups, -1))
+        weight = self.convolution.weight.unflatten(0, (groups, -1))
+        columns = bases.permute(2, 0, 1, 3).flatten(2)
+        units = torch.bmm(columns, weight.permute(0, 3, 2, 1).flatten(1, 2))
+        return self.out(F.silu(self.norm(units.transpose(0, 1).flatten(1))))
+
+
+class ConvolutionExperts(nn.Module):
+    """Embeds every basic unit with the expert of its length (MxDNA Sec. 3.2.1).
+
+    Each expert sees the bases of its own units only, so that the cost is linear in bases whatever the number
+    of experts. An expert without units takes part with none: its parameters get zero gradients.
+
+    Args:
+        d_model: Channels.
+        kernel_sizes: Bases of each expert's units.
+        eps: ε of the experts' LayerNorms.
+
+    Raises:
+        ValueError: If ``kernel_sizes`` is empty or has one below 1.
+
+    Example:
+        >>> from dnachunk.nn import BasicUnits
+        >>> select, embed = BasicUnits(8, [1, 4]), ConvolutionExperts(8, [1, 4])
+        >>> x = torch.randn(2, 40, 8)
+        >>> embed(x, select(x)).shape
+        torch.Size([2, 40, 8])
+    """
+
+    def __init__(self, d_model: int, kernel_sizes: Sequence[int] = range(1, 11), eps: float = 1e-5) -> None:
+        super().__init__()
+        self.kernel_sizes = tuple(kernel_sizes)
+        if not self.kernel_sizes or min(self.kernel_sizes) < 1:
+            raise ValueError(
+                f"ConvolutionExperts: kernel_sizes must be one or more of at least 1, "
+                f"got {list(self.kernel_sizes)}"
+            )
+        self.experts = nn.ModuleList(ConvolutionExpert(d_model, size, eps) for size in self.kernel_sizes)
+
+    def forward(
+        self, x: torch.Tensor, units: SelectedUnits, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Embeds units and adds them, weighted by their expert's probability, at their centres.
+
+        Args:
+            x: ``[B, N, d_model]`` what the experts see.
+            units: Of :class:`BasicUnits` with the same kernel sizes.
+            residual: ``[B, N, d_model]`` what is added to; default ``x``.
+
+        Returns:
+            ``[B, N, d_model]`` in the dtype of ``residual``, which it equals but at the centres of units.
+
+        Raises:
+            ValueError: If the number of experts is another than that of the scores.
+        """
+        num_experts = units.scores.shape[2]
+        if num_experts != len(self.experts):
+            raise ValueError(
+                f"ConvolutionExperts: units must be of {len(self.experts)} experts, got {num_experts}"
+            )
+        residual = x if residual is None else residual
+        has_expert = units.token_expert >= 0
+        expert, order = units.token_expert[has_expert].sort(stable=True)
+        first_rows = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
+        center = (units.token_center + first_rows)[has_expert][order]
+        sizes = torch.tensor(self.kernel_sizes, device=x.device)
+        size = sizes[expert]
+        # The bases of a unit follow one another, and so do the units of an expert.
+        first = center - size // 2 - (size.cumsum(0) - size)
+        position = first.repeat_interleave(size)
+        position = position + torch.arange(len(position), device=x.device)
+        bases = expert.bincount(minlength=num_experts) * sizes
+        of_experts = unit_gather(x, position).split(bases.tolist())
+        values = torch.cat([embed(own) for embed, own in zip(self.experts, of_experts, strict=True)])
+        weight = units.router_probability.flatten().gather(0, center * num_experts + expert)
+        accumulator = torch.promote_types(residual.dtype, torch.float32)
+        return unit_scatter(residual, values.to(residual.dtype), weight.to(accumulator), center)

@@ -1,0 +1,148 @@
+//! CPU kernels of [`chunk_pool`](super).
+
+use super::Pooling;
+use crate::float::{Accumulator, Scalar};
+use crate::parallel::{self, Disjoint};
+use crate::runs::Runs;
+use multiversion::multiversion;
+use std::ops::Range;
+
+/// Chunks, or positions, handed to a task at once.
+const SPAN: usize = 256;
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn pool_span<T: Scalar>(
+    x: &[T],
+    runs: &Runs,
+    chunks: Range<usize>,
+    channels: usize,
+    pooling: Pooling,
+    out: &mut [T],
+) {
+    let mut sums = vec![T::Acc::ZERO; channels];
+    for (chunk, out) in chunks.zip(out.chunks_exact_mut(channels)) {
+        if chunk >= runs.count() {
+            out.fill(T::store(T::Acc::ZERO));
+            continue;
+        }
+        let members = runs.of(chunk);
+        let row = |t: usize| &x[t * channels..(t + 1) * channels];
+        if pooling == Pooling::Boundary || members.len() == 1 {
+            out.copy_from_slice(row(members.start));
+            continue;
+        }
+        let count = T::Acc::from_f64(members.len() as f64);
+        sums.fill(T::Acc::ZERO);
+        for t in members {
+            for (sum, value) in sums.iter_mut().zip(row(t)) {
+                *sum += value.load();
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(&sums) {
+            *out = T::store(*sum / count);
+        }
+    }
+}
+
+/// Writes `out [B, L, D]` from `x [B, N, D]` and the chunks of each sequence, of which there are at most `L`.
+pub fn forward<T: Scalar>(
+    x: &[T],
+    runs: &[Runs],
+    positions: usize,
+    max_tokens: usize,
+    channels: usize,
+    pooling: Pooling,
+    threads: usize,
+    out: &mut [T],
+) {
+    if channels == 0 {
+        return;
+    }
+    let out = Disjoint::new(out);
+    parallel::for_each_span(threads, runs.len(), max_tokens, SPAN, |sequence, chunks| {
+        let first = (sequence * max_tokens + chunks.start) * channels;
+        // SAFETY: the spans of one call are disjoint.
+        let out = unsafe { out.part(first..first + chunks.len() * channels) };
+        let x = &x[sequence * positions * channels..(sequence + 1) * positions * channels];
+        pool_span(x, &runs[sequence], chunks, channels, pooling, out);
+    });
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn spread_span<T: Scalar>(
+    grad: &[T],
+    runs: &Runs,
+    token_index: &[i64],
+    first: usize,
+    channels: usize,
+    pooling: Pooling,
+    out: &mut [T],
+) {
+    for (place, (&token, out)) in token_index.iter().zip(out.chunks_exact_mut(channels)).enumerate() {
+        let Ok(chunk) = usize::try_from(token) else {
+            out.fill(T::store(T::Acc::ZERO));
+            continue;
+        };
+        let members = runs.of(chunk);
+        let grad = &grad[chunk * channels..(chunk + 1) * channels];
+        if members.len() == 1 || pooling == Pooling::Boundary && members.start == first + place {
+            out.copy_from_slice(grad);
+        } else if pooling == Pooling::Boundary {
+            out.fill(T::store(T::Acc::ZERO));
+        } else {
+            let share = T::Acc::ONE / T::Acc::from_f64(members.len() as f64);
+            for (out, grad) in out.iter_mut().zip(grad) {
+                *out = T::store(grad.load() * share);
+            }
+        }
+    }
+}
+
+/// Writes `grad_x [B, N, D]` from `grad [B, L, D]`.
+pub fn backward<T: Scalar>(
+    grad: &[T],
+    runs: &[Runs],
+    token_index: &[i64],
+    positions: usize,
+    max_tokens: usize,
+    channels: usize,
+    pooling: Pooling,
+    threads: usize,
+    grad_x: &mut [T],
+) {
+    if channels == 0 {
+        return;
+    }
+    let grad_x = Disjoint::new(grad_x);
+    parallel::for_each_span(threads, runs.len(), positions, SPAN, |sequence, span| {
+        let rows = sequence * positions + span.start..sequence * positions + span.end;
+        // SAFETY: the spans of one call are disjoint.
+        let out = unsafe { grad_x.part(rows.start * channels..rows.end * channels) };
+        let grad = &grad[sequence * max_tokens * channels..(sequence + 1) * max_tokens * channels];
+        spread_span(grad, &runs[sequence], &token_index[rows], span.start, channels, pooling, out);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::of_batch;
+
+    #[test]
+    fn means_first_vectors_and_their_adjoints() -> crate::error::Result<()> {
+        let x = [1.0_f32, 3.0, 7.0, 2.0, 4.0, 4.0, 6.0, f32::NAN];
+        let index = [0, 1, 1, 2, 2, 2, 2, -1];
+        let runs = of_batch("op", &index, [1, 8], 4)?;
+        for (pooling, pooled, spread) in [
+            (Pooling::Mean, [1.0, 5.0, 4.0, 0.0], [4.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0, 0.0]),
+            (Pooling::Boundary, [1.0, 3.0, 2.0, 0.0], [4.0, 6.0, 0.0, 8.0, 0.0, 0.0, 0.0, 0.0]),
+        ] {
+            let (mut out, mut grad_x) = ([9.0_f32; 4], [9.0_f32; 8]);
+            forward(&x, &runs, 8, 4, 1, pooling, 1, &mut out);
+            assert_eq!(out, pooled);
+            backward(&[4.0, 6.0, 8.0, 5.0], &runs, &index, 8, 4, 1, pooling, 1, &mut grad_x);
+            assert_eq!(grad_x, spread);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Python entry points of [`deformable_conv`](super).
+
+use super::cpu::{self, Arguments};
+use crate::error::{Error, Result};
+use crate::float::Scalar;
+use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::with_float;
+use pyo3::prelude::*;
+
+const OP: &str = "deformable_sample";
+
+/// The checked arguments that forward and backward share.
+struct Inputs<T: Scalar> {
+    x: Input<T>,
+    offset: Input<T::Acc>,
+    modulation: Input<T::Acc>,
+    lengths: Vec<usize>,
+}
+
+impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
+    fn new(
+        x: &PyTensor,
+        offset: &PyTensor,
+        modulation: &PyTensor,
+        lengths: Option<&PyTensor>,
+    ) -> Result<Self> {
+        let x = Input::<T>::new(OP, "x", x, 3)?;
+        let &[batch, rows, _] = x.shape() else { unreachable!("rank is checked") };
+        let offset = Input::<T::Acc>::new(OP, "offset", offset, 3)?;
+        let &[_, _, taps] = offset.shape() else { unreachable!("rank is checked") };
+        let offset = offset.expect_shape(OP, "offset", &[batch, rows, taps])?;
+        let modulation = Input::<T::Acc>::new(OP, "modulation", modulation, 3)?.expect_shape(
+            OP,
+            "modulation",
+            &[batch, rows, taps],
+        )?;
+        if rows.saturating_mul(taps) > u32::MAX as usize {
+            return Err(Error::value(OP, "offset", "of fewer than 2³² samples", format!("{rows} x {taps}")));
+        }
+        let lengths = match lengths {
+            None => vec![rows; batch],
+            Some(lengths) => {
+                let lengths =
+                    Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
+                let real = |&real: &i64| {
+                    let in_range = usize::try_from(real).ok().filter(|&real| real <= rows);
+                    in_range.ok_or_else(|| {
+                        Error::value(OP, "lengths", format!("in [0, {rows}]"), real.to_string())
+                    })
+                };
+                lengths.as_slice().iter().map(real).collect::<Result<_>>()?
+            }
+        };
+        Ok(Self { x, offset, modulation, lengths })
+    }
+
+    fn arguments(&self) -> Arguments<'_, T> {
+        let &[_, rows, channels] = self.x.shape() else { unreachable!("rank is checked") };
+        Arguments {
+            x: self.x.as_slice(),
+            offset: self.offset.as_slice(),
+            modulation: self.modulation.as_slice(),
+            lengths: &self.lengths,
+            rows,
+            taps: self.offset.shape()[2],
+            channels,
+        }
+    }
+
+    fn columns_shape(&self) -> [usize; 4] {
+        let arguments = self.arguments();
+        [self.lengths.len(), arguments.rows, arguments.taps, arguments.channels]
+    }
+}
+
+fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>) -> Result<PyTensor> {
+    let mut columns = Output::<T>::new(OP, &inputs.columns_shape())?;
+    let (arguments, slice) = (inputs.arguments(), columns.as_mut_slice());
+    py.detach(|| cpu::forward(&arguments, num_threads(), slice));
+    Ok(columns.into_tensor())
+}
+
+fn backward<T: Element + Scalar<Acc: Element>>(
+    py: Python<'_>,
+    inputs: &Inputs<T>,
+    grad_columns: &PyTensor,
+) -> Result<(PyTensor, PyTensor, PyTensor)> {
+    let grad_columns = Input::<T>::new(OP, "grad_columns", grad_columns, 4)?;
+    let grad_columns = grad_columns.expect_shape(OP, "grad_columns", &inputs.columns_shape())?;
+    let mut grad_x = Output::<T>::new(OP, inputs.x.shape())?;
+    let mut grad_offset = Output::<T::Acc>::new(OP, inputs.offset.shape())?;
+    let mut grad_modulation = Output::<T::Acc>::new(OP, inputs.offset.shape())?;
+    let (arguments, grad_columns) = (inputs.arguments(), grad_columns.as_slice());
+    let (grad_x_slice, grad_offset_slice) = (grad_x.as_mut_slice(), grad_offset.as_mut_slice());
+    let grad_modulation_slice = grad_modulation.as_mut_slice();
+    py.detach(|| {
+        cpu::backward(
+            &arguments,
+            grad_columns,
+            num_threads(),
+            grad_x_slice,
+            grad_offset_slice,
+            grad_modulation_slice,
+        );
+    });
+    Ok((grad_x.into_tensor(), grad_offset.into_tensor(), grad_modulation.into_tensor()))
+}
+
+/// `x [B, K, D]` to `columns [B, K, f, D]`.
+#[pyfunction]
+pub fn deformable_sample_forward(
+    py: Python<'_>,
+    x: PyTensor,
+    offset: PyTensor,
+    modulation: PyTensor,
+    lengths: Option<PyTensor>,
+) -> PyResult<PyTensor> {
+    Ok(with_float!(OP, "x", x.0.kind(), T => {
+        Inputs::<T>::new(&x, &offset, &modulation, lengths.as_ref()).and_then(|inputs| forward(py, &inputs))
+    })?)
+}
+
+/// Gradients of `x`, `offset` and `modulation`.
+#[pyfunction]
+pub fn deformable_sample_backward(
+    py: Python<'_>,
+    x: PyTensor,
+    offset: PyTensor,
+    modulation: PyTensor,
+    lengths: Option<PyTensor>,
+    grad_columns: PyTensor,
+) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
+    Ok(with_float!(OP, "x", x.0.kind(), T => {
+        Inputs::<T>::new(&x, &offset, &modulation, lengths.as_ref())
+            .and_then(|inputs| backward(py, &inputs, &grad_columns))
+    })?)
+}

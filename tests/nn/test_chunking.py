@@ -1,0 +1,238 @@
+import dataclasses
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from dnachunk import nn as dnn
+from dnachunk.nn import Chunk, Chunks, Dechunk, Router, Routing
+from dnachunk.ops import boundary_routing
+from dnachunk.ops.boundary_routing import boundary_routing_naive
+from dnachunk.ops.dechunk import dechunk_naive
+from dnachunk.segmentation import Segmentation
+
+LENGTHS = [40, 23, 1, 0]
+
+
+def sample(router):
+    """Vectors, lengths, protected positions and their routing."""
+    x, lengths = torch.randn(4, 40, 8), torch.tensor(LENGTHS)
+    is_protected = torch.rand(4, 40) < 0.1
+    return x, lengths, is_protected, router(x, lengths, is_protected)
+
+
+def drawn_router():
+    """Projections that are no longer equal."""
+    router = Router(8)
+    for projection in (router.q_proj, router.k_proj):
+        torch.nn.init.normal_(projection.weight)
+    return router
+
+
+class Net(torch.nn.Module):
+    """The design's example of a learned tokenizer in somebody's own model."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        self.encode, self.route = dnn.BiMamba(width), dnn.Router(width)
+        self.chunk, self.dechunk = dnn.Chunk(), dnn.Dechunk()
+        self.trunk = torch.nn.TransformerEncoderLayer(width, 4, 64, 0.0, batch_first=True)
+
+    def forward(self, x):
+        x = self.encode(x)
+        routing = self.route(x)
+        chunks = self.chunk(x, routing)
+        return x + self.dechunk(self.trunk(chunks.values, src_key_padding_mask=chunks.is_padding), routing)
+
+
+def test_a_learned_tokenizer_in_somebodys_own_model_trains():
+    net = Net()
+    embedding, head = torch.nn.Embedding(4, 32), torch.nn.Linear(32, 4)
+    parameters = [*net.parameters(), *embedding.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    ids = torch.randint(4, (4, 64))
+    target = ids.roll(1, dims=1)
+    before = {name: parameter.clone() for name, parameter in net.named_parameters()}
+    losses = []
+    for _ in range(25):
+        loss = torch.nn.functional.cross_entropy(head(net(embedding(ids))).flatten(0, 1), target.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0], losses
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_router_starts_as_the_identity():
+    router = Router(8)
+    x, lengths, is_protected, routing = sample(router)
+    expected = boundary_routing(x, x, lengths, is_protected)
+    assert isinstance(routing, Routing)
+    for got, want in zip(vars(routing).values(), (*expected, lengths), strict=True):
+        assert torch.equal(got, want)
+    assert {name for name, _ in router.named_parameters()} == {"q_proj.weight", "k_proj.weight"}
+
+
+def test_router_compares_queries_with_the_keys_before():
+    router = drawn_router()
+    x, lengths, is_protected, routing = sample(router)
+    query, key = x @ router.q_proj.weight.T, x @ router.k_proj.weight.T
+    p, is_boundary, is_forced, token_index, num_tokens = boundary_routing_naive(
+        query, key, lengths, is_protected
+    )
+    torch.testing.assert_close(routing.boundary_probability, p, rtol=0, atol=1e-6)
+    assert torch.equal(routing.is_boundary, is_boundary)
+    assert torch.equal(routing.is_forced, is_forced)
+    assert torch.equal(routing.token_index, token_index)
+    assert torch.equal(routing.num_tokens, num_tokens)
+    Segmentation(routing.token_index, routing.num_tokens).validate()
+
+
+def test_reset_leaves_what_was_loaded():
+    router = drawn_router()
+    loaded = router.q_proj.weight.clone()
+    router.q_proj.weight._is_hf_initialized = True
+    router.reset_parameters()
+    assert torch.equal(router.q_proj.weight, loaded)
+    assert torch.equal(router.k_proj.weight, torch.eye(8))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "boundary"])
+def test_chunk(pooling):
+    x, _, _, routing = sample(drawn_router())
+    chunks = Chunk(pooling)(x, routing)
+    assert isinstance(chunks, Chunks)
+    assert chunks.values.shape == (4, int(routing.num_tokens.max()), 8)
+    assert torch.equal(chunks.lengths, routing.num_tokens)
+    for row, count in enumerate(routing.num_tokens.tolist()):
+        assert chunks.is_padding[row].tolist() == [chunk >= count for chunk in range(chunks.values.shape[1])]
+        for chunk in range(count):
+            members = x[row, routing.token_index[row] == chunk]
+            expected = members.mean(dim=0) if pooling == "mean" else members[0]
+            torch.testing.assert_close(chunks.values[row, chunk], expected)
+    assert not chunks.values[chunks.is_padding].any()
+
+
+@pytest.mark.parametrize("backward_gate", ["right", "left"])
+def test_dechunk(backward_gate):
+    routing = sample(drawn_router())[-1]
+    values = torch.randn(4, int(routing.num_tokens.max()), 8)
+    expected = dechunk_naive(
+        values, routing.boundary_probability, routing.is_forced, routing.token_index, backward_gate
+    )
+    torch.testing.assert_close(Dechunk(backward_gate)(values, routing), expected)
+    assert Dechunk().backward_gate == "right"
+
+
+def test_protected_positions_keep_their_vectors():
+    x, _, is_protected, routing = sample(drawn_router())
+    chunks = Chunk()(x, routing)
+    out = Dechunk()(chunks.values, routing)
+    is_real = routing.token_index >= 0
+    assert torch.equal(out[is_protected & is_real], x[is_protected & is_real])
+
+
+def test_padding_is_inert_and_batch_order_irrelevant():
+    router, chunk, dechunk = drawn_router(), Chunk(), Dechunk()
+
+    def there_and_back(x, lengths):
+        x = x.clone().requires_grad_()
+        routing = router(x, lengths)
+        out = dechunk(chunk(x, routing).values, routing)
+        (grad,) = torch.autograd.grad(out.square().sum(), x)
+        return routing.token_index, out.detach(), grad
+
+    x, lengths = torch.randn(3, 40, 8), torch.tensor([40, 23, 9])
+    together = there_and_back(x, lengths)
+    backwards = there_and_back(x.flip(0), lengths.flip(0))
+    for row, length in enumerate(lengths.tolist()):
+        alone = there_and_back(x[row : row + 1, :length], lengths[row : row + 1])
+        for got, want, other in zip(alone, together, backwards, strict=True):
+            torch.testing.assert_close(got[0], want[row, :length], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(other[2 - row], want[row], rtol=1e-5, atol=1e-6)
+
+
+def test_the_router_learns_through_dechunk():
+    router = drawn_router()
+    routing = sample(router)[-1]
+    values = torch.randn(4, int(routing.num_tokens.max()), 8)
+    Dechunk()(values, routing).square().sum().backward()
+    for projection in (router.q_proj, router.k_proj):
+        assert projection.weight.grad.isfinite().all()
+        assert projection.weight.grad.any()
+
+
+def test_under_autocast_probabilities_stay_float32():
+    net = Net()
+    with torch.autocast("cpu", torch.bfloat16):
+        routing = net.route(torch.randn(2, 30, 32))
+        out = net(torch.randn(2, 30, 32))
+    assert routing.boundary_probability.dtype == torch.float32
+    out.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_checkpointing_changes_nothing():
+    router = drawn_router()
+    x, lengths, is_protected, expected = sample(router)
+    routing = checkpoint(router, x, lengths, is_protected, use_reentrant=False)
+    wanted = torch.autograd.grad(expected.boundary_probability.sum(), router.q_proj.weight)
+    got = torch.autograd.grad(routing.boundary_probability.sum(), router.q_proj.weight)
+    assert torch.equal(routing.token_index, expected.token_index)
+    assert torch.equal(got[0], wanted[0])
+
+
+class Stage(torch.nn.Module):
+    """There and back, as one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.route, self.chunk, self.dechunk = drawn_router(), Chunk(), Dechunk()
+
+    def forward(self, x):
+        routing = self.route(x)
+        return self.dechunk(self.chunk(x, routing).values, routing), routing
+
+
+def test_compiles_into_one_graph():
+    stage, x = Stage(), torch.randn(2, 40, 8)
+    with torch._dynamo.config.patch(capture_scalar_outputs=True):
+        compiled = torch.compile(stage, fullgraph=True, backend="aot_eager")
+        out, routing = compiled(x)
+    expected, expected_routing = stage(x)
+    torch.testing.assert_close(out, expected)
+    assert torch.equal(routing.token_index, expected_routing.token_index)
+    out.sum().backward()
+    assert stage.route.q_proj.weight.grad.any()
+
+
+def test_exports():
+    stage, x = Stage(), torch.randn(2, 40, 8)
+    exported = torch.export.export(stage, (x,)).module()
+    for inputs in (x, torch.randn(2, 40, 8)):
+        out, routing = exported(inputs)
+        expected, expected_routing = stage(inputs)
+        torch.testing.assert_close(out, expected)
+        assert torch.equal(routing.num_tokens, expected_routing.num_tokens)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 8), (2, 0, 8)])
+def test_nothing(shape):
+    out, routing = Stage()(torch.randn(shape))
+    assert out.shape == shape
+    assert not routing.num_tokens.any()
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Chunk: pooling must be 'mean' or 'boundary', got 'max'"):
+        Chunk("max")
+    with pytest.raises(ValueError, match="Dechunk: backward_gate must be 'right' or 'left', got 'both'"):
+        Dechunk("both")
+    x, _, _, routing = sample(Router(8))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        routing.lengths = None
+    with pytest.raises(ValueError, match=r"lengths must be in \[0, 40\], got 41"):
+        Router(8)(x, torch.tensor([41, 0, 0, 0]))
