@@ -16,6 +16,7 @@ LAYERS = [
     ("tokenization",),
     ("nn",),
     ("models",),
+    ("baselines",),
     ("",),
     ("data", "training", "evaluation", "visualization"),
     ("cli",),

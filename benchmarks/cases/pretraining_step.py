@@ -1,56 +1,68 @@
 import functools
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForPreTraining
 
 from benchmarks.case import Case, Work
-from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
+from dnachunk import DNAChunkerConfig, MergeDNAConfig
+from dnachunk.data.masking import mask_bases
 from dnachunk.ops import use_backend
 
-BATCH, LENGTH = 8, 512
+CONFIGS: dict[str, Any] = {"dnachunker": DNAChunkerConfig, "mergedna": MergeDNAConfig}
 
 
 @functools.cache
-def model(device):
+def network(name, device):
     torch.manual_seed(0)
-    return MergeDNAForPreTraining(MergeDNAConfig.tiny()).to(device).train()
+    return AutoModelForPreTraining.from_config(CONFIGS[name].tiny()).to(device).train()
 
 
-def inputs(device, dtype):
-    return {"input_ids": torch.randint(5, 9, (BATCH, LENGTH), device=device), "dtype": dtype}
+def inputs(device, model, batch, length, dtype):
+    input_ids = torch.randint(5, 9, (batch, length), device=device)
+    seeds = torch.arange(batch, device=device)
+    arguments = {"model": network(model, device), "input_ids": input_ids, "dtype": dtype}
+    if model == "mergedna":
+        return {**arguments, "keep_ratio": 0.5, "sample_seeds": seeds}
+    masked = mask_bases(input_ids, seeds)
+    return {**arguments, "input_ids": masked.input_ids, "labels": masked.labels}
 
 
-def step(input_ids, dtype):
+def step(model, input_ids, dtype, **arguments):
     """Forward and backward of one optimizer step; the loss in the precision it was computed in."""
-    network = model(input_ids.device)
-    network.zero_grad()
+    model.zero_grad()
     enabled = dtype != torch.float32
     with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=enabled):
-        seeds = torch.arange(BATCH, device=input_ids.device)
-        output = network(input_ids, keep_ratio=0.5, sample_seeds=seeds)
+        output = model(input_ids, **arguments)
     output.loss.backward()
-    return output.losses["reconstruction"].detach().to(dtype)
+    return next(iter(output.losses.values())).detach().to(dtype)
 
 
-def step_in_eager(input_ids, dtype):
+def step_in_eager(**arguments):
     with use_backend("torch"):
-        return step(input_ids, dtype)
+        return step(**arguments)
 
 
 @functools.cache
-def flops():
+def flops(**shape):
     """Floating-point operations of all matrix products of a step, attention's included."""
-    arguments = inputs(torch.device("cpu"), torch.float32)
     with FlopCounterMode(display=False) as counter:
-        step_in_eager(**arguments)
+        step_in_eager(**inputs(torch.device("cpu"), **{**shape, "dtype": torch.float32}))
     return counter.get_total_flops()
 
 
 CASE = Case(
     name="pretraining_step",
-    shapes=[{"dtype": torch.float32}, {"dtype": torch.bfloat16}],
+    shapes=[
+        {"model": "mergedna", "batch": 8, "length": 512, "dtype": torch.float32},
+        {"model": "mergedna", "batch": 8, "length": 512, "dtype": torch.bfloat16},
+        {"model": "dnachunker", "batch": 8, "length": 512, "dtype": torch.bfloat16},
+        {"model": "dnachunker", "batch": 1, "length": 8192, "dtype": torch.bfloat16},
+    ],
     inputs=inputs,
     ours=step,
     rivals={"operations in PyTorch": step_in_eager},
-    forward_work=lambda dtype: Work(flops=flops(), dtype=dtype),
+    forward_work=lambda dtype, **shape: Work(flops=flops(**shape, dtype=torch.float32), dtype=dtype),
+    breakdown=True,
 )

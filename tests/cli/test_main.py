@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["pretrain", "tokenize", "embed", "demo"]
+COMMANDS = ["pretrain", "finetune", "tokenize", "compare-tokens", "embed", "score-variants", "score-mutations", "demo"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -93,6 +93,23 @@ def test_the_joint_is_the_common_edge_nearest_to_the_middle():
     assert second.values.squeeze(1).tolist() == [12, 13]
 
 
+def test_finer_edges_are_cut_at_the_same_joint():
+    left = TileTokens(
+        Tile(0, 0, 20, False), torch.tensor([0, 9, 14, 20]), None, (torch.tensor([0, 4, 9, 11, 14, 17, 20]),)
+    )
+    right = TileTokens(
+        Tile(0, 10, 30, True),
+        torch.tensor([10, 14, 30]),
+        None,
+        (torch.tensor([10, 12, 14, 22, 30]),),
+        {"score": torch.tensor([[1, 2], [3, 4]])},
+    )
+    first, second = join_tiles([left, right])
+    assert second.columns["score"].tolist() == [[3, 4]]
+    assert [edges.tolist() for edges in (first.edges, *first.finer_edges)] == [[0, 9, 14], [0, 4, 9, 11, 14]]
+    assert [edges.tolist() for edges in (second.edges, *second.finer_edges)] == [[14, 30], [14, 22, 30]]
+
+
 def test_without_a_common_edge_the_right_tiles_token_is_cut():
     left = TileTokens(Tile(0, 0, 20, False), torch.tensor([0, 13, 17, 20]))
     right = TileTokens(Tile(0, 10, 30, True), torch.tensor([10, 12, 18, 30]))

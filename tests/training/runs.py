@@ -1,9 +1,11 @@
 """A pre-training run that takes a second."""
 
-import torch
-from transformers import TrainingArguments
+import copy
 
-from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForPreTraining
+import torch
+from transformers import AutoModelForPreTraining, TrainingArguments
+
+from dnachunk import DNAChunkerConfig, DNATokenizer, MergeDNAConfig, MxDNAConfig
 from dnachunk.data import Genome, HeldOutWindows, WindowDataset, default_holdout
 from dnachunk.training import PreTrainer
 
@@ -26,9 +28,32 @@ def write_genome(path, length_bp=4000, seed=0):
     return path
 
 
-def make_trainer(fasta, output_dir, *, max_steps=6, config=None, callbacks=None, **arguments):
+SMALL_CONFIGS = {
+    "dnachunker": DNAChunkerConfig(
+        hidden_size=32,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        state_size=4,
+        train_length_bp=64,
+    ),
+    "mergedna": MergeDNAConfig(**FEW_LAYERS),
+    "mxdna": MxDNAConfig(
+        hidden_size=32, num_attention_heads=2, num_nucleotide_layers=1, num_token_layers=1, train_length_bp=64
+    ),
+}
+"""Of each model, a configuration that trains in a second."""
+
+
+def make_trainer(
+    fasta, output_dir, *, kind="mergedna", max_steps=6, config=None, callbacks=None, **arguments
+):
     torch.manual_seed(0)
-    model = MergeDNAForPreTraining(MergeDNAConfig(**{**FEW_LAYERS, **(config or {})}))
+    settings = copy.deepcopy(SMALL_CONFIGS[kind])
+    for name, value in (config or {}).items():
+        setattr(settings, name, value)
+    model = AutoModelForPreTraining.from_config(settings)
     defaults = {
         "max_steps": max_steps,
         "per_device_train_batch_size": GLOBAL_BATCH,

@@ -4,9 +4,13 @@ import sys
 
 import typer
 
+from dnachunk.cli.compare_tokens import compare_tokens
 from dnachunk.cli.demo import demo
 from dnachunk.cli.embed import embed
+from dnachunk.cli.finetune import finetune
 from dnachunk.cli.pretrain import pretrain
+from dnachunk.cli.score_mutations import score_mutations
+from dnachunk.cli.score_variants import score_variants
 from dnachunk.cli.tokenize import tokenize
 
 app = typer.Typer(
@@ -18,8 +22,12 @@ app = typer.Typer(
 )
 # Flags that are not the command's own are Hugging Face's.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(finetune)
 app.command()(tokenize)
+app.command()(compare_tokens)
 app.command()(embed)
+app.command()(score_variants)
+app.command()(score_mutations)
 app.command()(demo)
 
 
@@ -36,7 +44,7 @@ def run(words: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
     except (OSError, ValueError, ModuleNotFoundError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, ModuleNotFoundError):
+        if isinstance(error, ModuleNotFoundError) and "pip install" not in message:
             message += " (pip install 'dnachunk[train,plot]')"
         print(f"dnachunk {words[0]}: {message}", file=sys.stderr)
         return 1

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnachunk.cli.report import progress, replacing, say, write_results
-from dnachunk.cli.tokenize import (
+from dnachunk.cli.options import (
     BatchSizeOption,
     FastaOption,
     KeepRatioOption,
     ModelOption,
     OverlapOption,
+    ReverseComplement,
+    ReverseComplementOption,
     WindowOption,
 )
+from dnachunk.cli.report import progress, replacing, say, write_results
 
 if TYPE_CHECKING:
     import torch
@@ -38,21 +40,12 @@ class Per(str, Enum):
     token = "token"
 
 
-class ReverseComplement(str, Enum):
-    """What is done with the other strand."""
-
-    none = "none"
-    average = "average"
-
-
 def embed(
     model: ModelOption,
     fasta: FastaOption,
     output: Annotated[Path, typer.Option(help="File to write, .safetensors or .npz; a .json beside it.")],
     per: Annotated[Per, typer.Option(help="A vector for each record, or for each token.")] = Per.record,
-    reverse_complement: Annotated[
-        ReverseComplement, typer.Option(help="Whether both strands are run and averaged.")
-    ] = ReverseComplement.none,
+    reverse_complement: ReverseComplementOption = ReverseComplement.none,
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     keep_ratio: KeepRatioOption = None,

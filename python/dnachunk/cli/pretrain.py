@@ -1,18 +1,22 @@
 """``dnachunk pretrain``: from FASTA files to a pre-trained model."""
 
+import functools
 import json
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.cli.report import is_main_process, say, table, write_results
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from dnachunk.data import Genome, Interval
+    from dnachunk.baselines import FixedTokenizer
+    from dnachunk.data import Genome, HeldOutWindows, Interval
     from dnachunk.training.baseline import Baseline
 
 DEFAULTS: dict[str, Any] = {
@@ -39,11 +43,17 @@ DEFAULTS: dict[str, Any] = {
 Steps below 1 are shares of ``max_steps``.
 """
 
+MAX_BPE_BP = 8 << 20
+"""Bases of the training windows that byte-pair encoding is trained on, at most."""
+
 
 class Kind(str, Enum):
     """Models that can be pre-trained."""
 
     mergedna = "mergedna"
+    dnachunker = "dnachunker"
+    mxdna = "mxdna"
+    baseline = "baseline"
 
 
 class Size(str, Enum):
@@ -60,6 +70,14 @@ def pretrain(
     output_dir: Annotated[Path, typer.Option(help="Folder for the model, its checkpoints and results.json.")],
     model: Annotated[Kind, typer.Option(help="Which model.")] = Kind.mergedna,
     size: Annotated[Size, typer.Option(help="How large.")] = Size.tiny,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a baseline: base, 6mer (1 to 8), 6mer-overlapping, or bpe-1024 (ids in all), which is "
+            "trained on the training windows.",
+        ),
+    ] = None,
     weight: Annotated[
         list[float] | None,
         typer.Option(help="How often each --fasta is drawn from, in their order. Default: by length."),
@@ -82,31 +100,43 @@ def pretrain(
 ) -> None:
     """Pre-trains a model on genomes.
 
+    A baseline is an off-the-shelf encoder (EuroBERT) on the tokens of a fixed tokenizer, as wide and as deep
+    as MergeDNA's encoders of that size; it is pre-trained on the same windows by masked language modelling.
+
     Any flag of Hugging Face's TrainingArguments can be given by its name, such as --max-steps,
     --per-device-train-batch-size, --learning-rate, --bf16, --seed, --eval-steps or
     --resume-from-checkpoint (a path, or "last"). Under torchrun it trains on several processes.
 
     Example: dnachunk pretrain --size tiny --fasta genome.fa.gz --output-dir run --max-steps 2000 --bf16
+
+    Example: dnachunk pretrain --model baseline --tokenizer 6mer --fasta genome.fa.gz --output-dir run
     """
     # What is imported at the top of a command's module is what `dnachunk --help` waits for.
     import torch
 
     from dnachunk.data import Genome, Interval, default_holdout
 
+    _check_tokenizer(model, tokenizer)
     args = parse_training_arguments(context.args, output_dir)
     resume = _resume_point(args)
-    network = build_model(model, size, config or [], window_bp, args.seed)
     genomes = [Genome(path) for path in fasta]
     names = [record.name for genome in genomes for record in genome.records]
     intervals = [Interval.parse(text, names) for text in holdout or []] or default_holdout(genomes)
-    run_pretraining(network, args, genomes, weight, intervals, eval_windows, resume)
+    fixed = None
+    if tokenizer is None:
+        network = build_model(model, size, config or [], window_bp, args.seed)
+    else:
+        network, fixed = build_baseline(
+            tokenizer, size, config or [], window_bp, args, genomes, weight, intervals
+        )
+    run_pretraining(network, args, genomes, weight, intervals, eval_windows, resume, fixed)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # A rank that exits with gloo's threads still running may abort.
         torch.distributed.destroy_process_group()
 
 
 def parse_training_arguments(words: list[str], output_dir: Path, **defaults: Any) -> "TrainingArguments":
-    """Reads Hugging Face's flags.
+    """Reads Hugging Face's flags of a pre-training.
 
     Args:
         words: Flags and their values, with dashes or underscores.
@@ -117,22 +147,7 @@ def parse_training_arguments(words: list[str], output_dir: Path, **defaults: Any
         typer.BadParameter: On a flag that is not one of ``TrainingArguments``, or a wrong value.
         ValueError: If the values do not fit together or the machine.
     """
-    import torch
-    from transformers import HfArgumentParser, TrainingArguments
-
-    class Parser(HfArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise typer.BadParameter(message)
-
-    parser = Parser(TrainingArguments, add_help=False, allow_abbrev=False)
-    # Without a GPU, Hugging Face takes --bf16 only together with --use-cpu.
-    use_cpu = not torch.accelerator.is_available()
-    parser.set_defaults(**{**DEFAULTS, "use_cpu": use_cpu, **defaults, "output_dir": str(output_dir)})
-    args, unknown = parser.parse_args_into_dataclasses(
-        words, return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        raise typer.BadParameter(f"no such option or argument: {unknown[0]}")
+    args = read_training_arguments(words, output_dir, {**DEFAULTS, **defaults})
     if args.max_steps < 1:
         raise typer.BadParameter(f"--max-steps must be at least 1, got {args.max_steps}")
     return args
@@ -152,29 +167,70 @@ def build_model(kind: Kind, size: Size, fields: list[str], window_bp: int | None
         typer.BadParameter: If a field is not written so.
         ValueError: If the configuration refuses it.
     """
-    from transformers import set_seed
+    from transformers import AutoModelForPreTraining, set_seed
 
-    from dnachunk.models import MergeDNAConfig, MergeDNAForPreTraining
+    from dnachunk.models import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
 
-    config_class, model_class = {Kind.mergedna: (MergeDNAConfig, MergeDNAForPreTraining)}[kind]
-    values: dict[str, Any] = {}
-    for field in fields:
-        name, equals, text = field.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--config must be FIELD=VALUE, got {field}")
-        try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError:
-            values[name] = text
-    if window_bp is not None:
-        values["train_length_bp"] = window_bp
+    config_class: Any = {
+        Kind.dnachunker: DNAChunkerConfig,
+        Kind.mergedna: MergeDNAConfig,
+        Kind.mxdna: MxDNAConfig,
+    }[kind]
     make = config_class if size is Size.base else getattr(config_class, size.value)
-    try:
-        config = make(**values)
-    except TypeError as error:
-        raise ValueError(f"the configuration refuses {', '.join(fields)}: {error}") from error
+    config = _configure(make, fields, window_bp)
     set_seed(seed)
-    return model_class(config)
+    return AutoModelForPreTraining.from_config(config)
+
+
+def build_baseline(
+    name: str,
+    size: Size,
+    fields: list[str],
+    window_bp: int | None,
+    args: "TrainingArguments",
+    genomes: "list[Genome]",
+    weights: list[float] | None,
+    holdout: "list[Interval]",
+) -> "tuple[Any, FixedTokenizer]":
+    """Makes an untrained baseline and its tokenizer.
+
+    Args:
+        name: The tokenizer's.
+        size: The encoder's.
+        fields: ``field=value`` of its configuration, as for :func:`build_model`.
+        window_bp: Goes before the configuration's ``train_length_bp``.
+        args: Hugging Face's arguments; ``seed`` is that of the weights too.
+        genomes: Where the training windows come from that byte-pair encoding is trained on.
+        weights: How often each of them is drawn from.
+        holdout: What is kept for evaluation, and not seen by the tokenizer either.
+
+    Raises:
+        typer.BadParameter: If a field is not written so.
+        ValueError: If the configuration refuses it.
+    """
+    from transformers import AutoModelForMaskedLM, set_seed
+
+    from dnachunk.alphabet import NUM_IDS
+    from dnachunk.baselines import FixedTokenizer, baseline_config
+    from dnachunk.data import WindowDataset
+    from dnachunk.tokenization import DNATokenizer
+
+    config = _configure(functools.partial(baseline_config, size.value, NUM_IDS), fields, window_bp)
+    window_bp = config.train_length_bp
+    windows = WindowDataset(
+        genomes,
+        window_bp,
+        weights=weights,
+        holdout=holdout,
+        num_windows=min(args.max_steps * _global_batch(args), -(-MAX_BPE_BP // window_bp)),
+        seed=args.seed,
+    )
+    decode = DNATokenizer().batch_decode
+    texts = (decode(windows[index]["input_ids"][None])[0] for index in range(len(windows)))
+    tokenizer = FixedTokenizer.from_name(name, texts)
+    config.vocab_size = len(tokenizer)
+    set_seed(args.seed)
+    return AutoModelForMaskedLM.from_config(config), tokenizer
 
 
 def run_pretraining(
@@ -185,6 +241,7 @@ def run_pretraining(
     holdout: "list[Interval]",
     eval_windows: int,
     resume: str | None = None,
+    tokenizer: "FixedTokenizer | None" = None,
 ) -> dict[str, float]:
     """Trains, and says what with, what from, against what and how far.
 
@@ -196,14 +253,14 @@ def run_pretraining(
         holdout: What is kept for evaluation.
         eval_windows: Windows of it to evaluate on, at most.
         resume: Checkpoint to go on from.
+        tokenizer: A baseline's.
 
     Returns:
         The metrics that ``results.json`` in ``args.output_dir`` holds, where the model is saved too.
     """
-    from transformers import ProgressCallback
     from transformers.utils import logging
 
-    from dnachunk.cli.progress import LogLines
+    from dnachunk.cli.progress import log_lines
     from dnachunk.data import HeldOutWindows, WindowDataset
     from dnachunk.tokenization import DNATokenizer
     from dnachunk.training import PreTrainer
@@ -212,13 +269,15 @@ def run_pretraining(
     # Hugging Face draws a bar for each file of weights.
     logging.disable_progress_bar()
     window_bp = network.config.train_length_bp
-    global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    global_batch = _global_batch(args)
     num_windows = args.max_steps * global_batch
     windows = WindowDataset(
         genomes, window_bp, weights=weights, holdout=holdout, num_windows=num_windows, seed=args.seed
     )
     held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=eval_windows)
     say(_describe_model(network))
+    if tokenizer is not None:
+        say(_describe_tokens(network.config, tokenizer, held_out))
     for genome in genomes:
         say(f"Genome     {genome.path.name}: {genome.length_bp:,} bases, records: {len(genome.records):,}")
     where = ", ".join(map(str, holdout))
@@ -231,11 +290,11 @@ def run_pretraining(
     if baseline is not None:
         say(_describe_baseline(baseline))
 
-    trainer = PreTrainer(network, args, windows, held_out, DNATokenizer())
-    if trainer.pop_callback(ProgressCallback) is not None:
-        trainer.add_callback(LogLines())
+    learned = DNATokenizer(cls_sep=network.config.model_type == "mxdna")
+    trainer = PreTrainer(network, args, windows, held_out, tokenizer or learned)
+    log_lines(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=resume).metrics
-    history = [entry for entry in trainer.state.log_history if "eval_masked_nats" in entry]
+    history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     start = history[0] if history and history[0]["step"] == 0 else {}
     if history and history[-1]["step"] == trainer.state.global_step and not args.load_best_model_at_end:
         end = history[-1]
@@ -255,19 +314,26 @@ def run_pretraining(
     metrics.update(train_metrics)
     write_results(Path(args.output_dir) / "results.json", metrics)
 
-    rows = [("start", start), ("end", end)]
-    table_rows = [
-        [name, f"{entry['eval_masked_accuracy']:.2%}", f"{entry['eval_masked_nats']:.4f}"]
-        for name, entry in rows
-        if entry
+    contexts = [
+        (name, scores.masked_accuracy, scores.masked_nats)
+        for name, scores in (
+            ("letter frequencies", letters),
+            (f"best fixed context ({baseline.best_width} letters on each side)", best),
+        )
     ]
-    for name, scores in (
-        ("letter frequencies", letters),
-        (f"best fixed context ({baseline.best_width} letters on each side)", best),
+    for kind, title, rivals in (
+        ("masked", "At [MASK], held out", contexts),
+        ("masked_token", "At hidden tokens, by base", []),
     ):
-        table_rows.append([name, f"{scores.masked_accuracy:.2%}", f"{scores.masked_nats:.4f}"])
-    say()
-    say(table(["At [MASK], held out", "accuracy", "nats"], table_rows))
+        rows = [
+            (name, entry[f"eval_{kind}_accuracy"], entry[f"eval_{kind}_nats"])
+            for name, entry in (("start", start), ("end", end))
+            if f"eval_{kind}_nats" in entry
+        ]
+        if rows:
+            lines = [[name, f"{accuracy:.2%}", f"{nats:.4f}"] for name, accuracy, nats in [*rows, *rivals]]
+            say()
+            say(table([title, "accuracy", "nats"], lines))
     say(f"\nThe model is in {args.output_dir}; its numbers are in {Path(args.output_dir) / 'results.json'}")
     return metrics
 
@@ -292,6 +358,65 @@ def _resume_point(args: "TrainingArguments") -> str | None:
     if last is None:
         raise ValueError(f"--resume-from-checkpoint last: {output_dir} holds no whole checkpoint")
     return last
+
+
+def _check_tokenizer(model: Kind, name: str | None) -> None:
+    """Raises :class:`typer.BadParameter` unless a baseline, and nothing else, has one of the tokenizers."""
+    from dnachunk.baselines import Tokenization
+
+    if model is not Kind.baseline:
+        if name is not None:
+            raise typer.BadParameter(
+                f"--tokenizer is for --model baseline; {model.value} learns its tokens, got {name}"
+            )
+        return
+    if name is None:
+        raise typer.BadParameter(
+            "--model baseline needs --tokenizer beside it, such as base, 6mer or bpe-1024"
+        )
+    try:
+        Tokenization.parse(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("Tokenization: name", "--tokenizer")) from None
+
+
+def _configure(make: Callable[..., Any], fields: list[str], window_bp: int | None) -> Any:
+    """Makes a configuration with fields written ``field=value``."""
+    values: dict[str, Any] = {}
+    for field in fields:
+        name, equals, text = field.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--config must be FIELD=VALUE, got {field}")
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name] = text
+    if window_bp is not None:
+        values["train_length_bp"] = window_bp
+    try:
+        return make(**values)
+    except TypeError as error:
+        raise ValueError(f"the configuration refuses {', '.join(fields)}: {error}") from error
+
+
+def _global_batch(args: "TrainingArguments") -> int:
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def _describe_tokens(config: Any, tokenizer: "FixedTokenizer", held_out: "HeldOutWindows") -> str:
+    import torch
+
+    from dnachunk.baselines import forward_flops
+    from dnachunk.data.token_windows import tokenize_windows
+
+    ids = torch.stack([held_out[index]["input_ids"] for index in range(min(32, len(held_out)))])
+    num_tokens = tokenize_windows(tokenizer, ids).attention_mask.sum(dim=1)
+    mean_bp = ids.numel() / int(num_tokens.sum())
+    flops = forward_flops(config, round(ids.shape[1] / mean_bp)) / ids.shape[1]
+    return (
+        f"Tokens     {tokenizer.init_kwargs['tokenization']}, {len(tokenizer):,} ids, {mean_bp:.2f} bases "
+        f"each: {flops / 1e6:.2f} million operations a base, forward"
+    )
 
 
 def _describe_model(network: Any) -> str:

@@ -43,9 +43,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 @contextlib.contextmanager
-def progress(total_bp: int, title: str) -> Iterator[Callable[[int], Any]]:
-    """A bar on standard error, if that is a terminal; yields what moves it by so many bases."""
-    with tqdm(total=total_bp, desc=title, unit="bp", unit_scale=True, disable=None, file=sys.stderr) as bar:
+def progress(total: int, title: str, unit: str = "bp") -> Iterator[Callable[[int], Any]]:
+    """A bar on standard error, if that is a terminal; yields what moves it by so many bases (units)."""
+    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=None, file=sys.stderr) as bar:
         yield bar.update
 
 

@@ -1,29 +1,28 @@
 """``dnachunk tokenize``: a genome's tokens as a BED file."""
 
+import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnachunk.cli.report import progress, say, write_figure, write_results
+from dnachunk.cli.options import (
+    BatchSizeOption,
+    FastaOption,
+    KeepRatioOption,
+    ModelOption,
+    OverlapOption,
+    WindowOption,
+)
+from dnachunk.cli.report import progress, replacing, say, write_figure, write_results
 
 if TYPE_CHECKING:
-    from dnachunk.data import Genome, Interval
+    import torch
 
-ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
-FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
-WindowOption = Annotated[
-    int | None, typer.Option(help="Bases read at once. Default: as in the model's training.", min=1)
-]
-OverlapOption = Annotated[
-    int | None,
-    typer.Option(help="Bases that two windows share; joined near its middle. Default: a quarter.", min=0),
-]
-KeepRatioOption = Annotated[
-    float | None, typer.Option(help="Tokens per base, in (0, 1]. Default: the model's configuration.")
-]
-BatchSizeOption = Annotated[int, typer.Option(help="Windows run at once; changes no token.", min=1)]
+    from dnachunk.data import Genome, Interval
+    from dnachunk.data.tiling import TileTokens
 
 
 def tokenize(
@@ -39,10 +38,18 @@ def tokenize(
         str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
     ] = None,
     batch_size: BatchSizeOption = 8,
+    receptive_positions: Annotated[
+        Path | None,
+        typer.Option(
+            help="TSV file to write: where in bases each tap of MxDNA's assembly reads, and how much."
+        ),
+    ] = None,
 ) -> None:
     """Cuts sequences into tokens and writes them as BED: record, start, end, the token's sequence.
 
     Every base lies in one token, but for runs of N longer than a window. Open the file in a genome browser.
+    Of a model that chunks in two stages the first stage's chunks are in a second file, ….stage_0.bed. MxDNA's
+    basic units have their expert as name, and the router's probability of it in thousandths as score.
 
     Example: dnachunk tokenize --model run --fasta chr21.fa --output tokens.bed
     """
@@ -53,7 +60,9 @@ def tokenize(
     window_bp, overlap_bp = widths(network, window_bp, overlap_bp)
     genome = Genome(fasta)
     interval = None if region is None else find_interval(genome, region)
-    write_tokens(network, genome, output, interval, window_bp, overlap_bp, keep_ratio, batch_size)
+    write_tokens(
+        network, genome, output, interval, window_bp, overlap_bp, keep_ratio, batch_size, receptive_positions
+    )
 
 
 def write_tokens(
@@ -65,8 +74,9 @@ def write_tokens(
     overlap_bp: int,
     keep_ratio: float | None = None,
     batch_size: int = 8,
+    receptive_positions: Path | None = None,
 ) -> None:
-    """Writes tokens as BED, and beside it the histogram of their lengths and the numbers.
+    """Writes tokens as BED, a file for each stage, and beside it the histogram of lengths and the numbers.
 
     Args:
         network: A trained model.
@@ -77,6 +87,10 @@ def write_tokens(
         overlap_bp: Bases that two tiles share.
         keep_ratio: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
+        receptive_positions: TSV file of where MxDNA's tokens read.
+
+    Raises:
+        ValueError: If only another kind of model could do what is asked.
     """
     # Asked for now, not when the tokens are there and there is nothing to plot them with.
     import matplotlib  # noqa: F401
@@ -85,10 +99,11 @@ def write_tokens(
     from dnachunk.cli.inference import run_tiles
     from dnachunk.data.tiling import Tile, overlaps, record_tiles, tiles_near
     from dnachunk.ops import decode_dna
-    from dnachunk.segmentation import write_bed
     from dnachunk.visualization import plot_token_lengths
 
-    histogram = torch.zeros(1, dtype=torch.int64)
+    model_type = network.config.model_type
+    if receptive_positions is not None and model_type != "mxdna":
+        raise ValueError(f"--receptive-positions is for mxdna; a {model_type} model reads its own bases")
 
     def tiles() -> Iterator[Tile]:
         if interval is None:
@@ -101,40 +116,86 @@ def write_tokens(
                 record_tiles(genome, index, window_bp, overlap_bp), interval.start_bp, end_bp
             )
 
-    def lines() -> Iterator[str]:
-        nonlocal histogram
-        joined = run_tiles(
-            network, genome, tiles(), keep_ratio=keep_ratio, batch_size=batch_size, vectors=False
-        )
-        with progress(genome.length_bp, "tokenize") as advance:
-            for tokens in joined:
-                index, edges = tokens.tile.record_index, tokens.edges
-                ids, _ = genome.fetch(index, int(edges[0]), int(edges[-1]))
-                advance(len(ids))
-                texts = decode_dna(ids, edges - edges[0])
+    stages = len(getattr(network.config, "target_ratio", [None]))
+    paths = [output.with_suffix(f".stage_{stage}{output.suffix}") for stage in range(stages - 1)] + [output]
+    histograms = [torch.zeros(1, dtype=torch.int64) for _ in paths]
+    joined = run_tiles(network, genome, tiles(), keep_ratio=keep_ratio, batch_size=batch_size, vectors=False)
+    with contextlib.ExitStack() as open_files:
+        files = [
+            open_files.enter_context(open_files.enter_context(replacing(path)).open("w", encoding="utf-8"))
+            for path in [*paths, *([] if receptive_positions is None else [receptive_positions])]
+        ]
+        advance = open_files.enter_context(progress(genome.length_bp, "tokenize"))
+        for tokens in joined:
+            index, start_bp, end_bp = tokens.tile.record_index, int(tokens.edges[0]), int(tokens.edges[-1])
+            ids, _ = genome.fetch(index, start_bp, end_bp)
+            name = genome.records[index].name
+            for stage, (edges, file) in enumerate(
+                zip((*tokens.finer_edges, tokens.edges), files[: len(paths)], strict=True)
+            ):
+                labels = _labels(tokens) or decode_dna(ids, edges - start_bp)
                 is_inside = overlaps(edges, interval)
-                counts = edges.diff()[is_inside].bincount(minlength=len(histogram))
-                counts[: len(histogram)] += histogram
-                histogram = counts
-                name, starts, ends = genome.records[index].name, edges[:-1].tolist(), edges[1:].tolist()
+                counts = edges.diff()[is_inside].bincount(minlength=len(histograms[stage]))
+                counts[: len(histograms[stage])] += histograms[stage]
+                histograms[stage] = counts
+                starts, ends = edges[:-1].tolist(), edges[1:].tolist()
                 for place in is_inside.nonzero()[:, 0].tolist():
-                    yield f"{name}\t{starts[place]}\t{ends[place]}\t{texts[place]}"
+                    file.write(f"{name}\t{starts[place]}\t{ends[place]}\t{labels[place]}\n")
+            if receptive_positions is not None:
+                is_inside = overlaps(tokens.edges, interval)
+                files[-1].writelines(_receptive_lines(name, tokens, is_inside))
+            advance(len(ids))
+        # What a full disk refuses is known before the first file takes its place.
+        for file in files:
+            file.flush()
 
-    write_bed(output, lines())
-    num_tokens = int(histogram.sum())
-    num_bases = int((histogram * torch.arange(len(histogram))).sum())
+    def mean_bp(histogram: torch.Tensor) -> float | None:
+        num_tokens = int(histogram.sum())
+        return int((histogram * torch.arange(len(histogram))).sum()) / num_tokens if num_tokens else None
+
+    *finer, histogram = histograms
+    num_tokens, mean = int(histogram.sum()), mean_bp(histogram)
     metrics = {
-        "bases": num_bases,
+        "bases": int((histogram * torch.arange(len(histogram))).sum()),
         "tokens": num_tokens,
-        "mean_token_bp": num_bases / num_tokens if num_tokens else None,
+        "mean_token_bp": mean,
         "token_length_counts": histogram.tolist(),
         "window_bp": window_bp,
         "overlap_bp": overlap_bp,
     }
-    written = [output, output.with_suffix(".json")]
-    write_results(written[1], metrics)
+    for stage, counts in enumerate(finer):
+        metrics[f"stage_{stage}_tokens"] = int(counts.sum())
+        metrics[f"stage_{stage}_mean_token_bp"] = mean_bp(counts)
+    written = [*paths, output.with_suffix(".json")]
+    write_results(written[-1], metrics)
+    if receptive_positions is not None:
+        written.append(receptive_positions)
     if num_tokens:
         written.append(output.with_suffix(".png"))
-        write_figure(written[2], plot_token_lengths({genome.name: histogram}))
-    mean = f", {num_bases / num_tokens:.2f} bases each on average" if num_tokens else ""
-    say(f"{num_tokens:,} tokens{mean}: {', '.join(map(str, written))}")
+        groups = {f"{genome.name}, stage {stage}": counts for stage, counts in enumerate(finer)}
+        write_figure(written[-1], plot_token_lengths({**groups, genome.name: histogram}))
+    each = "" if mean is None else f", {mean:.2f} bases each on average"
+    say(f"{num_tokens:,} tokens{each}: {', '.join(map(str, written))}")
+
+
+def _labels(tokens: "TileTokens") -> list[str] | None:
+    """What stands behind a token's end in BED if it is not its sequence: name and score."""
+    if "expert" not in tokens.columns:
+        return None
+    scores = (tokens.columns["score"].float() * 1000).round().int().tolist()
+    experts = tokens.columns["expert"].tolist()
+    return [
+        f"expert_{expert}\t{score}" if expert >= 0 else "none\t0"
+        for expert, score in zip(experts, scores, strict=True)
+    ]
+
+
+def _receptive_lines(record: str, tokens: "TileTokens", is_inside: "torch.Tensor") -> Iterator[str]:
+    """Record, start, end, expert, then where in bases each tap reads (or NA), then the taps' weights."""
+    columns, edges = tokens.columns, tokens.edges.tolist()
+    places, weights = columns["reads_bp"].tolist(), columns["modulation"].tolist()
+    experts = columns["expert"].tolist()
+    for token in is_inside.nonzero()[:, 0].tolist():
+        reads = ["NA" if math.isnan(place) else f"{place:.2f}" for place in places[token]]
+        fields = [*reads, *(f"{weight:.3f}" for weight in weights[token])]
+        yield "\t".join(map(str, [record, edges[token], edges[token + 1], experts[token], *fields])) + "\n"

@@ -45,6 +45,7 @@ def mask_bases(
     probability: float = 0.15,
     mask_fraction: float = 0.8,
     random_fraction: float = 0.1,
+    span_bp: int = 1,
 ) -> MaskedBases:
     """Selects bases and corrupts them as BERT does (Devlin et al. 2019, Sec. 3.1), over the four letters.
 
@@ -59,6 +60,7 @@ def mask_bases(
         probability: Of being selected, in [0, 1].
         mask_fraction: Share of the selected that show ``[MASK]``.
         random_fraction: Share of the selected that show a random letter.
+        span_bp: Bases, counted from the sequence's first, that are selected together and have one fate.
 
     Returns:
         The corrupted ids, the labels and the selection; ``input_ids`` is left as it is.
@@ -78,10 +80,15 @@ def mask_bases(
             "mask_bases: mask_fraction and random_fraction must be at least 0 and sum to at most 1, "
             f"got {mask_fraction} and {random_fraction}"
         )
+    if span_bp < 1:
+        raise ValueError(f"mask_bases: span_bp must be at least 1, got {span_bp}")
     selection, fate, letter = (
         counter_uniform(sample_seeds, input_ids.shape[1], stream=stream).to(input_ids.device)
         for stream in range(3)
     )
+    if span_bp > 1:
+        first = torch.arange(input_ids.shape[1], device=input_ids.device) // span_bp * span_bp
+        selection, fate = selection[:, first], fate[:, first]
     is_selected = is_base(input_ids) & (selection < probability)
     shows_mask = is_selected & (fate < mask_fraction)
     shows_random = is_selected & ~shows_mask & (fate < mask_fraction + random_fraction)

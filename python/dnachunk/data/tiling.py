@@ -1,7 +1,7 @@
 """Long records in tiles: where the tiles lie, and how their tokens are joined."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,11 +43,18 @@ class TileTokens:
         edges: ``[L + 1]`` int64 on the CPU: where each token starts, and where the last ends, counted along
             the strand from the record's start.
         values: ``[L, D]`` vectors of the tokens, if they were asked for.
+        finer_edges: Edges of each finer segmentation on the way to these tokens, if there are any.
+        columns: More about each token by name, ``[L, …]`` each, if the model has more to say.
+        boundary_probability: ``[n]`` of each base between the first and the last edge that a token of the
+            finest segmentation begins there, if the model says.
     """
 
     tile: Tile
     edges: torch.Tensor
     values: torch.Tensor | None = None
+    finer_edges: tuple[torch.Tensor, ...] = ()
+    columns: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    boundary_probability: torch.Tensor | None = None
 
 
 def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
@@ -165,12 +172,24 @@ def _joint(left: torch.Tensor, right: torch.Tensor, after_bp: int) -> int:
 
 
 def _trim(tokens: TileTokens, start_bp: int, end_bp: int) -> TileTokens:
-    edges = tokens.edges
-    first = int(torch.searchsorted(edges, start_bp, right=True)) - 1
-    last = int(torch.searchsorted(edges, end_bp))
-    kept = edges[first : last + 1].clamp(start_bp, end_bp)
-    values = None if tokens.values is None else tokens.values[first:last]
-    return TileTokens(tokens.tile, kept, values)
+    def inside(edges: torch.Tensor) -> slice:
+        first = int(torch.searchsorted(edges, start_bp, right=True)) - 1
+        return slice(first, int(torch.searchsorted(edges, end_bp)))
+
+    def trimmed(edges: torch.Tensor) -> torch.Tensor:
+        kept = inside(edges)
+        return edges[kept.start : kept.stop + 1].clamp(start_bp, end_bp)
+
+    kept = inside(tokens.edges)
+    first_bp, probability = int(tokens.edges[0]), tokens.boundary_probability
+    return TileTokens(
+        tokens.tile,
+        trimmed(tokens.edges),
+        None if tokens.values is None else tokens.values[kept],
+        tuple(map(trimmed, tokens.finer_edges)),
+        {name: column[kept] for name, column in tokens.columns.items()},
+        None if probability is None else probability[start_bp - first_bp : end_bp - first_bp],
+    )
 
 
 def _tiles(start_bp: int, end_bp: int, window_bp: int, overlap_bp: int) -> Iterator[Span]:

@@ -242,6 +242,16 @@ class HeldOutWindows(Dataset[Item]):
         ids, repeat_mask = self.genomes[genome_index].fetch(record_index, start_bp, start_bp + self.window_bp)
         return _item(ids, repeat_mask, index)
 
+    @property
+    def intervals(self) -> list[Interval]:
+        """Where the windows lie."""
+        found = []
+        for genome_index, record_index, start_bp in self._windows:
+            genome = self.genomes[genome_index]
+            name = genome.records[record_index].name
+            found.append(Interval(name, start_bp, start_bp + self.window_bp, str(genome.path)))
+        return found
+
 
 class WindowCollator:
     """Makes a batch of windows: pads on the right to the longest and adds mask and labels.

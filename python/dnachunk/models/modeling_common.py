@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.nn import RMSNorm, SelfAttention
+from dnachunk.nn import CrossAttention, RMSNorm, SelfAttention
 
 HiddenStates = tuple[torch.Tensor, ...]
 
@@ -36,7 +36,7 @@ class DNAPreTrainedModel(PreTrainedModel):
         """Switches full attention between ``"sdpa"`` and ``"eager"``."""
         super().set_attn_implementation(attn_implementation, **kwargs)
         for module in self.modules():
-            if isinstance(module, SelfAttention):
+            if isinstance(module, SelfAttention | CrossAttention):
                 module.implementation = self.config._attn_implementation or "sdpa"
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ STAGING = ".incomplete"
 """Name of the directory, inside the one that is meant, where files lie until all are written."""
 
 
-def load_pretrained(auto_class: Any, directory: str | os.PathLike[str]) -> Any:
+def load_pretrained(
+    auto_class: Any,
+    directory: str | os.PathLike[str],
+    *,
+    may_be_new: Callable[[str], bool] | None = None,
+    **fields: Any,
+) -> Any:
     """Loads a model from a local directory, strictly.
 
     ``from_pretrained`` itself only warns where a checkpoint lacks a tensor, and leaves that one random.
@@ -24,6 +30,9 @@ def load_pretrained(auto_class: Any, directory: str | os.PathLike[str]) -> Any:
         auto_class: A model class or an ``AutoModel…`` class; where its model has fewer parts than the
             saved one, the tensors of the others are left out.
         directory: What ``save_pretrained`` or a training run wrote.
+        may_be_new: Names of tensors that may be missing or have another shape, and then start at random;
+            default none.
+        **fields: Fields of the configuration, or arguments of ``from_pretrained``, to set.
 
     Returns:
         The model, in evaluation mode.
@@ -41,14 +50,20 @@ def load_pretrained(auto_class: Any, directory: str | os.PathLike[str]) -> Any:
     try:
         with _quiet():
             model, info = auto_class.from_pretrained(
-                directory, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
+                directory,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                local_files_only=True,
+                **fields,
             )
     except safetensors.SafetensorError as error:
         raise ValueError(f"load_pretrained: the weights in {directory} cannot be read: {error}") from error
-    problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
+    is_new = may_be_new or (lambda name: False)
+    problems = [f"{name} is missing" for name in sorted(info["missing_keys"]) if not is_new(name)]
     problems += [
         f"{name} is {list(found)} and must be {list(wanted)}"
         for name, found, wanted in sorted(info["mismatched_keys"])
+        if not is_new(name)
     ]
     if problems:
         raise ValueError(f"load_pretrained: the weights in {directory} do not fit: {abridged(problems)}")

@@ -1,26 +1,21 @@
 """Hugging Face's Trainer on windows of genomes."""
 
-import contextlib
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
+from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
 from dnachunk.data.windows import WindowCollator
 from dnachunk.evaluation.masked_bases import MaskedBaseScores, evaluate_masked_bases
-from dnachunk.training.checkpoints import STAGING, abridged, saving, written_whole
 from dnachunk.training.objectives import Batch, objective_of
+from dnachunk.training.trainer import WholeCheckpointTrainer
 
 
-class PreTrainer(Trainer):
+class PreTrainer(WholeCheckpointTrainer):
     """Pre-trains a model on windows, so that the numbers depend on the seed and the global batch alone.
 
     Windows are taken in the order of their indices: a step's global batch of ``B`` windows is those from
@@ -28,10 +23,17 @@ class PreTrainer(Trainer):
     skipping. Every random draw of a step is keyed by ``args.seed``, the step, and the window's index.
 
     Beside Hugging Face's own values the log has each of the model's losses (``reconstruction_loss``, …),
-    ``compression`` (bases per token), ``mask_rate`` and ``keep_ratio``, averaged since the last entry.
-    Evaluation gives, beside ``eval_loss`` and its parts, ``eval_masked_accuracy`` and ``eval_masked_nats`` at
-    bases that show ``[MASK]`` where 15% are selected, and at the bases that the model masks itself
-    (``eval_amtm_accuracy`` and ``eval_amtm_nats`` for MergeDNA), with the same draws every time.
+    ``compression`` (bases per token; ``compression_0`` and ``compression_1``, positions per chunk of each
+    stage, for DNAChunker), ``mask_rate``, ``keep_ratio`` and, for MxDNA, the share of the units that each
+    expert has (``expert_0_share``, …), averaged since the last entry. Evaluation gives, beside ``eval_loss``
+    and its parts, ``eval_masked_accuracy`` and ``eval_masked_nats`` at bases that show ``[MASK]`` where 15%
+    are selected, the same at bases that the model tells apart (those that MergeDNA masks itself,
+    ``eval_amtm_accuracy``; those in repeats and outside, ``eval_masked_in_repeats_accuracy``, for
+    DNAChunker), and the compression of unmasked input where it is learned, with the same draws every time.
+    With a fixed tokenizer, ``eval_masked_nats`` and its like are those of single bases again, whatever the
+    tokens (see :mod:`dnachunk.evaluation.token_letters`, which says why byte-pair encoding has none);
+    ``eval_masked_token_nats`` and ``eval_masked_token_accuracy`` are of whole tokens, hidden as in training,
+    by base (see :class:`~dnachunk.training.fixed_objective.FixedTokenObjective`).
 
     The losses are sums over the global batch over its labelled bases; for what that means to adaptive masking
     with gradient accumulation see :meth:`~dnachunk.models.MergeDNAForPreTraining.forward`.
@@ -43,7 +45,8 @@ class PreTrainer(Trainer):
         args: Hugging Face's arguments; ``seed`` keys all draws.
         train_dataset: A :class:`~dnachunk.data.WindowDataset` of at least ``max_steps`` global batches.
         eval_dataset: :class:`~dnachunk.data.HeldOutWindows`, or several by name.
-        tokenizer: Saved with the model.
+        tokenizer: Saved with the model; a :class:`~dnachunk.FixedTokenizer` makes the tokens of any masked
+            language model.
         **kwargs: Other arguments of ``Trainer``.
 
     Raises:
@@ -59,16 +62,12 @@ class PreTrainer(Trainer):
         tokenizer: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
-        self.objective = objective_of(model.config)
-        # The collator's keys that forward does not take are what the draws are keyed with.
-        args.remove_unused_columns = False
+        self.objective = objective_of(model.config, tokenizer)
         # All means are over the global batch.
         args.average_tokens_across_devices = True
         # Every parameter is in every pass; searching for unused ones costs a walk of the graph.
         if args.ddp_find_unused_parameters is None:
             args.ddp_find_unused_parameters = False
-        # Several devices of one process would take DataParallel, which cannot gather a segmentation.
-        args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
             model=model,
             args=args,
@@ -80,7 +79,6 @@ class PreTrainer(Trainer):
         )
         self.control: Any = self.control
         self._sums: dict[str, Any] = defaultdict(float)
-        self._staging: Path | None = None
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> SequentialSampler:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
@@ -96,6 +94,9 @@ class PreTrainer(Trainer):
         """The loss of one micro-batch; see :class:`Trainer`."""
         config = self.model.config
         arguments = self.objective.training_inputs(config, inputs, self.args.seed, self.state.global_step)
+        if isinstance(num_items_in_batch, torch.Tensor):
+            # The mean over nothing is 0; Hugging Face's own losses would make it NaN.
+            num_items_in_batch = num_items_in_batch.clamp_min(1)
         output = model(**arguments, num_items_in_batch=num_items_in_batch)
         self._count(arguments, output)
         # Gradients are averaged over ranks, and each rank's loss is its part of a sum.
@@ -105,12 +106,14 @@ class PreTrainer(Trainer):
     def _count(self, arguments: dict[str, Any], output: Any) -> None:
         """Adds to what the next log entry shows, on the device: reading a value would wait for it."""
         sums = self._sums
-        for name, value in output.losses.items():
+        for name, value in _losses(output).items():
             sums[f"{name}_loss"] += value.detach()
         sums["micro_batches"] += 1
-        sums["bases"] += arguments["attention_mask"].sum()
-        sums["tokens"] += output.segmentation.num_tokens.sum()
+        for name, counts in self.objective.ratios(output, arguments).items():
+            sums[f"{name}/numerator"] += counts[0]
+            sums[f"{name}/denominator"] += counts[1]
         if getattr(output, "is_masked", None) is not None:
+            sums["bases"] += arguments["attention_mask"].sum()
             sums["masked_bases"] += output.is_masked.sum()
         if "keep_ratio" in arguments:
             sums["keep_ratios"] += arguments["keep_ratio"]
@@ -124,7 +127,8 @@ class PreTrainer(Trainer):
             micro_batches = sums["micro_batches"]
             steps = micro_batches / self.args.gradient_accumulation_steps / self.accelerator.num_processes
             logs.update({name: value / steps for name, value in sums.items() if name.endswith("_loss")})
-            logs["compression"] = sums["bases"] / sums["tokens"]
+            for name in [key.removesuffix("/numerator") for key in sums if key.endswith("/numerator")]:
+                logs[name] = sums[f"{name}/numerator"] / sums[f"{name}/denominator"]
             if "masked_bases" in sums:
                 logs["mask_rate"] = sums["masked_bases"] / sums["bases"]
             if "keep_ratios" in sums:
@@ -167,6 +171,7 @@ class PreTrainer(Trainer):
         self.callback_handler.eval_dataloader = dataloader
         loss_sums: dict[str, torch.Tensor] = {}
         masked_sums: dict[str, torch.Tensor] = {}
+        ratio_sums: dict[str, torch.Tensor] = {}
 
         def add(sums: dict[str, torch.Tensor], name: str, value: torch.Tensor) -> None:
             sums[name] = sums[name] + value if name in sums else value
@@ -175,30 +180,39 @@ class PreTrainer(Trainer):
             for batch in self._on_device(dataloader):
                 arguments = self.objective.evaluation_inputs(config, batch, seed)
                 output = model(**arguments)
-                for name, count in self.objective.loss_counts(output, arguments["labels"]).items():
-                    total = float(output.losses[name]) * int(count)
-                    add(loss_sums, name, torch.tensor([total, int(count)], dtype=torch.float64))
-                for name, sums in self.objective.masked_sums(output, arguments["labels"]).items():
+                for name, count in self.objective.loss_counts(config, output, arguments).items():
+                    total = float(_losses(output)[name]) * float(count)
+                    add(loss_sums, name, torch.tensor([total, float(count)], dtype=torch.float64))
+                for name, sums in self.objective.masked_sums(output, arguments).items():
                     add(masked_sums, name, sums)
+                for name, counts in self.objective.evaluation_ratios(model, batch).items():
+                    add(ratio_sums, name, counts.double().cpu())
                 self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-            scores = evaluate_masked_bases(
-                lambda batch: self.objective.predict(model, batch), self._on_device(dataloader), seed=seed
-            )
+            if self.objective.predicts_bases:
+                scores = evaluate_masked_bases(
+                    lambda batch: self.objective.predict(model, batch), self._on_device(dataloader), seed=seed
+                )
+                means = torch.tensor([scores.masked_accuracy, scores.masked_nats, 1], dtype=torch.float64)
+                masked_sums["masked"] = means * scores.masked_count
         model.train(was_training)
-        means = torch.tensor([scores.masked_accuracy, scores.masked_nats, 1], dtype=torch.float64)
-        masked_sums["masked"] = means * scores.masked_count
 
         losses = {}
         for name, sums in loss_sums.items():
             total, count = self._over_ranks(sums).tolist()
-            losses[name] = total / count
+            losses[name] = total / count if count else 0.0
         weights = self.objective.loss_weights(config)
         metrics: dict[str, float] = {
             f"{metric_key_prefix}_loss": sum(weights[name] * loss for name, loss in losses.items())
         }
         metrics.update({f"{metric_key_prefix}_{name}_loss": loss for name, loss in losses.items()})
+        for name, sums in ratio_sums.items():
+            numerator, denominator = self._over_ranks(sums).tolist()
+            metrics[f"{metric_key_prefix}_{name}"] = numerator / denominator
         for name, sums in masked_sums.items():
-            total_scores = MaskedBaseScores.from_sums(self._over_ranks(sums))
+            over_ranks = self._over_ranks(sums)
+            if over_ranks[2] == 0:
+                continue
+            total_scores = MaskedBaseScores.from_sums(over_ranks)
             metrics[f"{metric_key_prefix}_{name}_accuracy"] = total_scores.masked_accuracy
             metrics[f"{metric_key_prefix}_{name}_nats"] = total_scores.masked_nats
             metrics[f"{metric_key_prefix}_{name}_count"] = total_scores.masked_count
@@ -214,65 +228,7 @@ class PreTrainer(Trainer):
             return sums
         return self.accelerator.reduce(sums.to(self.args.device), reduction="sum").cpu()
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        run_dir = Path(super()._get_output_dir(trial))
-        name = f"checkpoint-{self.state.global_step}"
-        staging = run_dir / STAGING
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        try:
-            self._staging = staging
-            with saving(name, run_dir):
-                super()._save_checkpoint(model, trial)
-                # Every rank writes a file of its own.
-                self.accelerator.wait_for_everyone()
-                if self.args.should_save:
-                    self._finish_checkpoint(staging / name, run_dir / name)
-        finally:
-            self._staging = None
-            if self.args.should_save:
-                shutil.rmtree(staging, ignore_errors=True)
-
-    def _finish_checkpoint(self, written: Path, final: Path) -> None:
-        if self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = str(final)
-            self.state.save_to_json(str(written / "trainer_state.json"))
-        if final.exists():
-            os.replace(final, written.with_name("replaced"))
-        os.replace(written, final)
-        rotate_checkpoints(
-            output_dir=str(final.parent),
-            save_total_limit=self.args.save_total_limit,
-            best_model_checkpoint=self.state.best_model_checkpoint,
-        )
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves model and tokenizer, whole or not at all; see :class:`Trainer`."""
-        if self._staging is not None:
-            super().save_model(output_dir, _internal_call)
-            return
-        directory = Path(self.args.output_dir if output_dir is None else output_dir)
-        whole = written_whole(directory) if self.args.should_save else contextlib.nullcontext(directory)
-        with saving("the model", directory), whole as target:
-            super().save_model(str(target), _internal_call)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        try:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            raise ValueError(
-                f"PreTrainer: the weights in {resume_from_checkpoint} do not fit the model: {error}"
-            ) from error
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # Trainer only logs these, and goes on with random weights.
-        for problem in ("missing", "unexpected"):
-            names = getattr(load_result, f"{problem}_keys")
-            if names:
-                raise ValueError(
-                    f"PreTrainer: the weights to resume from do not fit: {problem} {abridged(names)}"
-                )
+def _losses(output: Any) -> dict[str, torch.Tensor]:
+    """The losses by name; a model of Hugging Face's own has one."""
+    return getattr(output, "losses", {"masked": output.loss})

@@ -1,6 +1,17 @@
 """Plots of tokens; they need matplotlib (``pip install dnachunk[plot]``)."""
 
+from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
+from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.run_lengths import plot_run_lengths
 from dnachunk.visualization.token_lengths import plot_token_lengths
+from dnachunk.visualization.token_regions import plot_lengths_by_region
 from dnachunk.visualization.token_strip import plot_token_strip
 
-__all__ = ["plot_token_lengths", "plot_token_strip"]
+__all__ = [
+    "plot_boundary_profiles",
+    "plot_boundary_survival",
+    "plot_lengths_by_region",
+    "plot_run_lengths",
+    "plot_token_lengths",
+    "plot_token_strip",
+]

@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.segmentation import Segmentation
+from dnachunk.visualization.style import COLOURS, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, told apart by the colour-blind.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
 def plot_token_lengths(
@@ -36,8 +34,8 @@ def plot_token_lengths(
     """
     from matplotlib.figure import Figure
 
-    if not 1 <= len(groups) <= len(_COLOURS):
-        raise ValueError(f"plot_token_lengths: groups must be 1 to {len(_COLOURS)}, got {len(groups)}")
+    if not 1 <= len(groups) <= len(COLOURS):
+        raise ValueError(f"plot_token_lengths: groups must be 1 to {len(COLOURS)}, got {len(groups)}")
     if max_length_bp < 1:
         raise ValueError(f"plot_token_lengths: max_length_bp must be 1 or more, got {max_length_bp}")
     figure = Figure(figsize=(max(5.0, 0.38 * max_length_bp + 1.2), 3.4), layout="constrained")
@@ -60,7 +58,7 @@ def plot_token_lengths(
             [length + centre for length in range(1, max_length_bp + 1)],
             shares.tolist(),
             width=0.94 * width,
-            color=_COLOURS[index],
+            color=COLOURS[index],
             label=f"{name} (mean {mean:.1f} bp)",
         )
     labels = [str(length) for length in range(1, max_length_bp + 1)]
@@ -71,8 +69,6 @@ def plot_token_lengths(
     axes.set_xlabel("Token length (bp)")
     axes.set_ylabel("Share of tokens")
     axes.yaxis.set_major_formatter("{x:.0%}" if axes.get_ylim()[1] > 0.05 else "{x:.1%}")
-    axes.grid(axis="y", color="0.88", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     axes.legend(frameon=False)
     return figure

@@ -1,0 +1,126 @@
+"""Batches of labelled sequences for any Hugging Face tokenizer and model."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from dnachunk.alphabet import IGNORE_INDEX, reverse_complement
+from dnachunk.data.task import Examples, Problem
+
+
+class ExampleDataset(Dataset[dict[str, Any]]):
+    """Examples as a dataset of ``sequence``, ``target`` and ``both_strands``.
+
+    Args:
+        examples: The examples.
+        both_strands: Whether the reverse complement is to be run too.
+    """
+
+    def __init__(self, examples: Examples, *, both_strands: bool = False) -> None:
+        self.examples = examples
+        self.both_strands = both_strands
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One example."""
+        return {
+            "sequence": self.examples.sequences[index],
+            "target": self.examples.targets[index],
+            "both_strands": self.both_strands,
+        }
+
+
+class ExampleCollator:
+    """Tokenizes a batch and pads it.
+
+    Gives what the tokenizer makes and the model takes, ``labels``, and ``reverse``, the same of the reverse
+    complements, where the items ask for both strands. Labels are ``[B]`` int64 classes, ``[B, K]`` float
+    labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        model: What the batches are for.
+        problem: Says what the targets are.
+        max_length_bp: Bases after which a sequence, read on either strand, is cut off; default none.
+        max_tokens: Ids after which it is; default none.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        model: Any,
+        problem: Problem,
+        *,
+        max_length_bp: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.problem = problem
+        self.max_length_bp = max_length_bp
+        self.max_tokens = max_tokens
+        if problem is Problem.per_base and max_tokens is not None:
+            # An id is a base: what is cut off is known beforehand, and is the same bases on both strands.
+            self.max_length_bp = min(
+                max_tokens - tokenizer.num_special_tokens_to_add(), max_length_bp or max_tokens
+            )
+            self.max_tokens = None
+        self.accepted = model_arguments(model)
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of items of :class:`ExampleDataset`.
+
+        Raises:
+            ValueError: If bases are labelled and the tokenizer has no id for each of them.
+        """
+        sequences = [item["sequence"] for item in items]
+        targets = [item["target"] for item in items]
+        cut = [sequence[: self.max_length_bp] for sequence in sequences]
+        if self.problem is Problem.per_base:
+            sequences = cut
+        batch, is_base = self._tokenize(cut)
+        batch["labels"] = self._labels(targets, cut, is_base)
+        if items[0]["both_strands"]:
+            reverse = [reverse_complement(sequence)[: self.max_length_bp] for sequence in sequences]
+            batch["reverse"], _ = self._tokenize(reverse)
+        return batch
+
+    def _tokenize(self, sequences: list[str]) -> tuple[dict[str, Any], torch.Tensor]:
+        """Model inputs, and where they are no special tokens."""
+        encoded = self.tokenizer(
+            sequences,
+            padding=True,
+            truncation=self.max_tokens is not None,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+            return_special_tokens_mask=True,
+        )
+        is_base = encoded["special_tokens_mask"] == 0
+        return {name: value for name, value in encoded.items() if name in self.accepted}, is_base
+
+    def _labels(self, targets: list[Any], sequences: list[str], is_base: torch.Tensor) -> torch.Tensor:
+        if self.problem is not Problem.per_base:
+            labels = torch.tensor(targets)
+            return labels.squeeze(1) if self.problem is Problem.regression else labels
+        labels = torch.full(is_base.shape, IGNORE_INDEX)
+        for row, (target, sequence) in enumerate(zip(targets, sequences, strict=True)):
+            num_ids = int(is_base[row].sum())
+            if num_ids != len(sequence):
+                raise ValueError(
+                    "labels of bases need a tokenizer with one id for each base, "
+                    f"got {num_ids} ids for {len(sequence)} bases"
+                )
+            labels[row, is_base[row]] = torch.tensor(target[:num_ids])
+        return labels
+
+
+def model_arguments(model: Any) -> set[str]:
+    """Names of the arguments that a model's ``forward`` takes by name."""
+    return set(inspect.signature(model.forward).parameters) - {"kwargs"}
+
+
+__all__ = ["ExampleCollator", "ExampleDataset", "model_arguments"]

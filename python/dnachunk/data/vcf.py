@@ -1,0 +1,157 @@
+"""VCF files: variants in order, every header line and column as it was read."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnachunk.data.text import read_lines
+
+_COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+_INFO = 7
+_LETTERS = re.compile(r"[ACGTNRYSWKMBDHV]+", re.IGNORECASE)
+_INFO_NUMBER = re.compile(r"##INFO=<ID=([^,>]+),Number=([^,>]+)")
+# In this order: a breakend may hold <…>.
+_OTHER_ALLELES = {
+    "no_alternate": re.compile(r"\."),
+    "overlapping_deletion": re.compile(r"\*"),
+    "breakend": re.compile(
+        r"[A-Z]+([\[\]])[^\[\]]+:\d+\1|([\[\]])[^\[\]]+:\d+\2[A-Z]+|\.[A-Z]+|[A-Z]+\.", re.IGNORECASE
+    ),
+    "symbolic_allele": re.compile(r"<[^<>]+>"),
+}
+
+
+class VCFRecord(NamedTuple):
+    """One line of a VCF file.
+
+    Attributes:
+        line_number: Of the file, from 1.
+        columns: As they stand there.
+        line_end: What ends the line.
+    """
+
+    line_number: int
+    columns: list[str]
+    line_end: str
+
+    @property
+    def contig(self) -> str:
+        """Name of the record of the genome."""
+        return self.columns[0]
+
+    @property
+    def position(self) -> int:
+        """Where REF begins, from 1; 0 is before the first base."""
+        return int(self.columns[1])
+
+    @property
+    def reference(self) -> str:
+        """The letters of REF."""
+        return self.columns[3]
+
+    @property
+    def alternates(self) -> list[str]:
+        """The alleles of ALT."""
+        return self.columns[4].split(",")
+
+    @property
+    def info(self) -> dict[str, str]:
+        """The fields of INFO; those without a value have an empty one."""
+        entries = (entry.partition("=") for entry in self.columns[_INFO].split(";") if entry != ".")
+        return {name: value for name, _, value in entries}
+
+    def with_info(self, values: Mapping[str, str]) -> str:
+        """The line with these INFO fields, behind the others; those of their names go."""
+        entries = [f"{name}={value}" for name, value in values.items()]
+        kept = [
+            entry
+            for entry in self.columns[_INFO].split(";")
+            if entry not in (".", "") and entry.partition("=")[0] not in values
+        ]
+        columns = [*self.columns[:_INFO], ";".join(kept + entries), *self.columns[_INFO + 1 :]]
+        return "\t".join(columns) + self.line_end
+
+
+def other_allele(allele: str) -> str | None:
+    """What an ALT allele is that is not written in letters.
+
+    Returns:
+        ``"no_alternate"`` (``.``), ``"overlapping_deletion"`` (``*``), ``"breakend"``, ``"symbolic_allele"``
+        (``<DEL>``); None if it is letters.
+    """
+    return next((kind for kind, form in _OTHER_ALLELES.items() if form.fullmatch(allele)), None)
+
+
+class VCF:
+    """A VCF file, plain, gzip or bgzip, read a line at a time and as often as it is iterated.
+
+    Attributes:
+        path: The file.
+        header: Its lines to the one with the column names, with their ends.
+        info_numbers: What the header says of each INFO field's ``Number``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it has no VCF header. Iterating: on a malformed line; the message names it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.header: list[str] = []
+        for line in read_lines(self.path):
+            self.header.append(line)
+            if len(self.header) == 1 and not line.startswith("##fileformat=VCF"):
+                self._fail(1, "expected '##fileformat=VCF…' (BCF is not read)", line)
+            if line.startswith("##"):
+                continue
+            columns = line.rstrip("\r\n").split("\t")
+            if columns[: len(_COLUMNS)] != _COLUMNS:
+                self._fail(len(self.header), "expected the columns " + " ".join(_COLUMNS), line)
+            self._num_columns = len(columns)
+            break
+        else:
+            raise ValueError(f"{self.path} has no line #CHROM" if self.header else f"{self.path} is empty")
+        found = (_INFO_NUMBER.match(line) for line in self.header)
+        self.info_numbers = {match[1]: match[2] for match in found if match}
+
+    def header_with(self, info_lines: Mapping[str, str]) -> Sequence[str]:
+        """The header with these lines by INFO field, behind the others; those of their names go."""
+        *above, columns = self.header
+        kept = [
+            line for line in above if not ((match := _INFO_NUMBER.match(line)) and match[1] in info_lines)
+        ]
+        line_end = columns[len(columns.rstrip("\r\n")) :]
+        return [*kept, *(line + line_end for line in info_lines.values()), columns]
+
+    def __iter__(self) -> Iterator[VCFRecord]:
+        for line_number, line in enumerate(read_lines(self.path), start=1):
+            if line_number <= len(self.header):
+                continue
+            body = line.rstrip("\r\n")
+            record = VCFRecord(line_number, body.split("\t"), line[len(body) :] or "\n")
+            self._check(record, line)
+            yield record
+
+    def _check(self, record: VCFRecord, line: str) -> None:
+        columns = record.columns
+        if len(columns) != self._num_columns:
+            expected = f"expected {self._num_columns} columns between tabs, got {len(columns)}"
+            self._fail(record.line_number, expected, line)
+        if not record.contig:
+            self._fail(record.line_number, "CHROM is empty", line)
+        if not re.fullmatch("[0-9]{1,18}", columns[1]):
+            self._fail(record.line_number, f"POS must be a whole number, got {columns[1]!r}", line)
+        if not _LETTERS.fullmatch(record.reference):
+            self._fail(record.line_number, f"REF must be nucleotide letters, got {record.reference!r}", line)
+        for allele in record.alternates:
+            if not _LETTERS.fullmatch(allele) and other_allele(allele) is None:
+                self._fail(record.line_number, f"ALT must be alleles, got {columns[4]!r}", line)
+
+    def _fail(self, line_number: int, message: str, line: str) -> None:
+        shown = line.rstrip("\r\n").encode("ascii", "backslashreplace").decode()
+        raise ValueError(f"{self.path}, line {line_number}: {message}: {shown:.80}")

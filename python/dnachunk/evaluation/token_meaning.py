@@ -1,0 +1,432 @@
+"""What tokens have to do with the sequence they cut: lengths by region, runs of letters, boundaries at sites.
+
+Every count here is of bases, so that a token that lies partly in a region counts there by that part: over a
+set of bases there are ``sum(1 / length of the base's token)`` tokens, and the tokens of disjoint sets add up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from dnachunk.alphabet import N_ID, is_base
+from dnachunk.data.annotation import Feature
+from dnachunk.data.genome import Genome
+from dnachunk.evaluation.motifs import Sites
+from dnachunk.random import mix
+
+LONGEST_RUN: Final = 16
+"""Runs of one letter as long as this or longer are counted together."""
+
+TANDEM_PERIODS: Final = (2, 3, 4, 5, 6)
+TANDEM_COPIES: Final = 3
+"""Copies of a unit in a row from which they are a tandem run."""
+
+DRAWS: Final = 1000
+"""Bootstrap samples of a band."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMap:
+    """The tokens of a stretch of sequence, base by base.
+
+    Attributes:
+        is_start: ``[n]`` bool: whether a token begins at the base.
+        token_bp: ``[n]`` int32: bases of the base's token, also of one that reaches out of the stretch; 0
+            where there is none.
+    """
+
+    is_start: torch.Tensor
+    token_bp: torch.Tensor
+
+    @classmethod
+    def from_edges(cls, edges: Sequence[torch.Tensor], start_bp: int, end_bp: int) -> "TokenMap":
+        """Tokens of the bases from ``start_bp`` to ``end_bp``.
+
+        Args:
+            edges: Of each run of tokens where they begin, and where the last ends, ``[L + 1]`` int64; runs
+                do not overlap.
+            start_bp: First base of the stretch.
+            end_bp: Base after its last.
+        """
+        is_start = torch.zeros(end_bp - start_bp, dtype=torch.bool)
+        token_bp = torch.zeros(end_bp - start_bp, dtype=torch.int32)
+        for run in edges:
+            starts = run[:-1]
+            is_start[starts[(starts >= start_bp) & (starts < end_bp)] - start_bp] = True
+            lengths = run.diff()
+            inside = run.clamp(start_bp, end_bp)
+            first, last = int(inside[0]) - start_bp, int(inside[-1]) - start_bp
+            token_bp[first:last] = lengths.repeat_interleave(inside.diff()).int()
+        return cls(is_start, token_bp)
+
+    def bases_by_length(self, is_chosen: torch.Tensor) -> torch.Tensor:
+        """Of the chosen bases, ``[n]`` bool, how many lie in a token of k bases: entry k, int64."""
+        return self.token_bp[is_chosen & (self.token_bp > 0)].bincount(minlength=1)
+
+
+def add_counts(counts: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+    """The sum of two histograms, the shorter of which lacks its last entries."""
+    size = max(len(counts), len(more))
+    return F.pad(counts, (0, size - len(counts))) + F.pad(more, (0, size - len(more)))
+
+
+def token_counts(bases_by_length: torch.Tensor) -> torch.Tensor:
+    """Tokens by length, ``[k]`` float64, of bases by the length of their token."""
+    return bases_by_length.double() / torch.arange(len(bases_by_length)).clamp_min(1)
+
+
+def bases_per_token(bases_by_length: torch.Tensor) -> float:
+    """Mean length of the tokens of bases; NaN if there are none."""
+    tokens = token_counts(bases_by_length).sum().item()
+    return bases_by_length.sum().item() / tokens if tokens else float("nan")
+
+
+def regions(
+    features: Sequence[Feature], record_index: int, start_bp: int, end_bp: int
+) -> dict[str, torch.Tensor]:
+    """Which bases of a stretch of a record lie in features of each kind.
+
+    Returns:
+        ``[n]`` bool by kind; kinds may overlap, and those with no feature there are left out.
+    """
+    masks: dict[str, torch.Tensor] = {}
+    for feature in features:
+        first, last = max(feature.start_bp, start_bp), min(feature.end_bp, end_bp)
+        if feature.record_index == record_index and first < last:
+            mask = masks.setdefault(feature.kind, torch.zeros(end_bp - start_bp, dtype=torch.bool))
+            mask[first - start_bp : last - start_bp] = True
+    return masks
+
+
+def feature_sites(features: Sequence[Feature], *, at_end: bool) -> Sites:
+    """Where features start, or end, along their strands; each place once."""
+    places = {
+        (
+            feature.record_index,
+            feature.end_bp if at_end != feature.is_reverse else feature.start_bp,
+            feature.is_reverse,
+        )
+        for feature in features
+    }
+    record_index, edge_bp, is_reverse = zip(*sorted(places), strict=True) if places else ((), (), ())
+    return Sites(
+        torch.tensor(record_index, dtype=torch.int64),
+        torch.tensor(edge_bp, dtype=torch.int64),
+        torch.tensor(is_reverse, dtype=torch.bool),
+    )
+
+
+class Runs(NamedTuple):
+    """Stretches of a sequence: first base and length of each, ``[R]`` int64."""
+
+    starts: torch.Tensor
+    lengths: torch.Tensor
+
+
+def letter_runs(ids: torch.Tensor) -> Runs:
+    """The longest runs of one letter, those of a single one too, of A, C, G and T.
+
+    Args:
+        ids: ``[n]``.
+
+    Example:
+        >>> letter_runs(torch.tensor([5, 5, 9, 8, 8, 8]))
+        Runs(starts=tensor([0, 3]), lengths=tensor([2, 3]))
+    """
+    edges = F.pad(ids.long(), (1, 1), value=-1).diff().nonzero()[:, 0]
+    runs = Runs(edges[:-1], edges.diff())
+    chosen = is_base(ids[runs.starts])
+    return Runs(runs.starts[chosen], runs.lengths[chosen])
+
+
+def tandem_runs(ids: torch.Tensor, period: int) -> Runs:
+    """The longest runs of three or more copies of a unit, the last of which may be cut short.
+
+    A unit that is itself copies of a shorter one does not count.
+
+    Args:
+        ids: ``[n]``.
+        period: Bases of the unit, 2 or more.
+
+    Example:
+        >>> tandem_runs(torch.tensor([8, 5, 6, 5, 6, 5, 6, 5, 7]), 2)
+        Runs(starts=tensor([1]), lengths=tensor([7]))
+    """
+    is_repeated = (ids[period:] == ids[:-period]) & is_base(ids[period:])
+    edges = F.pad(is_repeated.to(torch.int8), (1, 1)).diff().nonzero()[:, 0]
+    starts, lengths = edges[::2], edges[1::2] - edges[::2] + period
+    is_long = lengths >= TANDEM_COPIES * period
+    starts, lengths = starts[is_long], lengths[is_long]
+    units = ids[starts[:, None] + torch.arange(period)]
+    is_own = torch.ones(len(starts), dtype=torch.bool)
+    for shorter in range(1, period):
+        if period % shorter == 0:
+            is_own &= (units != units.roll(-shorter, dims=1)).any(dim=1)
+    return Runs(starts[is_own], lengths[is_own])
+
+
+@dataclass(slots=True, eq=False)
+class RunCounts:
+    """How runs are cut into tokens, by their length up to :data:`LONGEST_RUN` (and longer ones there).
+
+    Attributes:
+        runs: ``[17]`` float64, like all others: how many there are.
+        bases: Bases of them.
+        tokens: Tokens of these bases.
+        uncut: Runs in which no token begins behind their first base.
+        whole: Runs that are a token, no more and no less.
+        single_bases: Bases of them that are a token.
+    """
+
+    runs: torch.Tensor
+    bases: torch.Tensor
+    tokens: torch.Tensor
+    uncut: torch.Tensor
+    whole: torch.Tensor
+    single_bases: torch.Tensor
+
+    @classmethod
+    def of(cls, runs: Runs, tokens: TokenMap) -> "RunCounts":
+        """Counts the runs of one stretch, and their tokens."""
+        starts, lengths = runs
+        ends = starts + lengths
+        # Whatever follows, a token ends where the stretch does.
+        begun = F.pad(tokens.is_start.long(), (0, 1), value=1)
+        begun_before = F.pad(begun.cumsum(0), (1, 0))
+        inverse = F.pad((1 / tokens.token_bp.clamp_min(1).double()).cumsum(0), (1, 0))
+        single = F.pad((tokens.token_bp == 1).cumsum(0), (1, 0))
+        is_uncut = begun_before[ends] == begun_before[starts + 1]
+        is_whole = is_uncut & (begun[starts] > 0) & (begun[ends] > 0)
+        group = lengths.clamp(max=LONGEST_RUN)
+
+        def total(values: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(LONGEST_RUN + 1, dtype=torch.float64).index_add(0, group, values.double())
+
+        return cls(
+            runs=total(torch.ones_like(group)),
+            bases=total(lengths),
+            tokens=total(inverse[ends] - inverse[starts]),
+            uncut=total(is_uncut),
+            whole=total(is_whole),
+            single_bases=total(single[ends] - single[starts]),
+        )
+
+    def __add__(self, other: "RunCounts") -> "RunCounts":
+        return RunCounts(
+            self.runs + other.runs,
+            self.bases + other.bases,
+            self.tokens + other.tokens,
+            self.uncut + other.uncut,
+            self.whole + other.whole,
+            self.single_bases + other.single_bases,
+        )
+
+    def uncut_by_chance(self, length: int, boundary_frequency: float) -> float:
+        """The share of runs of at least this length that would be uncut if each base began a token alike.
+
+        Args:
+            length: The least length.
+            boundary_frequency: Chance that a base begins a token.
+        """
+        inner = torch.arange(LONGEST_RUN + 1, dtype=torch.float64).sub(1).clamp_min(0)
+        chance = (1 - boundary_frequency) ** inner
+        return ((chance * self.runs)[length:].sum() / self.runs[length:].sum()).item()
+
+    def figures(self, shortest: int, longest: int = LONGEST_RUN) -> dict[str, float]:
+        """Figures of all runs of these lengths.
+
+        Returns:
+            ``runs``, ``bases_per_token``, of the runs the shares ``uncut`` and ``whole``, and of their bases
+            the share ``single_bases``; NaN where there is no run.
+        """
+        chosen = slice(shortest, longest + 1)
+        runs, bases = self.runs[chosen].sum(), self.bases[chosen].sum()
+        return {
+            "runs": runs.item(),
+            "bases_per_token": (bases / self.tokens[chosen].sum()).item(),
+            "uncut": (self.uncut[chosen].sum() / runs).item(),
+            "whole": (self.whole[chosen].sum() / runs).item(),
+            "single_bases": (self.single_bases[chosen].sum() / bases).item(),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenFigures:
+    """What the tokens of sequences are like.
+
+    Attributes:
+        lengths: By region, bases by the length of their token.
+        letters: Runs of one letter.
+        tandems: Tandem runs, by their period.
+    """
+
+    lengths: Mapping[str, torch.Tensor]
+    letters: RunCounts
+    tandems: Mapping[int, RunCounts]
+
+    @classmethod
+    def of(
+        cls, tokens: TokenMap, masks: Mapping[str, torch.Tensor], letters: Runs, tandems: Mapping[int, Runs]
+    ) -> "TokenFigures":
+        """Figures of one stretch.
+
+        Args:
+            tokens: Its tokens.
+            masks: By region, which of its bases are in it.
+            letters: Its runs of one letter.
+            tandems: Its tandem runs, by their period.
+        """
+        return cls(
+            {name: tokens.bases_by_length(mask) for name, mask in masks.items()},
+            RunCounts.of(letters, tokens),
+            {period: RunCounts.of(runs, tokens) for period, runs in tandems.items()},
+        )
+
+    def __add__(self, other: "TokenFigures") -> "TokenFigures":
+        none = torch.zeros(1, dtype=torch.int64)
+        return TokenFigures(
+            {
+                name: add_counts(self.lengths.get(name, none), other.lengths.get(name, none))
+                for name in [*self.lengths, *(name for name in other.lengths if name not in self.lengths)]
+            },
+            self.letters + other.letters,
+            {period: runs + other.tandems[period] for period, runs in self.tandems.items()},
+        )
+
+
+class SiteWindows(NamedTuple):
+    """Stretches around sites, each read along its site's strand.
+
+    Attributes:
+        rows: Ids of each, int64.
+        anchors: ``[S]`` int64: the base of the row behind the site.
+    """
+
+    rows: list[torch.Tensor]
+    anchors: torch.Tensor
+
+
+def site_windows(
+    genome: Genome, sites: Sites, window_bp: int, flank_bp: int, max_sites: int, seed: int
+) -> SiteWindows:
+    """Windows around sites drawn at random, the site anywhere in its window.
+
+    So that what a model does at the same place of every window does not look like something it does at sites.
+    Sites less than ``flank_bp`` from an end of their record, or with an N in their window, are not drawn.
+
+    Args:
+        genome: Where the sites lie.
+        sites: The sites.
+        window_bp: Bases of a window; less in a shorter record.
+        flank_bp: Bases before and behind the site, at least.
+        max_sites: Windows at most.
+        seed: Of the draws.
+    """
+    order = torch.randperm(len(sites), generator=torch.Generator().manual_seed(seed)).tolist()
+    rows: list[torch.Tensor] = []
+    anchors: list[int] = []
+    for index in order:
+        record, edge_bp = int(sites.record_index[index]), int(sites.edge_bp[index])
+        is_reverse = bool(sites.is_reverse[index])
+        length_bp = genome.records[record].length_bp
+        # One base more behind the site, so that either strand sees as many places.
+        low, high = flank_bp + 1, window_bp - flank_bp - 1
+        before = low + mix(seed, record, edge_bp, is_reverse) % max(1, high - low + 1)
+        start_bp = max(0, min(edge_bp - before, length_bp - window_bp))
+        end_bp = min(start_bp + window_bp, length_bp)
+        if edge_bp - start_bp <= flank_bp or end_bp - edge_bp <= flank_bp:
+            continue
+        ids, _ = genome.fetch(record, start_bp, end_bp, reverse_complement=is_reverse)
+        if (ids == N_ID).any():
+            continue
+        rows.append(ids.long())
+        anchors.append(end_bp - edge_bp if is_reverse else edge_bp - start_bp)
+        if len(rows) == max_sites:
+            break
+    return SiteWindows(rows, torch.tensor(anchors, dtype=torch.int64))
+
+
+class Band(NamedTuple):
+    """A mean over sites at each offset and where it lies with 95% confidence, ``[W]`` float64 each."""
+
+    mean: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+
+class Profile(NamedTuple):
+    """What is around sites, and around the same sites with their letters shuffled.
+
+    Attributes:
+        num_sites: Sites.
+        observed: ``[2 flank + 1]``, the site in the middle.
+        control: The same of the shuffled sequence.
+    """
+
+    num_sites: int
+    observed: Band
+    control: Band
+
+    @property
+    def num_apart(self) -> int:
+        """Offsets at which the two bands do not meet."""
+        apart = (self.observed.low > self.control.high) | (self.observed.high < self.control.low)
+        return int(apart.sum())
+
+    @property
+    def strongest(self) -> int:
+        """The offset from the site at which the means differ most; of equals the one nearest to it."""
+        difference = (self.observed.mean - self.control.mean).abs()
+        offsets = (difference == difference.max()).nonzero()[:, 0] - len(difference) // 2
+        return int(offsets[offsets.abs().argmin()])
+
+
+def around(values: Sequence[torch.Tensor], anchors: torch.Tensor, flank_bp: int) -> torch.Tensor:
+    """``[S, 2 flank + 1]`` float64: of each row its values around its anchor."""
+    return torch.stack(
+        [
+            row[anchor - flank_bp : anchor + flank_bp + 1].double()
+            for row, anchor in zip(values, anchors.tolist(), strict=True)
+        ]
+    )
+
+
+def bootstrap_band(values: torch.Tensor, seed: int = 0) -> Band:
+    """The mean over sites, and the middle 95% of its means over resampled sites (Efron's percentiles).
+
+    Args:
+        values: ``[S, W]`` float64, S at least 1.
+        seed: Of the resampling.
+    """
+    count = len(values)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(count, (DRAWS, count), generator=generator)
+    weights = torch.zeros(DRAWS, count, dtype=torch.float64).scatter_add_(
+        1, drawn, torch.full((1, 1), 1 / count, dtype=torch.float64).expand(DRAWS, count)
+    )
+    low, high = (weights @ values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return Band(values.mean(dim=0), low, high)
+
+
+__all__ = [
+    "Band",
+    "Profile",
+    "RunCounts",
+    "Runs",
+    "SiteWindows",
+    "TokenFigures",
+    "TokenMap",
+    "add_counts",
+    "around",
+    "bases_per_token",
+    "bootstrap_band",
+    "feature_sites",
+    "letter_runs",
+    "regions",
+    "site_windows",
+    "tandem_runs",
+    "token_counts",
+]

@@ -1,0 +1,126 @@
+"""Configuration of DNAChunker."""
+
+from typing import Any
+
+from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.ops.chunk_pool.op import Pooling
+from dnachunk.ops.dechunk.op import BackwardGate
+
+
+class DNAChunkerConfig(DNAConfig):
+    """Configuration of DNAChunker; the defaults are the paper's 172M parameters.
+
+    Attributes:
+        hidden_size: Channels ``D``.
+        num_attention_heads: Heads of every block of the main network.
+        intermediate_size: Inner width of its feed-forward layers; ``None`` is ``4 D``.
+        num_hidden_layers: Blocks of the main network, over the chunks of the second stage.
+        num_encoder_layers: BiMamba layers before the boundaries of each of the two stages.
+        num_decoder_layers: BiMamba layers after the dechunking of each stage.
+        state_size: States of each of Mamba's channels.
+        conv_kernel: Width of Mamba's convolution, 2 to 4.
+        expand: Mamba's inner channels per channel.
+        train_length_bp: Length of a pre-training window, in bases; the model itself has no bound.
+        rope_theta: Wavelength base of the rotary positions, which are the chunks' centres in base pairs.
+        layer_norm_eps: ε of the main network's norms.
+        rms_norm_eps: ε of the norms beside BiMamba.
+        chunk_pooling: ``"mean"`` of a chunk's vectors, or the one at its ``"boundary"`` as in H-Net [ours].
+        backward_gate: Probability that gates the right-to-left smoothing: of the boundary on the ``"right"``
+            of a position, or on its ``"left"``, the literal reading [ours].
+        mask_protection: Whether every ``[MASK]`` is a chunk of its own at both stages.
+        residual_gating: Whether chunks with a ``[MASK]`` get no residual around the dechunking.
+        target_ratio: α of each stage, the share of positions that begin a chunk, in (0, 1).
+        ratio_weight: λ, weight of the ratio losses; 0 leaves them out [ours].
+        repeat_weight: What a base that is flagged as a repeat weighs in the masked loss.
+        classifier_dropout: Dropout before a classification head.
+
+    Raises:
+        ValueError: On an unknown field or one out of range, with the value.
+    """
+
+    model_type = "dnachunker"
+
+    hidden_size: int = 640
+    num_attention_heads: int = 10
+    intermediate_size: int | None = None
+    num_hidden_layers: int = 30
+    num_encoder_layers: int = 2
+    num_decoder_layers: int = 2
+    state_size: int = 16
+    conv_kernel: int = 4
+    expand: int = 2
+    train_length_bp: int = 8192
+    rope_theta: float = 10_000.0
+    layer_norm_eps: float = 1e-5
+    rms_norm_eps: float = 1e-6
+    chunk_pooling: Pooling = "mean"
+    backward_gate: BackwardGate = "right"
+    mask_protection: bool = True
+    residual_gating: bool = True
+    target_ratio: tuple[float, float] | list[float] = (0.5, 0.5)
+    ratio_weight: float = 0.03
+    repeat_weight: float = 0.1
+    classifier_dropout: float = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Fills in the derived inner width, then checks."""
+        if self.intermediate_size is None and isinstance(self.hidden_size, int):
+            self.intermediate_size = 4 * self.hidden_size
+        # JSON has lists only; one form, so that a configuration equals its copy read back.
+        if isinstance(self.target_ratio, tuple):
+            self.target_ratio = list(self.target_ratio)
+        super().__post_init__(**kwargs)
+
+    def check_fields(self) -> None:
+        """Raises :class:`ValueError` on the first field out of range."""
+        super().check_fields()
+        at_least_one = "hidden_size num_attention_heads intermediate_size num_hidden_layers "
+        at_least_one += "num_encoder_layers num_decoder_layers state_size expand train_length_bp"
+        for field in at_least_one.split():
+            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
+        heads = self.num_attention_heads
+        self._require(
+            "hidden_size", int, self.hidden_size, lambda v: v % (2 * heads) == 0, f"divisible by {2 * heads}"
+        )
+        self._require("conv_kernel", int, self.conv_kernel, lambda v: 2 <= v <= 4, "in [2, 4]")
+        for field in ("rope_theta", "layer_norm_eps", "rms_norm_eps"):
+            self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
+        for field in ("ratio_weight", "repeat_weight"):
+            self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
+        self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
+        for field in ("mask_protection", "residual_gating"):
+            self._require(field, bool, getattr(self, field), lambda v: True, "")
+        ratios = self.target_ratio
+        is_pair = isinstance(ratios, list) and [type(ratio) is float for ratio in ratios] == [True] * 2
+        if not is_pair or not all(0 < ratio < 1 for ratio in ratios):
+            raise ValueError(
+                f"{type(self).__name__}: target_ratio must be two numbers in (0, 1), got {ratios!r}"
+            )
+        self._require_one_of("chunk_pooling", self.chunk_pooling, ("mean", "boundary"))
+        self._require_one_of("backward_gate", self.backward_gate, ("right", "left"))
+
+    @classmethod
+    def tiny(cls, **fields: Any) -> "DNAChunkerConfig":
+        """7M parameters, 512 bases: pre-trains on a laptop."""
+        small = {
+            "hidden_size": 256,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 6,
+            "num_encoder_layers": 1,
+            "num_decoder_layers": 1,
+            "train_length_bp": 512,
+        }
+        return cls(**{**small, **fields})
+
+    @classmethod
+    def micro(cls, **fields: Any) -> "DNAChunkerConfig":
+        """1.4M parameters, 512 bases: for comparisons of many models on few cores."""
+        small = {
+            "hidden_size": 128,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 4,
+            "num_encoder_layers": 1,
+            "num_decoder_layers": 1,
+            "train_length_bp": 512,
+        }
+        return cls(**{**small, **fields})

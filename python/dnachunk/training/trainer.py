@@ -1,0 +1,100 @@
+"""Hugging Face's Trainer with checkpoints that are whole or not there."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
+
+from dnachunk.training.checkpoints import STAGING, abridged, saving, written_whole
+
+
+class WholeCheckpointTrainer(Trainer):
+    """A Trainer that writes checkpoints under another name and renames them when they are complete.
+
+    What cannot be saved or does not fit is an error that says what there still is. One process trains on one
+    device.
+
+    Args:
+        model: The model.
+        args: Hugging Face's arguments; what a collator makes of a sample is all given to it.
+        **kwargs: Other arguments of ``Trainer``.
+    """
+
+    def __init__(self, model: Any, args: TrainingArguments, **kwargs: Any) -> None:
+        args.remove_unused_columns = False
+        # Several devices of one process would take DataParallel, which cannot gather a segmentation.
+        args._n_gpu = min(args.n_gpu, 1)
+        self._staging: Path | None = None
+        super().__init__(model=model, args=args, **kwargs)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        run_dir = Path(super()._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
+        staging = run_dir / STAGING
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            self._staging = staging
+            with saving(name, run_dir):
+                super()._save_checkpoint(model, trial)
+                if self.state.best_global_step == self.state.global_step:
+                    self.state.best_model_checkpoint = str(run_dir / name)
+                # Every rank writes a file of its own.
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    self._finish_checkpoint(staging / name, run_dir / name)
+        finally:
+            self._staging = None
+            if self.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def _finish_checkpoint(self, written: Path, final: Path) -> None:
+        # Trainer wrote the state with the best checkpoint under its other name.
+        self.state.save_to_json(str(written / "trainer_state.json"))
+        if final.exists():
+            os.replace(final, written.with_name("replaced"))
+        os.replace(written, final)
+        rotate_checkpoints(
+            output_dir=str(final.parent),
+            save_total_limit=self.args.save_total_limit,
+            best_model_checkpoint=self.state.best_model_checkpoint,
+        )
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves model and tokenizer, whole or not at all; see :class:`Trainer`."""
+        if self._staging is not None:
+            super().save_model(output_dir, _internal_call)
+            return
+        directory = Path(self.args.output_dir if output_dir is None else output_dir)
+        whole = written_whole(directory) if self.args.should_save else contextlib.nullcontext(directory)
+        with saving("the model", directory), whole as target:
+            super().save_model(str(target), _internal_call)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        try:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise ValueError(
+                f"{type(self).__name__}: the weights in {resume_from_checkpoint} do not fit the model: "
+                f"{error}"
+            ) from error
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # Trainer only logs these, and goes on with random weights; tied ones are saved under one name.
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        for problem in ("missing", "unexpected"):
+            names = [name for name in getattr(load_result, f"{problem}_keys") if name not in tied]
+            if names:
+                raise ValueError(
+                    f"{type(self).__name__}: the weights to resume from do not fit: {problem} "
+                    f"{abridged(names)}"
+                )

@@ -1,0 +1,297 @@
+import gzip
+import json
+import re
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForPreTraining
+
+from dnachunk import DNATokenizer, FixedTokenizer
+from dnachunk.data import Genome
+from tests.cli.conftest import FAULTS
+from tests.cli.test_tokenize import read_bed
+from tests.training.runs import SMALL_CONFIGS
+
+QUICK = ["--max-sites", 12, "--mutated-windows", 6]
+
+
+@pytest.fixture(scope="module")
+def chunker(tmp_path_factory):
+    """A saved DNAChunker with random weights."""
+    directory = tmp_path_factory.mktemp("chunker")
+    torch.manual_seed(1)
+    AutoModelForPreTraining.from_config(SMALL_CONFIGS["dnachunker"]).save_pretrained(directory)
+    DNATokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """A genome with repeats, runs and features, and the features' places."""
+    directory = tmp_path_factory.mktemp("sequences")
+    generator = torch.Generator().manual_seed(3)
+    text = "".join("ACGT"[i] for i in torch.randint(4, (1500,), generator=generator).tolist())
+    text = text[:300] + "A" * 10 + text[310:600].lower() + "NNN" + text[603:]
+    (directory / "genome.fa").write_text(f">one\n{text}\n>two\n{text[900:1300]}\n")
+    features = [("one", start, start + 40, "+-"[start // 80 % 2]) for start in range(20, 1400, 80)]
+    lines = [f"{name}\ts\tCDS\t{start + 1}\t{end}\t.\t{strand}\t0\tID=x\n" for name, start, end, strand in features]
+    (directory / "genes.gff3").write_text("".join(lines) + "two\ts\ttRNA\t11\t30\t.\t+\t.\tID=t\n")
+    return directory
+
+
+def metrics_of(directory):
+    return json.loads((directory / "results.json").read_text())["metrics"]
+
+
+def test_models_side_by_side(run, model, chunker, sequences, tmp_path):
+    fasta, annotation = sequences / "genome.fa", sequences / "genes.gff3"
+    out, bedgraph = tmp_path / "out", tmp_path / "p.bedgraph"
+    words = ["--model", model, "--model", chunker, "--tokenizer", "6mer", "--fasta", fasta, *QUICK]
+    more = ["--annotation", annotation, "--output-dir", out, "--bedgraph", bedgraph]
+    result = run("compare-tokens", *words, *more)
+    assert result.status == 0, result.err
+    names = ["boundary_survival", "profiles_motifs", "profiles_sites", "runs", "token_lengths"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*(f"{name}.png" for name in names), "results.json"])
+    assert all((out / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
+    metrics = metrics_of(out)
+    labels = [model.name, f"{chunker.name} stage 0", chunker.name, "6mer"]
+    assert list(metrics["tokenizers"]) == labels
+
+    # Lengths by region as they follow from what `tokenize` writes.
+    genome = Genome(fasta)
+    for directory, stages in ((model, [""]), (chunker, [".stage_0", ""])):
+        assert run("tokenize", "--model", directory, "--fasta", fasta, "--output", tmp_path / "t.bed").status == 0
+        for stage in stages:
+            token_bp = {}
+            for name, start, end, _ in read_bed(tmp_path / f"t{stage}.bed"):
+                token_bp |= {(name, place): end - start for place in range(start, end)}
+            label = f"{directory.name} stage 0" if stage else directory.name
+            check_regions(metrics["tokenizers"][label], token_bp, genome)
+
+    assert list(metrics["boundary_survival"]) == [model.name, chunker.name, "6mer", *bpe_names(metrics)]
+    for name in bpe_names(metrics):
+        compression = metrics["boundary_survival"][name]["bases_per_token"]
+        assert f"{name} " in result.out
+        assert f"{compression:.3f}" in result.out
+    assert metrics["boundary_survival"]["6mer"]["substitution"] == 1
+    assert (metrics["mutated_windows"], metrics["mutated_window_bp"]) == (6, 64)
+
+    curves = list(metrics["profiles"]["CDS start"])
+    assert curves == [*labels[:3], f"{chunker.name} stage 0, probability", "6mer"]
+    for curve in metrics["profiles"]["CDS start"].values():
+        assert curve["sites"] == 12
+        for band in (curve["observed"], curve["shuffled"]):
+            assert len(band["mean"]) == 2 * 16 + 1
+            assert all(
+                low <= mean <= high for mean, low, high in zip(band["mean"], band["low"], band["high"], strict=True)
+            )
+    assert "No profile" in result.out
+    assert "tRNA start (1 of 1 found)" in result.out
+    check_bedgraph(bedgraph, chunker, genome)
+
+
+def bpe_names(metrics):
+    return [name for name in metrics["boundary_survival"] if name.startswith("bpe-")]
+
+
+def check_regions(figures, token_bp, genome):
+    bases = {"all": [], "CDS": [], "elsewhere": [], "soft-masked": [], "not soft-masked": [], "tRNA": []}
+    for index, record in enumerate(genome.records):
+        ids, is_lower = genome.fetch(index, 0, record.length_bp)
+        for place, (base, lower) in enumerate(zip(ids.tolist(), is_lower.tolist(), strict=True)):
+            if base == 9:
+                continue
+            is_cds = record.name == "one" and place % 80 in range(20, 60) and place < 1400
+            is_trna = record.name == "two" and 10 <= place < 30
+            kinds = ["all", "soft-masked" if lower else "not soft-masked"]
+            kinds += [kind for kind, inside in (("CDS", is_cds), ("tRNA", is_trna)) if inside]
+            kinds += [] if is_cds or is_trna else ["elsewhere"]
+            for kind in kinds:
+                bases[kind].append(token_bp[record.name, place])
+    assert set(figures["regions"]) == set(bases)
+    for kind, lengths in bases.items():
+        found = figures["regions"][kind]
+        assert found["bases_by_token_length"] == torch.tensor(lengths).bincount().tolist()
+        assert found["bases_per_token"] == pytest.approx(len(lengths) / sum(1 / length for length in lengths))
+    ten = figures["letter_runs"]["10"]
+    assert ten["runs"] >= 1
+
+
+def check_bedgraph(path, chunker, genome):
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    place = ("one", 0)
+    for name, start, end, value in rows:
+        assert (name, int(start)) == place or (name, int(start)) == ("two", 0)
+        assert 0 <= float(value) <= 1
+        place = (name, int(end))
+    assert place == ("two", 400)
+    # A record that is one window has the model's own probabilities; the first tile's, up to its joint.
+    network = AutoModel.from_pretrained(chunker)
+    ids, _ = genome.fetch(0, 0, 64)
+    with torch.no_grad():
+        want = network(ids[None].long()).boundary_probabilities[0][0]
+    found = [float(value) for name, start, end, value in rows for _ in range(int(end) - int(start))][:40]
+    assert found == pytest.approx(want[:40].tolist(), abs=2e-4)
+
+
+def test_a_pair_of_letters_that_is_a_token(run, tmp_path):
+    # The one pair that byte-pair encoding of 11 ids joins is AT.
+    generator = torch.Generator().manual_seed(0)
+    text = "".join(["ATG", "ATC", "AT", "C", "G"][i] for i in torch.randint(5, (1500,), generator=generator))
+    (tmp_path / "at.fa").write_text(f">at\n{text}\n")
+    place = re.search("GGCC", text).start()
+    (tmp_path / "one.bed").write_text(f"at\t{place}\t{place + 4}\n")
+    out = ["--output-dir", tmp_path / "out", "--mutated-windows", 3]
+    words = ["--tokenizer", "bpe-11", "--tokenizer", "base", "--annotation", tmp_path / "one.bed"]
+    result = run("compare-tokens", "--fasta", tmp_path / "at.fa", *words, *out)
+    assert result.status == 0, result.err
+    metrics = metrics_of(tmp_path / "out")
+    regions = metrics["tokenizers"]["bpe-11"]["regions"]
+    pairs = text.count("AT")
+    assert regions["all"]["bases_by_token_length"] == [0, len(text) - 2 * pairs, 2 * pairs]
+    assert regions["one"] == {"bases": 4, "bases_per_token": 1.0, "bases_by_token_length": [0, 4]}
+    assert metrics["tokenizers"]["base"]["regions"]["all"]["bases_per_token"] == 1
+    start = metrics["profiles"]["start codon"]
+    assert start["bpe-11"]["sites"] == 200
+    observed = start["bpe-11"]["observed"]["mean"]
+    # On the forward strand AT is at the site; read along the reverse strand, so it is there.
+    assert [observed[50 + offset] for offset in (0, 1, 2)] == [1, 0, 1]
+    shuffled = start["bpe-11"]["shuffled"]["mean"]
+    assert 0.6 < shuffled[51] < 0.85
+    assert start["base"]["observed"]["low"] == pytest.approx([1] * 101)
+    assert start["base"]["offsets_apart"] == 0
+    assert metrics["boundary_survival"]["base"]["insertion"] == 1
+    assert not bpe_names({"boundary_survival": set(metrics["boundary_survival"]) - {"bpe-11"}})
+
+
+def test_a_region_is_a_part_of_the_whole(run, model, sequences, tmp_path):
+    fasta = sequences / "genome.fa"
+    (tmp_path / "part.fa").write_text("")
+    words = ["compare-tokens", "--model", model, "--fasta", fasta, *QUICK]
+    bases = []
+    for region in ("one:1-700", "one:701-1500", "two"):
+        out = tmp_path / region.replace(":", "_")
+        result = run(*words, "--region", region, "--output-dir", out)
+        assert result.status == 0, result.err
+        bases.append(metrics_of(out)["tokenizers"][model.name]["regions"]["all"]["bases_by_token_length"])
+    assert run(*words, "--output-dir", tmp_path / "all").status == 0
+    want = metrics_of(tmp_path / "all")["tokenizers"][model.name]["regions"]["all"]["bases_by_token_length"]
+    sums = [sum(each[length] for each in bases if length < len(each)) for length in range(len(want))]
+    assert sums == want
+
+
+def test_a_baselines_folder_needs_no_weights(run, fasta, tmp_path):
+    FixedTokenizer.from_name("4mer").save_pretrained(tmp_path / "words")
+    out = ["--output-dir", tmp_path / "out", *QUICK]
+    result = run("compare-tokens", "--model", tmp_path / "words", "--fasta", fasta, *out)
+    assert result.status == 0, result.err
+    figures = metrics_of(tmp_path / "out")["tokenizers"]["words"]
+    # The records' lengths are multiples of four.
+    assert figures["regions"]["all"]["bases_per_token"] == 4
+    assert "There are no soft-masked bases" in result.out
+    FixedTokenizer.from_name("4mer-overlapping").save_pretrained(tmp_path / "overlapping")
+    result = run("compare-tokens", "--model", tmp_path / "overlapping", "--fasta", fasta, *out)
+    assert result.status == 1
+    assert "words that overlap are no segmentation" in result.err
+
+
+def test_what_is_not_found_is_told(run, model, tmp_path):
+    (tmp_path / "short.fa").write_text(">short\n" + "CCGC" * 12 + "\n")
+    (tmp_path / "genes.bed").write_text("short\t3\t9\tgene\nchrX\t3\t9\tgene\n")
+    words = ["--model", model, "--fasta", tmp_path / "short.fa", "--annotation", tmp_path / "genes.bed"]
+    result = run("compare-tokens", *words, "--output-dir", tmp_path / "out")
+    assert result.status == 0, result.err
+    assert "genes.bed: 1 features are left out, on records that short.fa does not have: chrX" in result.out
+    assert "TATA box (0 of 0 found)" in result.out
+    assert "gene start (0 of 1 found)" in result.out
+    assert "There is no run of one letter of 8 bp or more" in result.out
+    assert "No boundary survival: HeldOutWindows" in result.out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "results.json",
+        "runs.png",
+        "token_lengths.png",
+    ]
+    metrics = metrics_of(tmp_path / "out")
+    assert (metrics["profiles"], metrics["boundary_survival"], metrics["mutated_windows"]) == ({}, {}, 0)
+
+
+def refused(result, said, status=1):
+    assert result.status == status, result.err
+    assert "Traceback" not in result.err
+    assert said in " ".join(result.err.split()), result.err
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_fasta(run, bad_fasta, tmp_path, fault):
+    path, said = bad_fasta(fault)
+    refused(run("compare-tokens", "--tokenizer", "6mer", "--fasta", path, "--output-dir", tmp_path / "out"), said)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "status"),
+    [
+        ([], "at least one --model or --tokenizer must be given", 2),
+        (["--tokenizer", "7"], "name must be base, 1mer to 8mer", 1),
+        (["--tokenizer", "6mer-overlapping"], "6mer-overlapping: words that overlap are no segmentation", 1),
+        (["--tokenizer", "6mer", "--tokenizer", "6mer"], "must have a name of its own, got 6mer twice", 1),
+        (["--model", "absent"], "absent", 1),
+        (["--tokenizer", "6mer", "--bedgraph", "p.bedgraph"], "--bedgraph needs one model", 1),
+        (["--tokenizer", "6mer", "--feature", "CDS"], "--feature 'CDS' is no type of the annotation", 1),
+        (["--tokenizer", "6mer", "--region", "three"], "no record 'three'", 1),
+        (["--tokenizer", "6mer", "--annotation", "bad.bed"], "bad.bed, line 2: expected 3 or more columns", 1),
+        (["--tokenizer", "6mer", "--annotation", "chr.bed"], "has no feature on a record of", 1),
+        (["--tokenizer", "6mer", "--max-sites", 3], "--max-sites", 2),
+    ],
+)
+def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, status):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.bed").write_text("one\t1\t5\none\t1\n")
+    (tmp_path / "chr.bed").write_text("chr1\t1\t5\n")
+    result = run("compare-tokens", "--fasta", fasta, "--output-dir", "out", *words)
+    refused(result, said, status)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.bed", "chr.bed"]
+
+
+def test_a_feature_type_that_is_not_there(run, sequences, tmp_path):
+    words = ["--tokenizer", "6mer", "--annotation", sequences / "genes.gff3", "--feature", "exon"]
+    result = run("compare-tokens", "--fasta", sequences / "genome.fa", *words, "--output-dir", tmp_path / "out")
+    refused(result, "--feature 'exon' is no type of the annotation; there are CDS, tRNA")
+
+
+def test_models_that_do_not_segment(run, fasta, tmp_path):
+    (tmp_path / "other").mkdir()
+    config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    from transformers import BertConfig, BertModel
+
+    BertModel(BertConfig(**config, intermediate_size=8, vocab_size=10)).save_pretrained(tmp_path / "other")
+    words = ["--model", tmp_path / "other", "--fasta", fasta, "--output-dir", tmp_path / "out"]
+    refused(run("compare-tokens", *words), "a model with a segmentation must be of dnachunker, mergedna, mxdna, got bert")
+    (tmp_path / "taken").write_text("")
+    words = ["--tokenizer", "6mer", "--fasta", fasta, "--output-dir", tmp_path / "taken"]
+    refused(run("compare-tokens", *words), "File exists")
+
+
+def test_an_error_late_leaves_nothing(run, chunker, fasta, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("dnachunk.visualization.plot_run_lengths", broken)
+    words = ["--model", chunker, "--fasta", fasta, "--output-dir", tmp_path / "out", *QUICK]
+    refused(run("compare-tokens", *words, "--bedgraph", tmp_path / "p.bedgraph.gz", "--region", "two"), "no space left")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_packed_bedgraph_and_seeds(run, chunker, fasta, tmp_path):
+    found = []
+    for seed in (0, 0, 1):
+        out = ["--output-dir", tmp_path / "out", "--bedgraph", tmp_path / "p.bedgraph.gz"]
+        words = ["--model", chunker, "--fasta", fasta, *QUICK, "--region", "two", "--seed", seed]
+        assert run("compare-tokens", *words, *out).status == 0
+        found.append(metrics_of(tmp_path / "out"))
+    assert found[0] == found[1]
+    assert found[0]["tokenizers"] == found[2]["tokenizers"]
+    assert found[0]["profiles"] != found[2]["profiles"]
+    rows = gzip.decompress((tmp_path / "p.bedgraph.gz").read_bytes()).decode().splitlines()
+    assert rows[0].startswith("two\t0\t1\t1")
+    assert rows[-1].split("\t")[2] == "500"

@@ -1,0 +1,112 @@
+import gzip
+
+import pytest
+
+from dnachunk.data import Genome
+from dnachunk.data.annotation import Feature, read_annotation
+
+GFF = """##gff-version 3
+# a remark
+
+one\tsource\tgene\t3\t20\t.\t-\t.\tID=g1
+one\tsource\tCDS\t3\t8\t0.5\t+\t0\tID=c1;note=x%09y
+one\tother\tCDS\t3\t8\t.\t+\t0\tID=c2
+two\tsource\tgene\t1\t4\t.\t?\t.\tID=g2
+one\tsource\tregion\t1\t40\t.\t.\t.\tID=all
+chrM\tsource\tgene\t1\t4\t.\t+\t.\tID=g3
+##FASTA
+>one
+ACGT
+"""
+
+
+@pytest.fixture
+def genome(tmp_path):
+    (tmp_path / "genome.fa").write_text(">one\n" + "ACGT" * 10 + "\n>two\n" + "ACGTT" * 2 + "\n")
+    return Genome(tmp_path / "genome.fa")
+
+
+def write(path, text):
+    data = text.encode("utf-8", "surrogateescape")
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["genes.gff3", "genes.v2.GFF", "genes.gtf.gz"])
+def test_gff(genome, tmp_path, name):
+    found = read_annotation(write(tmp_path / name, GFF), genome)
+    assert found.features == [
+        Feature(0, 2, 8, "CDS", False),
+        Feature(0, 2, 20, "gene", True),
+        Feature(1, 0, 4, "gene", False),
+    ]
+    assert found.left_out == {"chrM": 1}
+
+
+def test_bed_names_are_kinds(genome, tmp_path):
+    text = "track name=x\nbrowser position one\n#chrom\none\t0\t4\tLINE\t0\t-\r\none 5 6 SINE\ntwo\t0\t3\n"
+    found = read_annotation(write(tmp_path / "repeats.bed", text), genome)
+    assert found.features == [
+        Feature(0, 0, 4, "LINE", True),
+        Feature(0, 5, 6, "SINE", False),
+        Feature(1, 0, 3, ".", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines", [["one\t0\t4", "two\t1\t2"], [f"one\t{k}\t{k + 1}\tgene{k}\t0\t+" for k in range(17)]]
+)
+def test_a_bed_of_one_kind_has_the_files_name(genome, tmp_path, lines):
+    found = read_annotation(write(tmp_path / "tata.v1.bed.gz", "\n".join(lines)), genome)
+    assert len(found.features) == len(lines)
+    assert {feature.kind for feature in found.features} == {"tata.v1"}
+
+
+def gff_line(**columns):
+    names = ["record", "source", "kind", "start", "end", "score", "strand", "phase", "attributes"]
+    defaults = dict(zip(names, "one s gene 3 20 . + . ID=1".split(), strict=True))
+    return "\t".join((defaults | columns).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("a.gff", "one gene 3 20", "expected 9 columns between tabs, got 1: one gene 3 20"),
+        ("a.gff", gff_line(start="x"), "start must be a whole number, got 'x'"),
+        ("a.gff", gff_line(end="-5"), "end must be a whole number, got '-5'"),
+        ("a.gff", gff_line(start="0"), "positions must be 1 <= start <= end, got 0, 20"),
+        ("a.gff", gff_line(start="21"), "positions must be 1 <= start <= end, got 21, 20"),
+        ("a.gff", gff_line(end="41"), "a feature must end inside its record of 40 bases, got 41"),
+        ("a.gff", gff_line(strand="x"), "strand must be one of"),
+        ("a.gff", gff_line(end="\udcff"), "end must be a whole number, got"),
+        ("a.bed", "one\t3", "expected 3 or more columns, got 2: one\t3"),
+        ("a.bed", "one\t4\t4", "positions must be 0 <= start < end, got 4, 4"),
+        ("a.bed", "one\t4\t41", "a feature must end inside its record of 40 bases, got 41"),
+        ("a.bed", "one\t4\t5\tx\t0\tplus", "strand must be one of"),
+    ],
+)
+def test_malformed_lines_are_named(genome, tmp_path, name, line, said):
+    path = write(tmp_path / name, f"# first\n\n{line}\n")
+    with pytest.raises(ValueError, match=rf"{name}, line 3: ") as error:
+        read_annotation(path, genome)
+    assert said in str(error.value)
+    str(error.value).encode()
+
+
+def test_files_without_a_feature(genome, tmp_path):
+    path = write(tmp_path / "a.bed", "chr1\t3\t4\nchr2\t3\t4\nchr3\t3\t4\nchr4\t3\t4\n")
+    with pytest.raises(
+        ValueError,
+        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, …, and the records are one, two",
+    ):
+        read_annotation(path, genome)
+    with pytest.raises(ValueError, match=r"a\.gff has no feature on .*: it names none"):
+        read_annotation(write(tmp_path / "a.gff", "##gff-version 3\n"), genome)
+    with pytest.raises(ValueError, match=r"must end in \.gff3, \.gff, \.gtf or \.bed .*got \.txt"):
+        read_annotation(write(tmp_path / "a.txt.gz", GFF), genome)
+    with pytest.raises(FileNotFoundError):
+        read_annotation(tmp_path / "absent.gff", genome)
+    cut = write(tmp_path / "cut.gff.gz", GFF.partition("##FASTA")[0])
+    cut.write_bytes(cut.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"cut\.gff\.gz is cut short or damaged"):
+        read_annotation(cut, genome)

@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+pytest.importorskip("matplotlib")
+
+from dnachunk.evaluation.token_meaning import LONGEST_RUN, Band, Profile, RunCounts, letter_runs
+from dnachunk.visualization import (
+    plot_boundary_profiles,
+    plot_boundary_survival,
+    plot_lengths_by_region,
+    plot_run_lengths,
+)
+from tests.evaluation.test_token_meaning import map_of
+from tests.visualization.test_plots import drawn
+
+
+def line_of(axes, index=0):
+    return dict(axes.lines[index].get_xydata().tolist())
+
+
+def test_lengths_by_region(tmp_path):
+    tokenizers = {
+        "one": {"CDS": torch.tensor([0, 3.0, 1.0]), "elsewhere": torch.tensor([0, 0, 0, 0.5, 0, 0.5])},
+        "two": {"CDS": torch.tensor([0, 1]), "elsewhere": torch.tensor([0, 0, 1])},
+    }
+    figure = plot_lengths_by_region(tokenizers, max_length_bp=4)
+    first = drawn(figure, tmp_path)
+    assert line_of(first) == {1: 0.75, 2: 0.25, 3: 0, 4: 0}
+    assert line_of(first, 1) == {1: 0, 2: 0, 3: 0.5, 4: 0.5}
+    legend = [text.get_text() for text in first.get_legend().get_texts()]
+    assert legend == ["CDS (mean 1.25 bp)", "elsewhere (mean 4.00 bp)"]
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["1", "≥4"]
+
+
+def test_panels_that_nothing_fills_are_not_seen(tmp_path):
+    counts = {"all": torch.tensor([0, 1])}
+    figure = plot_lengths_by_region({str(index): counts for index in range(4)})
+    drawn(figure, tmp_path)
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
+
+
+def band(mean, spread):
+    mean = torch.tensor(mean, dtype=torch.float64)
+    return Band(mean, mean - spread, mean + spread)
+
+
+def test_profiles(tmp_path):
+    observed, control = band([0.2, 0.9, 0.4], 0.05), band([0.3, 0.3, 0.3], 0.1)
+    other = Profile(7, band([0.5] * 3, 0.1), band([0.4] * 3, 0.1))
+    profiles = {
+        "TATA box": {"run": Profile(1234, observed, control), "6mer": other},
+        "CDS start": {"run": other, "6mer": other},
+    }
+    figure = plot_boundary_profiles(profiles)
+    first = drawn(figure, tmp_path)
+    assert len(figure.axes) == 4
+    assert line_of(first) == pytest.approx({-1: 0.3, 0: 0.3, 1: 0.3})
+    assert line_of(first, 1) == pytest.approx({-1: 0.2, 0: 0.9, 1: 0.4})
+    assert first.get_ylabel() == "TATA box\n(1,234 sites)"
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["run", "6mer"]
+    bands = [points.get_paths()[0].get_extents() for points in first.collections]
+    assert [(each.y0, each.y1) for each in bands] == [
+        pytest.approx((0.2, 0.4)),
+        pytest.approx((0.15, 0.95)),
+    ]
+    # Nothing is cut off, whichever row it is in.
+    assert first.get_ylim()[0] == 0
+    assert first.get_ylim()[1] > 0.95
+    assert figure.axes[2].get_ylim() == first.get_ylim()
+
+
+def test_runs(tmp_path):
+    ids = torch.tensor([5] * 4 + [6] * 2 + [7] * 2 + [8] * (LONGEST_RUN + 2))
+    counts = RunCounts.of(letter_runs(ids), map_of(4, 1, 3, LONGEST_RUN + 2))
+    figure = plot_run_lengths({"run": (counts, 0.25)})
+    means = drawn(figure, tmp_path)
+    assert line_of(means) == pytest.approx({2: 2, 4: 4, LONGEST_RUN: LONGEST_RUN + 2})
+    shares = figure.axes[1]
+    assert line_of(shares) == {2: 0.5, 4: 1, LONGEST_RUN: 1}
+    assert line_of(shares, 1) == pytest.approx({2: 0.75, 4: 0.75**3, LONGEST_RUN: 0.75**15})
+    assert [label.get_text() for label in means.get_xticklabels()] == ["2", "4", f"≥{LONGEST_RUN}"]
+
+
+def test_survival(tmp_path):
+    survival = {"run": {"substitution": 0.9, "deletion": 0.5}, "6mer": {"substitution": 1.0, "deletion": 0.25}}
+    axes = drawn(plot_boundary_survival(survival), tmp_path)
+    heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+    assert heights == [[0.9, 1], [0.5, 0.25]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["run", "6mer"]
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="regions must be 1 to 8, got 0"):
+        plot_lengths_by_region({})
+    with pytest.raises(ValueError, match="regions must be 1 to 8, got 9"):
+        plot_lengths_by_region({"a": {str(index): torch.ones(2) for index in range(9)}})
+    with pytest.raises(ValueError, match="a, none must have tokens, got none"):
+        plot_lengths_by_region({"a": {"none": torch.tensor([3, 0])}})
+    profile = Profile(3, band([0.5], 0), band([0.5], 0))
+    for profiles in ({}, {"x": {}}, {"x": {"a": profile}, "y": {"b": profile}}):
+        with pytest.raises(ValueError, match="must have the same curves for each kind of site, at least one"):
+            plot_boundary_profiles(profiles)
+    none = RunCounts(*[torch.zeros(LONGEST_RUN + 1, dtype=torch.float64)] * 6)
+    with pytest.raises(ValueError, match=r"tokenizers\['a'\] must have runs, got none"):
+        plot_run_lengths({"a": (none, 0.5)})
+    with pytest.raises(ValueError, match="tokenizers must be 1 to 8, got 0"):
+        plot_run_lengths({})
+    for survival in ({}, {"a": {}}, {"a": {"x": 1}, "b": {"y": 1}}):
+        with pytest.raises(ValueError, match="must have the same kinds for each tokenizer"):
+            plot_boundary_survival(survival)
