@@ -2,15 +2,22 @@ import functools
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForPreTraining
 
 from benchmarks.case import Case, Work
-from dnachunk import DNAChunkerConfig, MergeDNAConfig
+from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
+from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import mask_bases
+from dnachunk.models.mxdna import between_special_tokens
 from dnachunk.ops import use_backend
 
-CONFIGS: dict[str, Any] = {"dnachunker": DNAChunkerConfig, "mergedna": MergeDNAConfig}
+CONFIGS: dict[str, Any] = {
+    "dnachunker": DNAChunkerConfig,
+    "mergedna": MergeDNAConfig,
+    "mxdna": MxDNAConfig,
+}
 
 
 @functools.cache
@@ -26,6 +33,10 @@ def inputs(device, model, batch, length, dtype):
     if model == "mergedna":
         return {**arguments, "keep_ratio": 0.5, "sample_seeds": seeds}
     masked = mask_bases(input_ids, seeds)
+    if model == "mxdna":
+        ids, _ = between_special_tokens(masked.input_ids, torch.ones_like(input_ids))
+        labels = F.pad(masked.labels, (1, 1), value=IGNORE_INDEX)
+        return {**arguments, "input_ids": ids, "labels": labels, "noise_seeds": seeds}
     return {**arguments, "input_ids": masked.input_ids, "labels": masked.labels}
 
 
@@ -59,6 +70,7 @@ CASE = Case(
         {"model": "mergedna", "batch": 8, "length": 512, "dtype": torch.bfloat16},
         {"model": "dnachunker", "batch": 8, "length": 512, "dtype": torch.bfloat16},
         {"model": "dnachunker", "batch": 1, "length": 8192, "dtype": torch.bfloat16},
+        {"model": "mxdna", "batch": 8, "length": 512, "dtype": torch.bfloat16},
     ],
     inputs=inputs,
     ours=step,

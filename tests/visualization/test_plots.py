@@ -5,7 +5,7 @@ from dnachunk.segmentation import Segmentation
 
 pytest.importorskip("matplotlib")
 
-from dnachunk.visualization import plot_token_lengths, plot_token_strip
+from dnachunk.visualization import plot_receptive_positions, plot_token_lengths, plot_token_strip
 
 
 def from_lengths(lengths):
@@ -144,3 +144,35 @@ def test_strip_bad_input():
         plot_token_strip("ACGTA", segmentation, annotations=[(4, 4, "x")])
     with pytest.raises(ValueError, match="got 5 bases and bases_per_row=0"):
         plot_token_strip("ACGTA", segmentation, bases_per_row=0)
+
+
+def test_receptive_positions(tmp_path):
+    nan = float("nan")
+    positions = torch.tensor([[nan, 1.0, 4.5], [1.0, 3.0, 7.0], [3.0, 5.5, nan]])
+    modulation = torch.tensor([[1.0, 0.5, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    axes = drawn(
+        plot_receptive_positions("ACGTAC", from_lengths([3, 2, 1]), positions, modulation, start=100),
+        tmp_path,
+    )
+    assert [text.get_text() for text in axes.texts] == list("ACGTAC")
+    units = [patch for patch in axes.patches if patch.get_gid() == "unit"]
+    assert [round(patch.get_x() + 0.45) for patch in units] == [0, 3, 5]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[1.0, 4.5], [1.0, 3.0, 7.0], [3.0, 5.5]]
+    # A ring and the dots of each token, in this order: first all rings.
+    dots = axes.collections[3:]
+    assert [dot.get_offsets()[:, 1].tolist() for dot in dots] == [[1.0] * 2, [2.0] * 3, [3.0] * 2]
+    assert dots[0].get_sizes().tolist() == pytest.approx([4.5, 18.0])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["100"]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "rows", "message"),
+    [
+        ("ACGTAC", 2, r"positions must be \[3, f\], got \[2, 3\]"),
+        ("", 3, "sequence"),
+    ],
+)
+def test_receptive_positions_that_do_not_fit(sequence, rows, message):
+    reads = torch.zeros(rows, 3)
+    with pytest.raises(ValueError, match=message):
+        plot_receptive_positions(sequence, from_lengths([3, 2, 1]), reads, reads)
