@@ -183,18 +183,18 @@ def test_defaults_are_the_methods_and_the_papers(run, monkeypatch, pretrained, t
     words = ["--model", pretrained, "--train", train, "--output-dir", tmp_path / "run"]
     args, options = captured(run, monkeypatch, *words)
     assert (options["method"], options["lora"]) == ("full", None)
-    assert options["candidates"] == [Candidate(1e-4, 10)]
+    assert options["candidates"] == [Candidate(5e-4, 10)]
     assert args.per_device_train_batch_size == 32
     assert "adamw" in args.optim
     _, options = captured(
         run, monkeypatch, *words, "--lora-rank", 4, "--lora-alpha", 12, "--lora-target", "qkv"
     )
-    assert options["candidates"] == [Candidate(5e-4, 10, 4)]
+    assert options["candidates"] == [Candidate(2e-3, 10, 4)]
     assert (options["lora"].alpha, options["lora"].target_modules) == (12, ["qkv"])
     _, options = captured(run, monkeypatch, *words, "--method", "probe", "--num-train-epochs", 3)
-    assert options["candidates"] == [Candidate(1e-3, 3)]
-    _, options = captured(run, monkeypatch, *words, "--method", "lora", "--learning_rate", "2e-4")
-    assert options["candidates"] == [Candidate(2e-4, 10, 8)]
+    assert options["candidates"] == [Candidate(1e-2, 3)]
+    _, options = captured(run, monkeypatch, *words, "--method", "lora", "--learning_rate", "7e-4")
+    assert options["candidates"] == [Candidate(7e-4, 10, 8)]
     _, options = captured(run, monkeypatch, *words, "--paper-grid", "--method", "lora")
     assert len(set(options["candidates"])) == 30
     assert {candidate.learning_rate for candidate in options["candidates"]} == {1e-5, 5e-5, 1e-4}

@@ -3,7 +3,16 @@ import sys
 
 import pytest
 
-COMMANDS = ["pretrain", "finetune", "tokenize", "compare-tokens", "embed", "score-variants", "score-mutations", "demo"]
+COMMANDS = [
+    "pretrain",
+    "finetune",
+    "tokenize",
+    "compare-tokens",
+    "embed",
+    "score-variants",
+    "score-mutations",
+    "demo",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

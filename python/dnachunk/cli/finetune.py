@@ -105,7 +105,7 @@ def finetune(
     ] = None,
     learning_rate: Annotated[
         list[float] | None,
-        typer.Option(help="Given several times, searched over. Default: 1e-4, LoRA 5e-4, probe 1e-3."),
+        typer.Option(help="Given several times, searched over. Default: 5e-4, LoRA 2e-3, probe 1e-2."),
     ] = None,
     num_train_epochs: Annotated[
         list[float] | None, typer.Option(help="Given several times, searched over. Default: 10.")
@@ -137,7 +137,7 @@ def finetune(
     loads with AutoModelForSequenceClassification (AutoModelForTokenClassification for labels of bases).
 
     Example: dnachunk finetune --model run --train train.csv --test test.csv --output-dir enhancers
-    --lora-rank 8 --lora-rank 16 --learning-rate 1e-4 --learning-rate 5e-4 --seeds 3
+    --lora-rank 8 --lora-rank 16 --learning-rate 5e-4 --learning-rate 2e-3 --seeds 3
     """
     import torch
 

@@ -56,6 +56,11 @@ class Examples:
         """Some of them."""
         return Examples(*([values[index] for index in indices] for values in self._columns()))
 
+    def draw(self, count: int, seed: int) -> "Examples":
+        """At most so many of them, drawn at random, in their order."""
+        drawn = sorted(range(len(self)), key=lambda index: mix(seed, index))[:count]
+        return self.take(sorted(drawn))
+
     def _columns(self) -> tuple[list[Any], ...]:
         return self.sequences, self.targets, self.places
 
