@@ -34,7 +34,9 @@ def sequences(tmp_path_factory):
     text = text[:300] + "A" * 10 + text[310:600].lower() + "NNN" + text[603:]
     (directory / "genome.fa").write_text(f">one\n{text}\n>two\n{text[900:1300]}\n")
     features = [("one", start, start + 40, "+-"[start // 80 % 2]) for start in range(20, 1400, 80)]
-    lines = [f"{name}\ts\tCDS\t{start + 1}\t{end}\t.\t{strand}\t0\tID=x\n" for name, start, end, strand in features]
+    lines = [
+        f"{name}\ts\tCDS\t{start + 1}\t{end}\t.\t{strand}\t0\tID=x\n" for name, start, end, strand in features
+    ]
     (directory / "genes.gff3").write_text("".join(lines) + "two\ts\ttRNA\t11\t30\t.\t+\t.\tID=t\n")
     return directory
 
@@ -51,7 +53,9 @@ def test_models_side_by_side(run, model, chunker, sequences, tmp_path):
     result = run("compare-tokens", *words, *more)
     assert result.status == 0, result.err
     names = ["boundary_survival", "profiles_motifs", "profiles_sites", "runs", "token_lengths"]
-    assert sorted(path.name for path in out.iterdir()) == sorted([*(f"{name}.png" for name in names), "results.json"])
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*(f"{name}.png" for name in names), "results.json"]
+    )
     assert all((out / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
     metrics = metrics_of(out)
     labels = [model.name, f"{chunker.name} stage 0", chunker.name, "6mer"]
@@ -60,7 +64,10 @@ def test_models_side_by_side(run, model, chunker, sequences, tmp_path):
     # Lengths by region as they follow from what `tokenize` writes.
     genome = Genome(fasta)
     for directory, stages in ((model, [""]), (chunker, [".stage_0", ""])):
-        assert run("tokenize", "--model", directory, "--fasta", fasta, "--output", tmp_path / "t.bed").status == 0
+        assert (
+            run("tokenize", "--model", directory, "--fasta", fasta, "--output", tmp_path / "t.bed").status
+            == 0
+        )
         for stage in stages:
             token_bp = {}
             for name, start, end, _ in read_bed(tmp_path / f"t{stage}.bed"):
@@ -83,10 +90,11 @@ def test_models_side_by_side(run, model, chunker, sequences, tmp_path):
         for band in (curve["observed"], curve["shuffled"]):
             assert len(band["mean"]) == 2 * 16 + 1
             assert all(
-                low <= mean <= high for mean, low, high in zip(band["mean"], band["low"], band["high"], strict=True)
+                low <= mean <= high
+                for mean, low, high in zip(band["mean"], band["low"], band["high"], strict=True)
             )
     assert "No profile" in result.out
-    assert "tRNA start (1 of 1 found)" in result.out
+    assert "tRNA start (0 of 1 found), tRNA end (1 of 1 found)" in result.out
     check_bedgraph(bedgraph, chunker, genome)
 
 
@@ -101,7 +109,7 @@ def check_regions(figures, token_bp, genome):
         for place, (base, lower) in enumerate(zip(ids.tolist(), is_lower.tolist(), strict=True)):
             if base == 9:
                 continue
-            is_cds = record.name == "one" and place % 80 in range(20, 60) and place < 1400
+            is_cds = record.name == "one" and place % 80 in range(20, 60) and place < 1420
             is_trna = record.name == "two" and 10 <= place < 30
             kinds = ["all", "soft-masked" if lower else "not soft-masked"]
             kinds += [kind for kind, inside in (("CDS", is_cds), ("tRNA", is_trna)) if inside]
@@ -224,7 +232,9 @@ def refused(result, said, status=1):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bad_fasta(run, bad_fasta, tmp_path, fault):
     path, said = bad_fasta(fault)
-    refused(run("compare-tokens", "--tokenizer", "6mer", "--fasta", path, "--output-dir", tmp_path / "out"), said)
+    refused(
+        run("compare-tokens", "--tokenizer", "6mer", "--fasta", path, "--output-dir", tmp_path / "out"), said
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -239,8 +249,14 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--tokenizer", "6mer", "--bedgraph", "p.bedgraph"], "--bedgraph needs one model", 1),
         (["--tokenizer", "6mer", "--feature", "CDS"], "--feature 'CDS' is no type of the annotation", 1),
         (["--tokenizer", "6mer", "--region", "three"], "no record 'three'", 1),
-        (["--tokenizer", "6mer", "--annotation", "bad.bed"], "bad.bed, line 2: expected 3 or more columns", 1),
+        (
+            ["--tokenizer", "6mer", "--annotation", "bad.bed"],
+            "bad.bed, line 2: expected 3 or more columns",
+            1,
+        ),
         (["--tokenizer", "6mer", "--annotation", "chr.bed"], "has no feature on a record of", 1),
+        (["--tokenizer", "6mer", "--annotation", "all.bed"], "must not be called 'all'", 1),
+        (["--tokenizer", "bpe-99", "--window-bp", 3000], "bpe-99: there is no sequence to train it on", 1),
         (["--tokenizer", "6mer", "--max-sites", 3], "--max-sites", 2),
     ],
 )
@@ -248,14 +264,17 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.bed").write_text("one\t1\t5\none\t1\n")
     (tmp_path / "chr.bed").write_text("chr1\t1\t5\n")
+    (tmp_path / "all.bed").write_text("one\t1\t5\tall\n")
     result = run("compare-tokens", "--fasta", fasta, "--output-dir", "out", *words)
     refused(result, said, status)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.bed", "chr.bed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.bed", "bad.bed", "chr.bed"]
 
 
 def test_a_feature_type_that_is_not_there(run, sequences, tmp_path):
     words = ["--tokenizer", "6mer", "--annotation", sequences / "genes.gff3", "--feature", "exon"]
-    result = run("compare-tokens", "--fasta", sequences / "genome.fa", *words, "--output-dir", tmp_path / "out")
+    result = run(
+        "compare-tokens", "--fasta", sequences / "genome.fa", *words, "--output-dir", tmp_path / "out"
+    )
     refused(result, "--feature 'exon' is no type of the annotation; there are CDS, tRNA")
 
 
@@ -266,7 +285,10 @@ def test_models_that_do_not_segment(run, fasta, tmp_path):
 
     BertModel(BertConfig(**config, intermediate_size=8, vocab_size=10)).save_pretrained(tmp_path / "other")
     words = ["--model", tmp_path / "other", "--fasta", fasta, "--output-dir", tmp_path / "out"]
-    refused(run("compare-tokens", *words), "a model with a segmentation must be of dnachunker, mergedna, mxdna, got bert")
+    refused(
+        run("compare-tokens", *words),
+        "a model with a segmentation must be of dnachunker, mergedna, mxdna, got bert",
+    )
     (tmp_path / "taken").write_text("")
     words = ["--tokenizer", "6mer", "--fasta", fasta, "--output-dir", tmp_path / "taken"]
     refused(run("compare-tokens", *words), "File exists")
@@ -278,7 +300,10 @@ def test_an_error_late_leaves_nothing(run, chunker, fasta, tmp_path, monkeypatch
 
     monkeypatch.setattr("dnachunk.visualization.plot_run_lengths", broken)
     words = ["--model", chunker, "--fasta", fasta, "--output-dir", tmp_path / "out", *QUICK]
-    refused(run("compare-tokens", *words, "--bedgraph", tmp_path / "p.bedgraph.gz", "--region", "two"), "no space left")
+    refused(
+        run("compare-tokens", *words, "--bedgraph", tmp_path / "p.bedgraph.gz", "--region", "two"),
+        "no space left",
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 

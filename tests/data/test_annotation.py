@@ -64,7 +64,7 @@ def test_a_bed_of_one_kind_has_the_files_name(genome, tmp_path, lines):
 
 def gff_line(**columns):
     names = ["record", "source", "kind", "start", "end", "score", "strand", "phase", "attributes"]
-    defaults = dict(zip(names, "one s gene 3 20 . + . ID=1".split(), strict=True))
+    defaults = dict(zip(names, ["one", "s", "gene", "3", "20", ".", "+", ".", "ID=1"], strict=True))
     return "\t".join((defaults | columns).values())
 
 
@@ -97,7 +97,7 @@ def test_files_without_a_feature(genome, tmp_path):
     path = write(tmp_path / "a.bed", "chr1\t3\t4\nchr2\t3\t4\nchr3\t3\t4\nchr4\t3\t4\n")
     with pytest.raises(
         ValueError,
-        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, …, and the records are one, two",
+        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, …, and .* one, two",
     ):
         read_annotation(path, genome)
     with pytest.raises(ValueError, match=r"a\.gff has no feature on .*: it names none"):

@@ -110,6 +110,17 @@ def test_finer_edges_are_cut_at_the_same_joint():
     assert [edges.tolist() for edges in (second.edges, *second.finer_edges)] == [[14, 30], [14, 22, 30]]
 
 
+def test_probabilities_are_cut_at_the_same_joint():
+    bases = torch.arange(40)
+    left = TileTokens(Tile(0, 0, 20, False), torch.tensor([0, 14, 20]), boundary_probability=bases[:20])
+    right = TileTokens(
+        Tile(0, 10, 30, True), torch.tensor([10, 14, 25, 30]), boundary_probability=bases[10:30]
+    )
+    last = TileTokens(Tile(0, 20, 40, True), torch.tensor([20, 25, 40]), boundary_probability=bases[20:])
+    joined = [tokens.boundary_probability.tolist() for tokens in join_tiles([left, right, last])]
+    assert joined == [list(range(14)), list(range(14, 25)), list(range(25, 40))]
+
+
 def test_without_a_common_edge_the_right_tiles_token_is_cut():
     left = TileTokens(Tile(0, 0, 20, False), torch.tensor([0, 13, 17, 20]))
     right = TileTokens(Tile(0, 10, 30, True), torch.tensor([10, 12, 18, 30]))

@@ -292,6 +292,10 @@ def test_held_out_windows_tile(small):
     assert places == [(0, 1, False), (0, 11, False), (0, 21, False), (1, 5, False), (1, 15, False)]
     assert [item["sample_index"].item() for item in windows] == [0, 1, 2, 3, 4]
     assert windows[0]["repeat_mask"].dtype == torch.bool
+    path, names = str(small.path), [record.name for record in small.records]
+    assert windows.intervals == [
+        Interval(names[index], start, start + 10, path) for index, start, _ in places
+    ]
 
 
 def test_held_out_windows_at_most(write):

@@ -45,7 +45,9 @@ def test_as_a_regular_expression_finds_it(motif):
 
 
 def test_the_anchor_is_where_it_is_meant_to_be():
-    places = {motif.name: f"{motif.pattern[: motif.anchor]}|{motif.pattern[motif.anchor :]}" for motif in MOTIFS}
+    places = {
+        motif.name: f"{motif.pattern[: motif.anchor]}|{motif.pattern[motif.anchor :]}" for motif in MOTIFS
+    }
     assert places == {
         "TATA box": "|TATAWAWR",
         "Kozak": "RCC|ATGG",

@@ -64,7 +64,11 @@ def test_bases_count_by_the_length_of_their_token():
 
 
 def test_regions_of_a_stretch():
-    features = [Feature(0, 2, 5, "CDS", False), Feature(0, 4, 8, "gene", True), Feature(1, 0, 9, "tRNA", False)]
+    features = [
+        Feature(0, 2, 5, "CDS", False),
+        Feature(0, 4, 8, "gene", True),
+        Feature(1, 0, 9, "tRNA", False),
+    ]
     found = regions(features, 0, 3, 7)
     assert {kind: mask.int().tolist() for kind, mask in found.items()} == {
         "CDS": [1, 1, 0, 0],
@@ -169,7 +173,9 @@ def test_figures_of_stretches_add_up():
 def genome(tmp_path):
     generator = torch.Generator().manual_seed(0)
     text = "".join("ACGT"[i] for i in torch.randint(4, (400,), generator=generator).tolist())
-    (tmp_path / "genome.fa").write_text(f">one\n{text}\n>short\nACGTACGTACGTTTACG\n>n\n{text[:60]}NN{text[:60]}\n")
+    (tmp_path / "genome.fa").write_text(
+        f">one\n{text}\n>short\nACGTACGTACGTTTACG\n>n\n{text[:60]}NN{text[:60]}\n"
+    )
     return Genome(tmp_path / "genome.fa"), text
 
 
@@ -187,11 +193,9 @@ def test_windows_have_the_site_behind_their_anchor(genome, is_reverse):
     found = []
     for row, anchor in zip(rows, anchors.tolist(), strict=True):
         letters = "".join("ACGT"[index - 5] for index in row.tolist())
-        if is_reverse:
-            letters, anchor = reverse_complement(letters), len(letters) - anchor
-        place = text.index(letters)
-        assert text.count(letters) == 1
-        found.append(place + anchor)
+        forward = reverse_complement(letters) if is_reverse else letters
+        assert text.count(forward) == 1
+        found.append(text.index(forward) + (len(letters) - anchor if is_reverse else anchor))
     assert sorted(found) == edges
     # Anywhere in the window, with room on either side.
     assert anchors.min() == 9

@@ -78,12 +78,18 @@ def test_runs(tmp_path):
     assert line_of(means) == pytest.approx({2: 2, 4: 4, LONGEST_RUN: LONGEST_RUN + 2})
     shares = figure.axes[1]
     assert line_of(shares) == {2: 0.5, 4: 1, LONGEST_RUN: 1}
+    (band,) = (points.get_paths()[0].get_extents() for points in shares.collections)
+    # One of two, and one of one, by Wilson's formula: 0.0945 to 0.9055, 0.2065 to 1.
+    assert (band.y0, band.y1) == pytest.approx((0.0945, 1), abs=1e-4)
     assert line_of(shares, 1) == pytest.approx({2: 0.75, 4: 0.75**3, LONGEST_RUN: 0.75**15})
     assert [label.get_text() for label in means.get_xticklabels()] == ["2", "4", f"≥{LONGEST_RUN}"]
 
 
 def test_survival(tmp_path):
-    survival = {"run": {"substitution": 0.9, "deletion": 0.5}, "6mer": {"substitution": 1.0, "deletion": 0.25}}
+    survival = {
+        "run": {"substitution": 0.9, "deletion": 0.5},
+        "6mer": {"substitution": 1.0, "deletion": 0.25},
+    }
     axes = drawn(plot_boundary_survival(survival), tmp_path)
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights == [[0.9, 1], [0.5, 0.25]]

@@ -96,7 +96,11 @@ def compare_tokens(
         typer.Option(metavar="TYPE", help="Only features of this type (BED: name); can be repeated."),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(help="Only this part: chrI, or chrI:101-200 (from 1, inclusive).")
+        str | None,
+        typer.Option(
+            help="Only this part: chrI, or chrI:101-200 (from 1, inclusive). A record takes some 60 bytes of "
+            "memory a base."
+        ),
     ] = None,
     bedgraph: Annotated[
         Path | None,
@@ -208,8 +212,13 @@ def _read_features(
     if unknown:
         there = ", ".join(sorted(present)) or "none, without --annotation"
         raise ValueError(f"--feature {unknown[0]!r} is no type of the annotation; there are {there}")
+    taken = present & {ALL, ELSEWHERE, SOFT_MASKED, NOT_SOFT_MASKED}
+    if taken:
+        raise ValueError(
+            f"a type of --annotation must not be called {taken.pop()!r}, which all sequences have"
+        )
     by_record = {span.record_index: span for span in spans}
-    return [
+    inside = [
         each
         for each in sorted(found)
         if (not kinds or each.kind in kinds)
@@ -217,6 +226,9 @@ def _read_features(
         and each.start_bp < span.end_bp
         and each.end_bp > span.start_bp
     ]
+    if paths and not inside:
+        say("No feature of --annotation lies in the --region.")
+    return inside
 
 
 def _mutation_windows(

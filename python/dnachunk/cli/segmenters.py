@@ -86,12 +86,14 @@ def fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int 
         window_bp: Bases of a window around a site; None is 512.
 
     Raises:
-        ValueError: If a name is none, or words overlap.
+        ValueError: If a name is none, words overlap, or there are no texts for byte-pair encoding.
     """
     tokenizers = [FixedTokenizer.from_name(name, texts) for name in names]
     for name, tokenizer in zip(names, tokenizers, strict=True):
         if tokenizer.kind.is_overlapping:
             raise ValueError(f"{name}: words that overlap are no segmentation")
+        if tokenizer.kind.bpe_size is not None and not texts:
+            raise ValueError(f"{name}: there is no sequence to train it on outside the mutated windows")
     return [_segmenter(name, tokenizer, window_bp) for name, tokenizer in zip(names, tokenizers, strict=True)]
 
 

@@ -26,7 +26,7 @@ def dinucleotide_shuffle(ids: torch.Tensor, seed: int) -> torch.Tensor:
         ``[n]``, of the same dtype.
 
     Example:
-        >>> dinucleotide_shuffle(torch.tensor([5, 6, 5, 7, 5]), seed=1)
+        >>> dinucleotide_shuffle(torch.tensor([5, 6, 5, 7, 5]), seed=0)
         tensor([5, 7, 5, 6, 5])
     """
     shuffled = ids.clone()

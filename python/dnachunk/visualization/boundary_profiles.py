@@ -1,5 +1,6 @@
 """Boundaries around sites, beside the same stretches shuffled."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHUFFLED = "0.45"
+# As many as are as long as a panel is high.
+_LABEL_CHARACTERS = 20
 
 
 def plot_boundary_profiles(profiles: Mapping[str, Mapping[str, Profile]]) -> "Figure":
@@ -54,12 +57,14 @@ def plot_boundary_profiles(profiles: Mapping[str, Mapping[str, Profile]]) -> "Fi
             if row == 0:
                 axes.set_title(name, size=10)
             if column == 0:
-                axes.set_ylabel(f"{site}\n({profile.num_sites:,} sites)", size=9)
+                lines = [*textwrap.wrap(site, _LABEL_CHARACTERS), f"({profile.num_sites:,} sites)"]
+                axes.set_ylabel("\n".join(lines), size=9)
             if row == len(profiles) - 1:
                 axes.set_xlabel("Bases from the site", size=9)
             axes.tick_params(labelsize=8)
     for axes in panels[0]:
         axes.set_ylim(bottom=0)
-    panels[0][-1].legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
+    curves_drawn = panels[0][0].get_legend_handles_labels()
+    figure.legend(*curves_drawn, frameon=False, fontsize=9, ncols=2, loc="outside lower center")
     figure.suptitle("Where a token begins: mean over sites and its 95% bootstrap band", size=10)
     return figure

@@ -16,8 +16,8 @@ def plot_run_lengths(tokenizers: Mapping[str, tuple[RunCounts, float]]) -> "Figu
     """Mean length of the tokens in runs of one letter, and the share of runs that no boundary cuts.
 
     Args:
-        tokenizers: By name, the runs and the share of all bases that begin a token; at most eight. Dashed is
-            the share of uncut runs if boundaries lay at random.
+        tokenizers: By name, the runs and the share of all bases that begin a token; at most eight. The share
+            of uncut runs has a binomial 95% band (Wilson's); dashed it is if boundaries lay at random.
 
     Returns:
         The figure; ``figure.savefig(path)`` writes it.
@@ -41,7 +41,9 @@ def plot_run_lengths(tokenizers: Mapping[str, tuple[RunCounts, float]]) -> "Figu
         chance = (1 - frequency) ** (torch.tensor(lengths, dtype=torch.float64) - 1)
         style = {"color": colour, "marker": "o", "markersize": 3.5, "linewidth": 1.4}
         means.plot(lengths, inside.tolist(), label=name, **style)
+        low, high = _wilson(uncut, counts.runs[lengths])
         shares.plot(lengths, uncut.tolist(), **style)
+        shares.fill_between(lengths, low.tolist(), high.tolist(), color=colour, alpha=0.15, linewidth=0)
         shares.plot(lengths, chance.tolist(), color=colour, linewidth=1, linestyle="--")
     means.plot([], [], color="0.4", linewidth=1, linestyle="--", label="boundaries at random (right)")
     means.set_ylabel("Bases per token in the run")
@@ -55,3 +57,12 @@ def plot_run_lengths(tokenizers: Mapping[str, tuple[RunCounts, float]]) -> "Figu
         axes.set_xticks(lengths, labels, size=8)
         tidy(axes)
     return figure
+
+
+def _wilson(share: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a binomial share lies with 95% confidence (Wilson 1927)."""
+    deviations = 1.959964
+    ratio = deviations**2 / count
+    centre = (share + ratio / 2) / (1 + ratio)
+    half = deviations * (share * (1 - share) / count + ratio / (4 * count)).sqrt() / (1 + ratio)
+    return centre - half, centre + half
