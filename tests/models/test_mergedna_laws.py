@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -65,127 +66,30 @@ CASE = laws.ModelCase(
         {"keep_ratio": 0.45, "sample_seeds": 100 + torch.arange(size)} if head == "pretraining" else {}
     ),
 )
-HEADS = list(CASE.heads)
-OF_IDS_OR_EMBEDDINGS = [head for head in HEADS if head != "pretraining"]
-DTYPES = [torch.float64, torch.float32]
-# Every path that a field of the configuration opens, beside the default.
-VARIANTS = [
-    {"shift_windows": True},
-    {"merge_budget": "sequence"},
-    {"merge_gradient": "none"},
-    {"merge_gradient": "frozen"},
-    {"proportional_attention": False},
-]
 
 
-def variant(**fields):
-    return laws.dataclasses.replace(CASE, config=lambda **more: small_config(**{**fields, **more}))
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("head", HEADS)
-def test_padding_is_inert(head, dtype):
-    laws.check_padding_is_inert(CASE, head, dtype)
-
-
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_padding_is_inert_in_every_variant(fields):
-    laws.check_padding_is_inert(variant(**fields), "pretraining", torch.float64)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_batch_order(head):
-    laws.check_batch_order(CASE, head, torch.float64)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_save_load(head, tmp_path):
-    laws.check_save_load(CASE, head, tmp_path)
-
-
-def test_config_round_trip(tmp_path):
-    laws.check_config_round_trip(CASE, tmp_path)
-    fields = {
+class TestMergeDNALaws(laws.ModelLaws):
+    case = CASE
+    variants: ClassVar = [
+        {"shift_windows": True},
+        {"merge_budget": "sequence"},
+        {"merge_gradient": "none"},
+        {"merge_gradient": "frozen"},
+        {"proportional_attention": False},
+    ]
+    loss_head = "pretraining"
+    embedding_heads: ClassVar = ["base", "masked_lm", "sequence", "token"]
+    round_trip_fields: ClassVar = {
         "shift_windows": True,
         "merge_gradient": "none",
         "keep_ratio_range": [0.3, 0.7],
         "num_labels": 3,
     }
-    laws.check_config_round_trip(CASE, tmp_path, **fields)
-
-
-def test_unknown_config_field():
-    laws.check_unknown_config_field(CASE)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_determinism_over_threads(head):
-    laws.check_determinism_over_threads(CASE, head)
-
-
-@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
-@pytest.mark.parametrize("head", HEADS)
-def test_every_parameter_learns(head, bf16):
-    laws.check_every_parameter_learns(CASE, head, bf16=bf16)
-
-
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_every_parameter_learns_in_every_variant(fields):
-    laws.check_every_parameter_learns(CASE, "pretraining", bf16=True, **fields)
-
-
-def test_bf16_autocast():
-    laws.check_bf16_autocast(CASE, "pretraining", agreement=0.9, error=0.02)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_checkpointing(head):
-    laws.check_checkpointing(CASE, head)
-
-
-@pytest.mark.parametrize("head", OF_IDS_OR_EMBEDDINGS)
-def test_inputs_embeds(head):
-    laws.check_inputs_embeds(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_bad_input_ids(head):
-    laws.check_bad_input_ids(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_return_dict(head):
-    laws.check_return_dict(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_output_hidden_states(head):
-    laws.check_output_hidden_states(CASE, head)
-
-
-@pytest.mark.parametrize("head", ["base", "pretraining"])
-def test_attn_implementation(head):
-    laws.check_attn_implementation(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_left_padding(head):
-    laws.check_left_padding_error(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_unknown_argument(head):
-    laws.check_unknown_argument(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_empty_batch(head):
-    laws.check_empty_batch(CASE, head)
 
 
 @pytest.mark.parametrize("fields", [{}, {"shift_windows": True}], ids=str)
 def test_compile_for_inference(fields):
-    laws.check_compile(variant(**fields), "sequence", training=False, backend="aot_eager")
+    laws.check_compile(TestMergeDNALaws().varied(fields), "sequence", training=False, backend="aot_eager")
 
 
 def test_compile_for_training():

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 import torch
 from transformers import (
@@ -53,116 +55,23 @@ CASE = laws.ModelCase(
     prefix=(CLS_ID,),
     suffix=(SEP_ID,),
 )
-HEADS = list(CASE.heads)
-DTYPES = [torch.float64, torch.float32]
-# Every path that a field of the configuration opens, beside the default.
-VARIANTS = [
-    {"cross_attention_position": "index"},
-    {"kernel_sizes": [3, 5]},
-    {"deformable_kernel_size": 5},
-    {"load_balancing_weight": 0.0},
-    {"router_jitter": 0.0},
-]
 
 
-def variant(**fields):
-    return laws.dataclasses.replace(CASE, config=lambda **more: small_config(**{**fields, **more}))
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("head", HEADS)
-def test_padding_is_inert(head, dtype):
-    laws.check_padding_is_inert(CASE, head, dtype)
-
-
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_padding_is_inert_in_every_variant(fields):
-    laws.check_padding_is_inert(variant(**fields), "masked_lm", torch.float64)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_batch_order(head):
-    laws.check_batch_order(CASE, head, torch.float64)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_save_load(head, tmp_path):
-    laws.check_save_load(CASE, head, tmp_path)
-
-
-def test_config_round_trip(tmp_path):
-    laws.check_config_round_trip(CASE, tmp_path)
-    fields = {"kernel_sizes": [2, 4], "pooling": "mean", "cross_attention_position": "index", "num_labels": 3}
-    laws.check_config_round_trip(CASE, tmp_path, **fields)
-
-
-def test_unknown_config_field():
-    laws.check_unknown_config_field(CASE)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_determinism_over_threads(head):
-    laws.check_determinism_over_threads(CASE, head)
-
-
-@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
-@pytest.mark.parametrize("head", HEADS)
-def test_every_parameter_learns(head, bf16):
-    laws.check_every_parameter_learns(CASE, head, bf16=bf16)
-
-
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_every_parameter_learns_in_every_variant(fields):
-    laws.check_every_parameter_learns(CASE, "masked_lm", bf16=True, **fields)
-
-
-def test_bf16_autocast():
-    laws.check_bf16_autocast(CASE, "masked_lm", agreement=0.9, error=0.02)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_checkpointing(head):
-    laws.check_checkpointing(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_inputs_embeds(head):
-    laws.check_inputs_embeds(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_bad_input_ids(head):
-    laws.check_bad_input_ids(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_return_dict(head):
-    laws.check_return_dict(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_output_hidden_states(head):
-    laws.check_output_hidden_states(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_attn_implementation(head):
-    laws.check_attn_implementation(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_left_padding(head):
-    laws.check_left_padding_error(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_unknown_argument(head):
-    laws.check_unknown_argument(CASE, head)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_empty_batch(head):
-    laws.check_empty_batch(CASE, head)
+class TestMxDNALaws(laws.ModelLaws):
+    case = CASE
+    variants: ClassVar = [
+        {"cross_attention_position": "index"},
+        {"kernel_sizes": [3, 5]},
+        {"deformable_kernel_size": 5},
+        {"load_balancing_weight": 0.0},
+        {"router_jitter": 0.0},
+    ]
+    round_trip_fields: ClassVar = {
+        "kernel_sizes": [2, 4],
+        "pooling": "mean",
+        "cross_attention_position": "index",
+        "num_labels": 3,
+    }
 
 
 @pytest.mark.slow

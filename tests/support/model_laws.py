@@ -1,4 +1,4 @@
-"""The laws that every model obeys: a test file declares a :class:`ModelCase`, these functions do the rest."""
+"""The laws of every model: a test file derives a class from :class:`ModelLaws`, which does the rest."""
 
 import contextlib
 import dataclasses
@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -557,3 +557,97 @@ def check_empty_batch(case: ModelCase, head: str) -> None:
     if output.get("loss") is not None:
         output.loss.backward()
         assert output.loss.item() == 0
+
+
+class ModelLaws:
+    """The laws as tests: a test file derives a class from this one and says what the model is.
+
+    Attributes:
+        case: The model.
+        variants: Every path that a field of the configuration opens, beside the default.
+        loss_head: Head that is pre-trained.
+        embedding_heads: Heads that take ``inputs_embeds``; ``None`` is all.
+        round_trip_fields: Fields of a configuration, none at its default, that JSON has to bring back.
+    """
+
+    case: ClassVar[ModelCase]
+    variants: ClassVar[list[dict[str, Any]]]
+    loss_head: ClassVar[str] = "masked_lm"
+    embedding_heads: ClassVar[list[str] | None] = None
+    round_trip_fields: ClassVar[dict[str, Any]]
+
+    def pytest_generate_tests(self, metafunc):
+        laws = metafunc.cls
+        heads = list(laws.case.heads)
+        values = {
+            "head": heads,
+            "embedding_head": laws.embedding_heads or heads,
+            "dtype": [torch.float64, torch.float32],
+            "bf16": [False, True],
+            "variant": laws.variants,
+        }
+        for name in values.keys() & set(metafunc.fixturenames):
+            metafunc.parametrize(name, values[name], ids=str)
+
+    def varied(self, variant):
+        """The case with other defaults."""
+        config = self.case.config
+        return dataclasses.replace(self.case, config=lambda **fields: config(**{**variant, **fields}))
+
+    def test_padding_is_inert(self, head, dtype):
+        check_padding_is_inert(self.case, head, dtype)
+
+    def test_padding_is_inert_in_every_variant(self, variant):
+        check_padding_is_inert(self.varied(variant), self.loss_head, torch.float64)
+
+    def test_batch_order(self, head):
+        check_batch_order(self.case, head, torch.float64)
+
+    def test_save_load(self, head, tmp_path):
+        check_save_load(self.case, head, tmp_path)
+
+    def test_config_round_trip(self, tmp_path):
+        check_config_round_trip(self.case, tmp_path)
+        check_config_round_trip(self.case, tmp_path, **self.round_trip_fields)
+
+    def test_unknown_config_field(self):
+        check_unknown_config_field(self.case)
+
+    def test_determinism_over_threads(self, head):
+        check_determinism_over_threads(self.case, head)
+
+    def test_every_parameter_learns(self, head, bf16):
+        check_every_parameter_learns(self.case, head, bf16=bf16)
+
+    def test_every_parameter_learns_in_every_variant(self, variant):
+        check_every_parameter_learns(self.case, self.loss_head, bf16=True, **variant)
+
+    def test_bf16_autocast(self):
+        check_bf16_autocast(self.case, self.loss_head, agreement=0.9, error=0.02)
+
+    def test_checkpointing(self, head):
+        check_checkpointing(self.case, head)
+
+    def test_inputs_embeds(self, embedding_head):
+        check_inputs_embeds(self.case, embedding_head)
+
+    def test_bad_input_ids(self, head):
+        check_bad_input_ids(self.case, head)
+
+    def test_return_dict(self, head):
+        check_return_dict(self.case, head)
+
+    def test_output_hidden_states(self, head):
+        check_output_hidden_states(self.case, head)
+
+    def test_attn_implementation(self, head):
+        check_attn_implementation(self.case, head)
+
+    def test_left_padding(self, head):
+        check_left_padding_error(self.case, head)
+
+    def test_unknown_argument(self, head):
+        check_unknown_argument(self.case, head)
+
+    def test_empty_batch(self, head):
+        check_empty_batch(self.case, head)
