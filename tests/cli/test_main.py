@@ -6,6 +6,7 @@ import pytest
 COMMANDS = [
     "pretrain",
     "finetune",
+    "evaluate",
     "tokenize",
     "compare-tokens",
     "embed",

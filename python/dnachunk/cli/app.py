@@ -7,6 +7,7 @@ import typer
 from dnachunk.cli.compare_tokens import compare_tokens
 from dnachunk.cli.demo import demo
 from dnachunk.cli.embed import embed
+from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
 from dnachunk.cli.pretrain import pretrain
 from dnachunk.cli.score_mutations import score_mutations
@@ -23,6 +24,7 @@ app = typer.Typer(
 # Flags that are not the command's own are Hugging Face's.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(finetune)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
 app.command()(tokenize)
 app.command()(compare_tokens)
 app.command()(embed)

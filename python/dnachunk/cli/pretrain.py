@@ -116,7 +116,7 @@ def pretrain(
 
     from dnachunk.data import Genome, Interval, default_holdout
 
-    _check_tokenizer(model, tokenizer)
+    check_tokenizer(model, tokenizer)
     args = parse_training_arguments(context.args, output_dir)
     resume = _resume_point(args)
     genomes = [Genome(path) for path in fasta]
@@ -153,13 +153,41 @@ def parse_training_arguments(words: list[str], output_dir: Path, **defaults: Any
     return args
 
 
+def make_config(kind: Kind, size: Size, fields: list[str], window_bp: int | None) -> Any:
+    """Makes a configuration; that of a baseline has no tokens yet but single bases.
+
+    Args:
+        kind: Of which model.
+        size: Which one.
+        fields: ``field=value`` of the configuration; values are JSON, or else text.
+        window_bp: Goes before the configuration's ``train_length_bp``.
+
+    Raises:
+        typer.BadParameter: If a field is not written so.
+        ValueError: If the configuration refuses it.
+    """
+    from dnachunk.alphabet import NUM_IDS
+    from dnachunk.baselines import baseline_config
+    from dnachunk.models import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
+
+    if kind is Kind.baseline:
+        return _configure(functools.partial(baseline_config, size.value, NUM_IDS), fields, window_bp)
+    config_class: Any = {
+        Kind.dnachunker: DNAChunkerConfig,
+        Kind.mergedna: MergeDNAConfig,
+        Kind.mxdna: MxDNAConfig,
+    }[kind]
+    make = config_class if size is Size.base else getattr(config_class, size.value)
+    return _configure(make, fields, window_bp)
+
+
 def build_model(kind: Kind, size: Size, fields: list[str], window_bp: int | None, seed: int) -> Any:
     """Makes an untrained model.
 
     Args:
-        kind: Which one.
+        kind: Which one; not a baseline.
         size: Its configuration.
-        fields: ``field=value`` of the configuration; values are JSON, or else text.
+        fields: As for :func:`make_config`, like ``window_bp``.
         window_bp: Goes before the configuration's ``train_length_bp``.
         seed: Of the weights.
 
@@ -169,15 +197,7 @@ def build_model(kind: Kind, size: Size, fields: list[str], window_bp: int | None
     """
     from transformers import AutoModelForPreTraining, set_seed
 
-    from dnachunk.models import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
-
-    config_class: Any = {
-        Kind.dnachunker: DNAChunkerConfig,
-        Kind.mergedna: MergeDNAConfig,
-        Kind.mxdna: MxDNAConfig,
-    }[kind]
-    make = config_class if size is Size.base else getattr(config_class, size.value)
-    config = _configure(make, fields, window_bp)
+    config = make_config(kind, size, fields, window_bp)
     set_seed(seed)
     return AutoModelForPreTraining.from_config(config)
 
@@ -197,7 +217,7 @@ def build_baseline(
     Args:
         name: The tokenizer's.
         size: The encoder's.
-        fields: ``field=value`` of its configuration, as for :func:`build_model`.
+        fields: ``field=value`` of its configuration, as for :func:`make_config`.
         window_bp: Goes before the configuration's ``train_length_bp``.
         args: Hugging Face's arguments; ``seed`` is that of the weights too.
         genomes: Where the training windows come from that byte-pair encoding is trained on.
@@ -210,12 +230,11 @@ def build_baseline(
     """
     from transformers import AutoModelForMaskedLM, set_seed
 
-    from dnachunk.alphabet import NUM_IDS
-    from dnachunk.baselines import FixedTokenizer, baseline_config
+    from dnachunk.baselines import FixedTokenizer
     from dnachunk.data import WindowDataset
     from dnachunk.tokenization import DNATokenizer
 
-    config = _configure(functools.partial(baseline_config, size.value, NUM_IDS), fields, window_bp)
+    config = make_config(Kind.baseline, size, fields, window_bp)
     window_bp = config.train_length_bp
     windows = WindowDataset(
         genomes,
@@ -360,7 +379,7 @@ def _resume_point(args: "TrainingArguments") -> str | None:
     return last
 
 
-def _check_tokenizer(model: Kind, name: str | None) -> None:
+def check_tokenizer(model: Kind, name: str | None) -> None:
     """Raises :class:`typer.BadParameter` unless a baseline, and nothing else, has one of the tokenizers."""
     from dnachunk.baselines import Tokenization
 

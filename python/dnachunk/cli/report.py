@@ -59,6 +59,11 @@ def versions() -> dict[str, str]:
     }
 
 
+def command_line() -> str:
+    """The command that runs."""
+    return shlex.join(["dnachunk", *sys.argv[1:]])
+
+
 def write_results(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes ``{"command", "versions", "metrics"}`` as JSON, whole or not at all, on the main process.
 
@@ -67,8 +72,7 @@ def write_results(path: Path, metrics: Mapping[str, Any]) -> None:
     """
     if not is_main_process():
         return
-    command = shlex.join(["dnachunk", *sys.argv[1:]])
-    results = {"command": command, "versions": versions(), "metrics": dict(metrics)}
+    results = {"command": command_line(), "versions": versions(), "metrics": dict(metrics)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

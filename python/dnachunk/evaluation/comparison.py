@@ -1,0 +1,135 @@
+"""Models on tasks: means and deviations, ranks, and one table as the papers print it."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "spearman": "Spearman",
+    "r2": "R²",
+}
+"""What the metrics of the benchmarks are called; of all of them more is better."""
+
+
+class Score(NamedTuple):
+    """What a model reached on a task.
+
+    Attributes:
+        mean: Over the seeds.
+        deviation: Sample standard deviation over the seeds; None where there is one.
+    """
+
+    mean: float
+    deviation: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Score":
+        """Of the values of each seed."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    @property
+    def printed(self) -> float:
+        """The mean as it is printed, in hundredths."""
+        return round(100 * self.mean, 2) + 0.0
+
+    def __str__(self) -> str:
+        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
+        return f"{self.printed:.2f}{spread}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Scores of models on tasks.
+
+    Scores count as they are printed, in hundredths with two decimals: what looks equal is equal, and models
+    that are equal share the mean of their ranks.
+
+    Attributes:
+        models: Their names, in order.
+        metrics: For each task, in order, what it is scored by.
+        scores: By model and task, as far as they are known.
+    """
+
+    models: Sequence[str]
+    metrics: Mapping[str, str]
+    scores: Mapping[tuple[str, str], Score]
+
+    def ranks(self, task: str) -> dict[str, float]:
+        """The models' ranks on a task, 1 for the best; empty while a score is missing."""
+        if any((model, task) not in self.scores for model in self.models):
+            return {}
+        values = {model: self.scores[model, task].printed for model in self.models}
+        return {
+            model: sum(other > value for other in values.values())
+            + (sum(other == value for other in values.values()) + 1) / 2
+            for model, value in values.items()
+        }
+
+    @property
+    def averages(self) -> dict[str, Score]:
+        """Means over the tasks, of models that have them all."""
+        return {
+            model: Score(statistics.fmean(self.scores[model, task].mean for task in self.metrics))
+            for model in self.models
+            if all((model, task) in self.scores for task in self.metrics)
+        }
+
+    @property
+    def average_ranks(self) -> dict[str, float]:
+        """Means of the ranks over the tasks; empty while a score is missing."""
+        ranks = [self.ranks(task) for task in self.metrics]
+        if not all(ranks):
+            return {}
+        return {model: statistics.fmean(each[model] for each in ranks) for model in self.models}
+
+    def markdown(self) -> str:
+        """The table: the best of each task bold, the second best italic, — where a score is missing.
+
+        Where several are best there is no second. Tasks are rows; columns where there are more models.
+        """
+        lines = [["", *self.models]]
+        for task, metric in self.metrics.items():
+            scores = {model: score for (model, of), score in self.scores.items() if of == task}
+            lines.append([f"{task} ({METRIC_TITLES[metric]})", *self._cells(scores)])
+        lines.append(["average", *self._cells(self.averages)])
+        ranks = self.average_ranks
+        texts = [f"{ranks[model]:.2f}" if ranks else "—" for model in self.models]
+        lines.append(["average rank", *_marked(texts, [-ranks[model] for model in ranks])])
+        if len(self.models) > len(self.metrics):
+            lines = [list(line) for line in zip(*lines, strict=True)]
+        return markdown_table(lines)
+
+    def _cells(self, scores: Mapping[str, Score]) -> list[str]:
+        texts = [str(scores.get(model, "—")) for model in self.models]
+        if len(scores) < len(self.models):
+            return texts
+        return _marked(texts, [scores[model].printed for model in self.models])
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, the first one the header, as a Markdown table that reads well as plain text too."""
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rows = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
+
+
+def _marked(texts: list[str], values: list[float]) -> list[str]:
+    """Marks the highest values' texts bold, and, if that is one, the second highest ones' italic."""
+    if len(values) < 2:
+        return texts
+    first, *others = sorted(values, reverse=True)
+    marks = {first: "**"} if others[0] == first else {others[0]: "*", first: "**"}
+    return [
+        f"{marks.get(value, '')}{text}{marks.get(value, '')}"
+        for text, value in zip(texts, values, strict=True)
+    ]
+
+
+__all__ = ["Comparison", "Score", "markdown_table"]

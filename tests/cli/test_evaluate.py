@@ -1,0 +1,269 @@
+import gc
+import json
+import shutil
+
+import pytest
+
+from dnachunk.data.task import Examples
+from dnachunk.evaluation.comparison import Score
+from dnachunk.training.finetune import FineTuner
+from tests.cli.test_finetune import toy_rows, write_table
+from tests.training.finetuning import save_bert, save_small
+
+QUICK = ["--max-steps", 2, "--per-device-train-batch-size", 4, "--use-cpu"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections():
+    # Every training collects garbage; what the imports left need not be walked through each time.
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_small(folder / "merge")
+    save_small(folder / "chunk", "dnachunker")
+    metrics = {"eval_masked_accuracy": 0.315, "eval_masked_nats": 1.36, "eval_loss": 2.0}
+    metrics |= {"eval_compression_0": 2.0, "eval_compression_1": 1.5}
+    (folder / "chunk" / "results.json").write_text(json.dumps({"metrics": metrics}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite")
+    for index, task in enumerate(("gue/tf_0", "genomic_benchmarks/worm")):
+        (folder / task).mkdir(parents=True)
+        for split, count in (("train", 20), ("test", 10)):
+            write_table(folder / task / f"{split}.csv", *toy_rows(count, 10 * index + count))
+    return folder
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Counts trainings; ``trainings.stop_at`` is the one that is interrupted."""
+
+    class Trainings(list):
+        stop_at = None
+
+    runs, train = Trainings(), FineTuner.train
+
+    def counted(self, *args, **kwargs):
+        if len(runs) == runs.stop_at:
+            raise KeyboardInterrupt
+        runs.append((self.args.output_dir, self.args.seed))
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(FineTuner, "train", counted)
+    return runs
+
+
+def words(models, suite, output_dir, *names):
+    named = [word for name in names or ("merge", "chunk") for word in ("--model", models / name)]
+    return ["evaluate", "--suite", suite, *named, "--output-dir", output_dir, *QUICK]
+
+
+def refused(result, status=1):
+    """The last line of a refusal."""
+    assert result.status == status
+    assert "Traceback" not in result.err
+    return result.err.strip().splitlines()[-1]
+
+
+def read(output_dir):
+    results = json.loads((output_dir / "results.json").read_text())
+    assert set(results) == {"command", "versions", "metrics"}
+    return results["metrics"]
+
+
+def test_a_part_is_drawn_at_random_and_keeps_its_order():
+    names = [str(index) for index in range(50)]
+    drawn = Examples(names, list(range(50)), names).draw(10, seed=1)
+    assert drawn.targets == sorted(drawn.targets) == [int(name) for name in drawn.sequences]
+    assert len(set(drawn.targets)) == 10
+    assert drawn.targets != list(range(10))
+    assert drawn.targets == Examples(names, list(range(50)), names).draw(10, seed=1).targets
+    assert drawn.targets != Examples(names, list(range(50)), names).draw(10, seed=2).targets
+    assert drawn.draw(11, seed=1) == drawn
+
+
+def test_models_tasks_and_seeds_make_one_table(run, models, suite, tmp_path, trainings):
+    result = run(*words(models, suite, tmp_path / "all"), "--seeds", 2, "--max-train", 12, "--seed", 3)
+    assert result.status == 0, result.err
+    assert len(trainings) == 8
+    metrics = read(tmp_path / "all")
+    assert (metrics["method"], metrics["seeds"], metrics["max_train"]) == ("full", 2, 12)
+    tasks = {"genomic_benchmarks/worm": "accuracy", "gue/tf_0": "mcc"}
+    assert {name: task["metric"] for name, task in metrics["tasks"].items()} == tasks
+    sizes = {"train_sequences": 12, "eval_sequences": 4, "test_sequences": 20}
+    assert sizes.items() <= metrics["tasks"]["gue/tf_0"].items()
+    lines = (tmp_path / "all" / "results.md").read_text().splitlines()
+    for task, metric in tasks.items():
+        row = next(line for line in lines if line.startswith(f"| {task} "))
+        cells = [cell.strip(" *") for cell in row.split("|")[2:-1]]
+        for cell, model in zip(cells, ("merge", "chunk"), strict=True):
+            reached = metrics["scores"][model][task]
+            values = [repeat["test"][metric] for repeat in reached["repeats"]]
+            assert [repeat["seed"] for repeat in reached["repeats"]] == [3, 4]
+            assert reached[f"test_{metric}"] == pytest.approx(sum(values) / 2)
+            assert cell == str(Score.of(values))
+    for model in ("merge", "chunk"):
+        means = [metrics["scores"][model][task][f"test_{metric}"] for task, metric in tasks.items()]
+        assert metrics["average"][model] == pytest.approx(sum(means) / 2)
+    assert sum(metrics["average_rank"].values()) == 3
+    chunk = next(line for line in lines if line.startswith("| chunk "))
+    parameters = metrics["models"]["chunk"]["backbone_parameters"]
+    assert [cell.strip() for cell in chunk.split("|")[2:-1]] == [
+        f"{parameters:,}",
+        "31.50%",
+        "1.3600",
+        "3.00",
+    ]
+    assert (
+        "means of 2 seeds ± sample deviation; fine-tuning: full; 12 training sequences at most."
+        in " ".join(lines)
+    )
+    assert f"{metrics['date']}; dnachunk " in lines[-1]
+    assert lines[2] in result.out
+    assert "4/4  chunk, gue/tf_0: MCC " in result.out
+    # Of the fine-tuned models only the numbers stay.
+    assert not list((tmp_path / "all" / "cells").rglob("*.safetensors"))
+
+
+def test_an_interrupted_suite_loses_nothing(run, models, suite, tmp_path, trainings):
+    line = [*words(models, suite, tmp_path / "part"), "--tasks", "gue", "--seeds", 2]
+    trainings.stop_at = 3
+    result = run(*line)
+    assert result.status != 0
+    assert "Interrupted with 1 of 2 done; the same command goes on with the rest." in result.out
+    metrics = read(tmp_path / "part")
+    assert list(metrics["scores"]["merge"]) == ["gue/tf_0"]
+    assert metrics["scores"]["chunk"] == {}
+    assert "—" in (tmp_path / "part" / "results.md").read_text()
+    first = list(trainings)
+
+    trainings.stop_at = None
+    result = run(*line)
+    assert result.status == 0, result.err
+    assert len(trainings) == 4
+    assert set(trainings) > set(first)
+    assert trainings[3][0].endswith("seed43")
+    # To the same numbers as in one go.
+    whole = run(*words(models, suite, tmp_path / "whole"), "--tasks", "gue", "--seeds", 2)
+    assert whole.status == 0, whole.err
+    assert read(tmp_path / "whole")["scores"] == read(tmp_path / "part")["scores"]
+
+    # Once more: nothing is left to do. Seeds are added to what there is.
+    trainings.clear()
+    assert run(*line).status == 0
+    assert not trainings
+    assert run(*line[:-1], 3).status == 0
+    assert [seed for _, seed in trainings] == [44, 44]
+    assert run(*line, "--weight-decay", 0.3).status == 1
+
+
+def test_changed_settings_are_refused(run, models, suite, tmp_path, trainings):
+    shutil.copytree(models / "merge", tmp_path / "merge")
+    line = [*words(tmp_path, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--seeds", 1]
+    assert run(*line).status == 0
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    for change, said in (
+        (["--weight-decay", 0.5], "holds runs with other arguments: choose another folder"),
+        (["--learning-rate", 0.5], "holds runs with other candidates"),
+        (["--method", "probe", "--learning-rate", 5e-4], "holds runs with other method"),
+        (["--max-train", 8], "holds runs with other data"),
+    ):
+        assert said in refused(run(*line, *change))
+    assert "cells/merge holds runs of another model called merge" in refused(
+        run(*line[:3], "--model", f"merge={models / 'chunk'}", *line[5:])
+    )
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+    assert len(trainings) == 1
+    # Another name has its own runs.
+    result = run(*line[:3], "--model", f"old={tmp_path / 'merge'}", *line[3:])
+    assert result.status == 0, result.err
+    assert list(read(tmp_path / "run")["scores"]) == ["old", "merge"]
+    assert len(trainings) == 2
+
+
+def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, trainings):
+    line = [*words(models, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--method", "lora"]
+    line += ["--lora-rank", 2, "--lora-rank", 3, "--learning-rate", 1e-3, "--seeds", 2]
+    assert run(*line).status == 0
+    assert len(trainings) == 3
+    repeats = read(tmp_path / "run")["scores"]["merge"]["gue/tf_0"]["repeats"]
+    assert repeats[0]["candidate"] == repeats[1]["candidate"]
+    assert repeats[0]["candidate"]["lora_rank"] in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        (["--suite", "gue"], 2, "--suite gue needs --data, the folder of GUE (Zhou et al. 2024): EMP/H3/"),
+        (["--suite", "glue"], 2, "nt, long-range or a folder of tasks, got glue"),
+        (["--tasks", "tf_9"], 1, "has no task 'tf_9'; it has genomic_benchmarks/worm, gue/tf_0"),
+        (["--model", "nowhere"], 1, "directory must be one that holds a model, got nowhere"),
+        (["--model", "a|b=."], 2, "--model must be NAME=DIR with a name for a table, got a|b=."),
+        (["--lora-rank", "4"], 2, "--lora-rank needs --method lora, got full"),
+        (["--data", "x"], 2, "--data is for a named suite"),
+        (["--seeds", "0"], 2, "--seeds"),
+        (["--max-train", "1"], 2, "--max-train"),
+        (["--max-stepz", "1"], 2, "--max-stepz"),
+        (["--plan", "plan.toml"], 2, "the plan says all but --data and --output-dir, got --model"),
+    ],
+)  # fmt: skip
+def test_wrong_command_lines(run, models, suite, tmp_path, change, status, said):
+    result = run(*words(models, suite, tmp_path / "run"), *change)
+    assert said in refused(result, status)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_needed(run, models, suite, tmp_path):
+    assert "give a --model" in refused(run("evaluate", "--suite", suite, "--output-dir", tmp_path / "run"), 2)
+    line = ["evaluate", "--model", models / "merge", "--output-dir", tmp_path / "run"]
+    assert "give --suite, genomic-benchmarks, gue" in refused(run(*line), 2)
+    twice = run(*line, "--suite", suite, "--model", f"merge={models / 'chunk'}")
+    assert "several models are called merge: give --model NAME=DIR" in refused(twice, 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "holds no task; tasks are expected as NAME/train.csv"),
+        ({"train": ["ACGT,1", "ACT,0", "A,1", "C,0"]}, "toy has no test split to compare models on"),
+        (
+            {"train": ["ACGT,1", "ACT,0", "A,1", "C,0"], "test": ["AC,2"]},
+            "test.csv, line 2: label '2' is not among",
+        ),
+        ({"train": ["ACGT,1", "ACT,1"]}, "task toy: Task: the training set must have two classes at least"),
+        ({"train": ["ACGT", "ACT"]}, "train.csv, line 2: a row must have 2 fields, got 1"),
+    ],
+)
+def test_bad_tasks_are_told_before_anything_is_trained(run, models, tmp_path, trainings, files, said):
+    folder = tmp_path / "suite" / "toy"
+    folder.mkdir(parents=True)
+    for split, rows in files.items():
+        write_table(folder / f"{split}.csv", *rows)
+    assert said in refused(run(*words(models, tmp_path / "suite", tmp_path / "run")))
+    assert not trainings
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
+    run, models, suite, tmp_path, trainings
+):
+    save_bert(tmp_path / "bert")
+    folder = tmp_path / "suite" / "toy"
+    folder.mkdir(parents=True)
+    write_table(folder / "train.csv", *toy_rows(10, 1))
+    write_table(folder / "test.csv", *toy_rows(3, 1), f"{'ACG' * 30},weak")
+    line = words(models, tmp_path / "suite", tmp_path / "run", "merge")
+    line += ["--model", tmp_path / "bert", "--seeds", 1]
+    refusal = refused(run(*line))
+    assert "test.csv, line 8: the sequence has 32 tokens, the model takes 24" in refusal
+    assert not trainings
+    assert run(*line, "--truncate").status == 0
