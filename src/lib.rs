@@ -20,17 +20,17 @@ mod python {
     #[pymodule_export]
     use crate::genome::binding::PyGenome;
     #[pymodule_export]
-    use crate::ops::deformable_conv::binding::{deformable_sample_backward, deformable_sample_forward};
-    #[pymodule_export]
     use crate::ops::basic_units::binding::{basic_units_by_sorting, basic_units_forward};
     #[pymodule_export]
     use crate::ops::boundary_routing::binding::{boundary_routing_backward, boundary_routing_forward};
+    #[pymodule_export]
+    use crate::ops::causal_conv::binding::{causal_conv_backward, causal_conv_forward};
     #[pymodule_export]
     use crate::ops::chunk_pool::binding::{chunk_pool_backward, chunk_pool_forward};
     #[pymodule_export]
     use crate::ops::dechunk::binding::{dechunk_backward, dechunk_forward};
     #[pymodule_export]
-    use crate::ops::causal_conv::binding::{causal_conv_backward, causal_conv_forward};
+    use crate::ops::deformable_conv::binding::{deformable_sample_backward, deformable_sample_forward};
     #[pymodule_export]
     use crate::ops::dna_codec::binding::{decode_dna, encode_dna};
     #[pymodule_export]

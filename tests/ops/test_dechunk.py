@@ -111,7 +111,7 @@ def test_padding_is_not_read(backend, backward_gate):
 
 @GATES
 def test_a_sequence_alone_and_beside_a_longer_one(backward_gate):
-    kwargs = sample(300, 5, backward_gate)
+    kwargs = sample(300, 1024, backward_gate)
     length = int((kwargs["token_index"][1] >= 0).sum())
     alone = {
         k: v[1:2, :length] if k != "values" else v[1:2] for k, v in kwargs.items() if k != "backward_gate"
@@ -135,9 +135,9 @@ def mirrored(kwargs):
 
 
 @BOTH
-@pytest.mark.parametrize("length", [1, 2, 300])
-def test_mirror_symmetry(backend, length):
-    kwargs = op_case.cast(sample(length, 5), torch.float64, FLOATS)
+@pytest.mark.parametrize(("length", "channels"), [(1, 5), (2, 5), (300, 5), (300, 1024)])
+def test_mirror_symmetry(backend, length, channels):
+    kwargs = op_case.cast(sample(length, channels), torch.float64, FLOATS)
     reversed_kwargs, lengths = mirrored(kwargs)
     with use_backend(backend):
         out, reversed_out = dechunk(**kwargs), dechunk(**reversed_kwargs)
@@ -149,15 +149,16 @@ def test_mirror_symmetry(backend, length):
         assert not torch.allclose(reversed_left[0], left[0].flip(0), atol=1e-3)
 
 
-def test_a_protected_chunk_keeps_its_vector():
-    kwargs = sample(100, 4)
+@pytest.mark.parametrize("channels", [4, 4096])
+def test_a_protected_chunk_keeps_its_vector(channels):
+    kwargs = sample(100, channels)
     # Position 50 is a chunk of its own between two forced boundaries.
     begins = torch.zeros(3, 100, dtype=torch.bool)
     begins[:, [0, 20, 50, 51, 80]] = True
     kwargs["token_index"] = begins.long().cumsum(dim=1) - 1
     kwargs["is_forced"] = torch.zeros_like(begins)
     kwargs["is_forced"][:, 50:52] = True
-    kwargs["values"] = torch.randn(3, 5, 4)
+    kwargs["values"] = torch.randn(3, 5, channels)
     out = dechunk(**kwargs)
     assert torch.equal(out[:, 50], kwargs["values"][:, 2])
     # Nothing passes it: each side knows its own chunks only.
@@ -193,14 +194,22 @@ def test_against_naive(backward_gate, dtype, length):
     )
 
 
-@pytest.mark.parametrize("length", [1000, 4096])
-def test_long_in_float32(length):
-    op_case.check_against_naive(dechunk, dechunk_naive, sample(length, 3), FLOATS, torch.float32, FLOATS)
+@pytest.mark.parametrize(("length", "channels"), [(1000, 200), (4096, 3)])
+def test_long_in_float32(length, channels):
+    op_case.check_against_naive(
+        dechunk, dechunk_naive, sample(length, channels), FLOATS, torch.float32, FLOATS
+    )
 
 
-@pytest.mark.parametrize("channels", [1, 128, 129, 300])
-def test_blocks_of_channels(channels):
-    op_case.check_against_naive(dechunk, dechunk_naive, sample(150, channels), FLOATS, torch.float64, FLOATS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@GATES
+def test_many_tiles(backward_gate, dtype):
+    # The kernel walks 64 positions of 1,024 channels at a time, more where a chunk is longer.
+    kwargs = sample(400, 1024, backward_gate)
+    kwargs["token_index"][0] = torch.arange(400) // 100
+    op_case.check_against_naive(
+        dechunk, dechunk_naive, kwargs, FLOATS, dtype, ["values"], ["boundary_probability"]
+    )
 
 
 @GATES

@@ -8,9 +8,11 @@
 //! their sum, 0 on padding. `p'_t` is `p_{t+1}`, the boundary on the right, or `p_t`. Gates are exactly 1,
 //! without gradient, at forced boundaries, and clamped to `[1e-4, 1 − 1e-4]` elsewhere.
 //!
-//! A task owns a block of channels of one sequence and walks it in tiles: once from the right, keeping only
-//! the states between tiles, then tile by tile from the left beside the tile's states from the right, done
-//! again. Sums over channels run in the order of blocks: bit-equal for any number of threads.
+//! A task owns a tile: whole chunks, about as many positions as keep their states in the cache. What the
+//! states are at the edges of tiles is found first, each tile's share as one weighted sum of its chunks' vectors
+//! and then from tile to tile; so tiles are walked independently, from the right and then from the left beside
+//! those states. The backward does the same with the gradients of the states. Nothing depends on the batch or on
+//! the number of threads: the same bits for any.
 
 #[cfg(feature = "python")]
 pub mod binding;

@@ -47,16 +47,15 @@ def dechunk_naive(
     """See :func:`dnachunk.ops.dechunk`."""
     gates = _gates(boundary_probability, is_forced, token_index, backward_gate)
     z = _at_positions(values, token_index)
-    positions = range(z.shape[1])
-    if not positions:
+    if not z.shape[1]:
         return z.to(values.dtype)
+    rows = z.unbind(dim=1)
     total = torch.zeros_like(z)
-    for gate, order in zip(gates, (positions, reversed(positions)), strict=True):
-        state = torch.zeros_like(z[:, 0])
-        states = {}
-        for t in order:
-            state = states[t] = gate[:, t, None] * z[:, t] + (1 - gate[:, t, None]) * state
-        total = total + torch.stack([states[t] for t in positions], dim=1)
+    for gate, step in zip(gates, (1, -1), strict=True):
+        states = [torch.zeros_like(rows[0])]
+        for row, weight in zip(rows[::step], gate[..., None].unbind(dim=1)[::step], strict=True):
+            states.append(weight * row + (1 - weight) * states[-1])
+        total = total + torch.stack(states[1:][::step], dim=1)
     return (total / 2).to(values.dtype)
 
 
