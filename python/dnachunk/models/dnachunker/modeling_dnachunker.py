@@ -268,14 +268,6 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding of bases."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replaces the embedding of bases."""
-        self.embed_tokens = value
-
     def encode(
         self,
         input_ids: torch.Tensor | None,

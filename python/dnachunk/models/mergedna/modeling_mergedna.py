@@ -320,14 +320,6 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         self.latent_encoder = MergeDNALatentEncoder(config, config.num_latent_encoder_layers)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding of bases."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replaces the embedding of bases."""
-        self.embed_tokens = value
-
     def tokenize(
         self,
         input_ids: torch.Tensor | None,

@@ -194,14 +194,6 @@ class MxDNAModel(MxDNAPreTrainedModel):
         self.token_layers = nn.ModuleList(MxDNALayer(config) for _ in range(config.num_token_layers))
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding of bases."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replaces the embedding of bases."""
-        self.embed_tokens = value
-
     def tokenize(
         self,
         input_ids: torch.Tensor | None,
