@@ -52,6 +52,16 @@ class DNAConfig(PreTrainedConfig):
         self._require("vocab_size", int, self.vocab_size, lambda v: v >= NUM_IDS, f"at least {NUM_IDS}")
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
 
+    def _require_network(self, counts: str) -> None:
+        """Checks what every network has: ``counts`` of at least 1, heads that fit, dropout before a head."""
+        for field in counts.split():
+            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
+        fields: Any = self
+        pair = 2 * fields.num_attention_heads
+        self._require("hidden_size", int, fields.hidden_size, lambda v: v % pair == 0, f"divisible by {pair}")
+        dropout = fields.classifier_dropout
+        self._require("classifier_dropout", float, dropout, lambda v: 0 <= v < 1, "in [0, 1)")
+
     def _require(self, field: str, kind: type, value: Any, fits: Any, expected: str) -> None:
         kinds = (int, float) if kind is float else (kind,)
         is_kind = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))

@@ -76,18 +76,12 @@ class DNAChunkerConfig(DNAConfig):
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_hidden_layers "
         at_least_one += "num_encoder_layers num_decoder_layers state_size expand train_length_bp"
-        for field in at_least_one.split():
-            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
-        heads = self.num_attention_heads
-        self._require(
-            "hidden_size", int, self.hidden_size, lambda v: v % (2 * heads) == 0, f"divisible by {2 * heads}"
-        )
+        self._require_network(at_least_one)
         self._require("conv_kernel", int, self.conv_kernel, lambda v: 2 <= v <= 4, "in [2, 4]")
         for field in ("rope_theta", "layer_norm_eps", "rms_norm_eps"):
             self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
         for field in ("ratio_weight", "repeat_weight"):
             self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
-        self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
         for field in ("mask_protection", "residual_gating"):
             self._require(field, bool, getattr(self, field), lambda v: True, "")
         ratios = self.target_ratio

@@ -89,18 +89,13 @@ class MergeDNAConfig(DNAConfig):
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_local_encoder_layers "
         at_least_one += "num_latent_encoder_layers num_local_decoder_layers train_length_bp group_dim"
-        for field in at_least_one.split():
-            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
+        self._require_network(at_least_one)
         self._require(
             "num_latent_decoder_layers",
             int,
             self.num_latent_decoder_layers,
             lambda v: v >= 0,
             "of at least 0",
-        )
-        heads = self.num_attention_heads
-        self._require(
-            "hidden_size", int, self.hidden_size, lambda v: v % (2 * heads) == 0, f"divisible by {2 * heads}"
         )
         self._require(
             "window_size", int, self.window_size, lambda v: v >= 2 and v % 2 == 0, "that is even, at least 2"
@@ -114,7 +109,6 @@ class MergeDNAConfig(DNAConfig):
             "masked_weight",
         ):
             self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
-        self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
         self._require("random_mask_share", float, self.random_mask_share, lambda v: 0 <= v <= 1, "in [0, 1]")
         self._require("keep_ratio", float, self.keep_ratio, lambda v: 0 < v <= 1, "in (0, 1]")
         for field in ("shift_windows", "proportional_attention"):

@@ -62,19 +62,13 @@ class MxDNAConfig(DNAConfig):
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_nucleotide_layers "
         at_least_one += "num_token_layers deformable_kernel_size train_length_bp"
-        for field in at_least_one.split():
-            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
-        heads = self.num_attention_heads
-        self._require(
-            "hidden_size", int, self.hidden_size, lambda v: v % (2 * heads) == 0, f"divisible by {2 * heads}"
-        )
+        self._require_network(at_least_one)
         for field in ("rope_theta", "layer_norm_eps"):
             self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
         self._require("router_jitter", float, self.router_jitter, lambda v: 0 <= v < 1, "in [0, 1)")
         self._require(
             "load_balancing_weight", float, self.load_balancing_weight, lambda v: v >= 0, "of at least 0"
         )
-        self._require("classifier_dropout", float, self.classifier_dropout, lambda v: 0 <= v < 1, "in [0, 1)")
         sizes = self.kernel_sizes
         are_sizes = isinstance(sizes, list) and all(type(size) is int and 1 <= size <= 64 for size in sizes)
         if not are_sizes or not sizes:
