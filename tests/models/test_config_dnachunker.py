@@ -38,6 +38,7 @@ def test_small_sizes(size, millions):
         ("repeat_weight", "x", "got 'x'"),
         ("classifier_dropout", 1.0, "got 1.0"),
         ("mask_protection", 1, "a bool, got 1"),
+        ("boundaries", "grid", "'learned' or 'fixed', got 'grid'"),
         ("residual_gating", None, "a bool, got None"),
         ("target_ratio", [0.5], r"two numbers in \(0, 1\), got \[0.5\]"),
         ("target_ratio", [0.5, 1.0], r"two numbers in \(0, 1\), got \[0.5, 1.0\]"),

@@ -136,6 +136,7 @@ def test_inner_width(width, inner):
         ("keep_ratio_range", ["a", "b"]),
         ("merge_budget", "global"),
         ("merge_gradient", "soft"),
+        ("boundaries", "grid"),
         ("objective", "causal"),
         ("shift_windows", 1),
         ("proportional_attention", "yes"),

@@ -74,6 +74,21 @@ def test_without_protection_some_mask_is_no_singleton():
     assert (lengths[ids == MASK_ID] > 1).any()
 
 
+def test_fixed_boundaries_hang_on_masks_and_lengths_alone():
+    model = build(boundaries="fixed", target_ratio=(0.5, 0.25))
+    assert not any("router" in name for name in model.state_dict())
+    ids, others = random_input(seed=0, mask_share=0), random_input(seed=1, mask_share=0)
+    output = model(ids)
+    fine, coarse = output.stage_segmentations
+    assert (fine.lengths[:, :-1] == 2).all()
+    assert (coarse.lengths[:, :-1] == 8).all()
+    assert torch.equal(model(others).segmentation.token_index, coarse.token_index)
+    assert output.losses["ratio_0"].item() == pytest.approx(1, abs=0.05)
+    ids[:, 9] = MASK_ID
+    for stage in model(ids).stage_segmentations:
+        assert (stage.lengths.gather(1, stage.token_index)[:, 9] == 1).all()
+
+
 @pytest.mark.parametrize("gating", [True, False])
 @pytest.mark.parametrize("stage", [0, 1])
 def test_residual_gating_hides_what_the_encoder_says_of_masks(stage, gating):

@@ -62,6 +62,7 @@ class TestDNAChunkerLaws(laws.ModelLaws):
     variants: ClassVar = [
         {"chunk_pooling": "boundary"},
         {"backward_gate": "left"},
+        {"boundaries": "fixed"},
         {"mask_protection": False},
         {"residual_gating": False},
         {"ratio_weight": 0.0},

@@ -91,6 +91,18 @@ def test_tokens_stay_inside_windows_of_the_first_layer():
     assert [merge.shift for merge in shifted.local_encoder.merges] == [0, 8]
 
 
+@pytest.mark.parametrize("budget", ["window", "sequence"])
+def test_fixed_boundaries_hang_on_the_length_alone(budget):
+    model = CASE.build("base", boundaries="fixed", merge_budget=budget)
+    assert not any("grouping" in name for name in model.state_dict())
+    one, other = (model(**CASE.batch([96], seed)).segmentation for seed in (0, 1))
+    assert torch.equal(one.token_index, other.token_index)
+    assert one.lengths.max() <= 4
+    # Positions are taken by turns of 64 bases: far from the start the grid is the same.
+    index = model(**CASE.batch([4096])).segmentation
+    assert index.lengths.max() <= 4
+
+
 def test_the_sequence_budget_spends_where_neighbours_are_alike():
     ids = torch.cat([torch.full((1, 64), A_ID), CASE.batch([64])["input_ids"]], dim=1)
     shares = {}

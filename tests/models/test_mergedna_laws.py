@@ -72,6 +72,7 @@ class TestMergeDNALaws(laws.ModelLaws):
     case = CASE
     variants: ClassVar = [
         {"shift_windows": True},
+        {"boundaries": "fixed"},
         {"merge_budget": "sequence"},
         {"merge_gradient": "none"},
         {"merge_gradient": "frozen"},

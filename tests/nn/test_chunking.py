@@ -5,7 +5,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from dnachunk import nn as dnn
-from dnachunk.nn import Chunk, Chunks, Dechunk, Router, Routing
+from dnachunk.nn import Chunk, Chunks, Dechunk, GridRouter, Router, Routing
 from dnachunk.ops import boundary_routing
 from dnachunk.ops.boundary_routing import boundary_routing_naive
 from dnachunk.ops.dechunk import dechunk_naive
@@ -74,6 +74,27 @@ def test_router_starts_as_the_identity():
     for got, want in zip(vars(routing).values(), (*expected, lengths), strict=True):
         assert torch.equal(got, want)
     assert {name for name, _ in router.named_parameters()} == {"q_proj.weight", "k_proj.weight"}
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.3, 0.01])
+def test_grid_router_cuts_where_the_grid_does(ratio):
+    x, lengths, is_protected, routing = sample(GridRouter(ratio))
+    for row, length in enumerate(LENGTHS):
+        for t in range(length):
+            on_grid = t == 0 or int(ratio * t + 1e-6) > int(ratio * (t - 1) + 1e-6)
+            forced = t == 0 or bool(is_protected[row, t] or is_protected[row, t - 1])
+            assert routing.is_boundary[row, t] == (on_grid or forced)
+            assert routing.is_forced[row, t] == forced
+            assert routing.boundary_probability[row, t] == float(on_grid or forced)
+    assert torch.equal(GridRouter(ratio)(2 * x, lengths, is_protected).token_index, routing.token_index)
+    share = GridRouter(ratio)(torch.zeros(1, 100_000, 1)).is_boundary.float().mean().item()
+    assert share == pytest.approx(ratio, abs=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.5, float("nan")])
+def test_grid_router_refuses_a_ratio_out_of_range(ratio):
+    with pytest.raises(ValueError, match=r"GridRouter: ratio must be in \(0, 1\], got"):
+        GridRouter(ratio)
 
 
 def test_router_compares_queries_with_the_keys_before():

@@ -1,10 +1,13 @@
 """What the configurations of all models share."""
 
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
 from dnachunk.alphabet import NUM_IDS, PAD_ID
+
+Boundaries = Literal["learned", "fixed"]
+"""Whether a model learns where tokens begin, or its control cuts at fixed places."""
 
 # Fields that PreTrainedConfig takes without declaring them.
 _INHERITED = frozenset(

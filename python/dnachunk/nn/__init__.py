@@ -2,7 +2,7 @@
 
 from dnachunk.nn.attention import CrossAttention, SelfAttention, WindowAttention
 from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
-from dnachunk.nn.chunking import Chunk, Chunks, Dechunk, Router, Routing
+from dnachunk.nn.chunking import Chunk, Chunks, Dechunk, GridRouter, Router, Routing
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d, DeformableConvOutput
 from dnachunk.nn.learnt_tokenization import LearntTokenization, LearntTokens
@@ -22,6 +22,7 @@ __all__ = [
     "Dechunk",
     "DeformableConv1d",
     "DeformableConvOutput",
+    "GridRouter",
     "LearntTokenization",
     "LearntTokens",
     "Mamba",

@@ -126,6 +126,45 @@ class Router(nn.Module):
         return Routing(*boundary_routing(self.q_proj(x), self.k_proj(x), lengths, is_protected), lengths)
 
 
+class GridRouter(nn.Module):
+    """Begins chunks at fixed places, whatever the sequence: the control for a :class:`Router`.
+
+    Position ``t`` is a boundary where ``⌊α t⌋`` grows. Nothing is learned.
+
+    Args:
+        ratio: α in (0, 1], boundaries per position.
+
+    Raises:
+        ValueError: If ``ratio`` is out of range.
+
+    Example:
+        >>> GridRouter(0.5)(torch.randn(1, 5, 8)).token_index
+        tensor([[0, 0, 1, 1, 2]])
+    """
+
+    def __init__(self, ratio: float) -> None:
+        super().__init__()
+        if not 0 < ratio <= 1:
+            raise ValueError(f"GridRouter: ratio must be in (0, 1], got {ratio}")
+        self.ratio = ratio
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        is_protected: torch.Tensor | None = None,
+    ) -> Routing:
+        """As :meth:`Router.forward`; of ``x [B, N, any]`` only the shape counts."""
+        if lengths is None:
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
+        # In whole numbers, so that every device has the same grid.
+        steps = (torch.arange(x.shape[1] + 1, device=x.device) - 1) * round(self.ratio * 2**32) >> 32
+        key = x.new_ones(*x.shape[:2], 1)
+        # A query that points away from its key is a boundary.
+        query = torch.where(steps.diff()[:, None] > 0, -key, key)
+        return Routing(*boundary_routing(query, key, lengths, is_protected), lengths)
+
+
 class Chunk(nn.Module):
     """Makes one vector of each chunk.
 

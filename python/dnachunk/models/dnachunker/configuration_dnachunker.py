@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.models.configuration_common import Boundaries, DNAConfig
 from dnachunk.ops.chunk_pool.op import Pooling
 from dnachunk.ops.dechunk.op import BackwardGate
 
@@ -27,6 +27,8 @@ class DNAChunkerConfig(DNAConfig):
         chunk_pooling: ``"mean"`` of a chunk's vectors, or the one at its ``"boundary"`` as in H-Net [ours].
         backward_gate: Probability that gates the right-to-left smoothing: of the boundary on the ``"right"``
             of a position, or on its ``"left"``, the literal reading [ours].
+        boundaries: ``"learned"``, or ``"fixed"``: on a grid of the target ratio, whatever the sequence, the
+            control for what is learned [ours].
         mask_protection: Whether every ``[MASK]`` is a chunk of its own at both stages.
         residual_gating: Whether chunks with a ``[MASK]`` get no residual around the dechunking.
         target_ratio: α of each stage, the share of positions that begin a chunk, in (0, 1).
@@ -55,6 +57,7 @@ class DNAChunkerConfig(DNAConfig):
     rms_norm_eps: float = 1e-6
     chunk_pooling: Pooling = "mean"
     backward_gate: BackwardGate = "right"
+    boundaries: Boundaries = "learned"
     mask_protection: bool = True
     residual_gating: bool = True
     target_ratio: tuple[float, float] | list[float] = (0.5, 0.5)
@@ -91,6 +94,7 @@ class DNAChunkerConfig(DNAConfig):
                 f"{type(self).__name__}: target_ratio must be two numbers in (0, 1), got {ratios!r}"
             )
         self._require_one_of("chunk_pooling", self.chunk_pooling, ("mean", "boundary"))
+        self._require_one_of("boundaries", self.boundaries, ("learned", "fixed"))
         self._require_one_of("backward_gate", self.backward_gate, ("right", "left"))
 
     @classmethod

@@ -27,6 +27,7 @@ from dnachunk.nn import (
     BiMamba,
     Chunk,
     Dechunk,
+    GridRouter,
     RMSNorm,
     RotaryEmbedding,
     Router,
@@ -161,10 +162,11 @@ class _Encoded:
 class DNAChunkerStage(nn.Module):
     """One stage: encoder, boundaries and chunks on the way in, dechunking and decoder on the way out."""
 
-    def __init__(self, config: DNAChunkerConfig) -> None:
+    def __init__(self, config: DNAChunkerConfig, target_ratio: float) -> None:
         super().__init__()
         self.encoder = _MambaStack(config, config.num_encoder_layers)
-        self.router = Router(config.hidden_size)
+        is_learned = config.boundaries == "learned"
+        self.router = Router(config.hidden_size) if is_learned else GridRouter(target_ratio)
         self.chunk = Chunk(config.chunk_pooling)
         self.dechunk = Dechunk(config.backward_gate)
         self.residual = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
@@ -262,7 +264,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
     def __init__(self, config: DNAChunkerConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.stages = nn.ModuleList(DNAChunkerStage(config) for _ in config.target_ratio)
+        self.stages = nn.ModuleList(DNAChunkerStage(config, ratio) for ratio in config.target_ratio)
         self.rotary = RotaryEmbedding(config.hidden_size // config.num_attention_heads, config.rope_theta)
         self.blocks = nn.ModuleList(DNAChunkerBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.models.configuration_common import Boundaries, DNAConfig
 from dnachunk.nn.token_merge import Budget, MergeGradient
 
 
@@ -23,6 +23,8 @@ class MergeDNAConfig(DNAConfig):
         rope_theta: Wavelength base of the rotary positions, which are base coordinates [ours].
         rms_norm_eps: ε of the norms.
         group_dim: Channels ``G`` of the grouping embedding.
+        boundaries: ``"learned"``, or ``"fixed"``: the neighbours that are nearest to each other merge,
+            whatever the sequence, the control for what is learned [ours].
         merge_budget: ``"window"`` (Eq. 5) or ``"sequence"`` [ours]: whose best proposals a layer accepts.
         merge_gradient: How the grouping embedding learns [ours]: ``"straight_through"``, ``"frozen"`` or
             ``"none"`` (no grouping embedding; the attention keys are compared, as in ToMe).
@@ -61,6 +63,7 @@ class MergeDNAConfig(DNAConfig):
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
     group_dim: int = 64
+    boundaries: Boundaries = "learned"
     merge_budget: Budget = "window"
     merge_gradient: MergeGradient = "straight_through"
     merge_temperature: float = 0.1
@@ -126,6 +129,7 @@ class MergeDNAConfig(DNAConfig):
                 f"{type(self).__name__}: keep_ratio and keep_ratio_range must be at least {least} with "
                 f"{self.num_local_encoder_layers} merging blocks, got {self.keep_ratio} and {low_high}"
             )
+        self._require_one_of("boundaries", self.boundaries, ("learned", "fixed"))
         self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
         self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
         self._require_one_of("objective", self.objective, ("merge", "masked"))

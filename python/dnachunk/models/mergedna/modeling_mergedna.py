@@ -1,6 +1,7 @@
 """MergeDNA's networks: Local Encoder, Latent Encoder, Latent Decoder, Local Decoder, and the heads."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -182,6 +183,8 @@ class MergeDNALocalEncoder(_Part):
         super().__init__(config)
         attentions = [_window_attention(config, i) for i in range(config.num_local_encoder_layers)]
         self.blocks = nn.ModuleList(MergeDNABlock(config, attention) for attention in attentions)
+        self.is_learned = config.boundaries == "learned"
+        merge_gradient = config.merge_gradient if self.is_learned else "none"
         self.merges = nn.ModuleList(
             TokenMerge(
                 config.hidden_size,
@@ -189,14 +192,14 @@ class MergeDNALocalEncoder(_Part):
                 attention.shift,
                 config.group_dim,
                 config.merge_budget,
-                config.merge_gradient,
+                merge_gradient,
                 config.merge_temperature,
             )
             for attention in attentions
         )
         self.window_size = config.window_size
         self.shifts = [attention.shift for attention in attentions]
-        self.compares_keys = config.merge_gradient == "none"
+        self.compares_keys = merge_gradient == "none"
 
     def forward(
         self, x: torch.Tensor, lengths: torch.Tensor, keep_ratio: float, states: list[torch.Tensor] | None
@@ -209,8 +212,11 @@ class MergeDNALocalEncoder(_Part):
         for block, merge, num_tokens, padded_tokens in zip(
             self.blocks, self.merges, schedule, padded, strict=True
         ):
-            x, keys = block(x, self.rotary(token_positions(sizes)), lengths)
+            positions = token_positions(sizes)
+            x, keys = block(x, self.rotary(positions), lengths)
             metric = keys.mean(dim=2) if self.compares_keys else None
+            if not self.is_learned:
+                metric = _place_metric(positions, self.window_size)
             merged = merge(
                 x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
             )
@@ -219,6 +225,14 @@ class MergeDNALocalEncoder(_Part):
             if states is not None:
                 states.append(x)
         return _Tokens(self.norm(x), sizes, lengths, source)
+
+
+def _place_metric(positions: torch.Tensor, window: int) -> torch.Tensor:
+    """Vectors ``[B, T, 2]`` whose cosine falls with the distance of neighbouring ``positions [B, T]``."""
+    # Half a turn is farther than neighbours can be; by whole turns, so that far positions stay exact.
+    turn = 2 * 2 * window
+    angle = positions.double() % turn * (2 * math.pi / turn)
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
 
 
 class MergeDNALatentEncoder(_Part):
