@@ -195,7 +195,7 @@ def test_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.csv"):
         read_labelled(tmp_path / "none.csv")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(TABLE.encode() * 50)[:-20])
-    with pytest.raises(ValueError, match=r"cut.csv.gz cannot be read"):
+    with pytest.raises(ValueError, match=r"cut.csv.gz is cut short or damaged"):
         read_labelled(tmp_path / "cut.csv.gz")
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
     with pytest.raises(ValueError, match=r"binary.csv cannot be read"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from dnachunk.data import Genome, Interval
-    from dnachunk.data.tiling import TileTokens
+    from dnachunk.data.tiling import Tile, TileTokens
 
 
 def tokenize(
@@ -94,32 +94,73 @@ def write_tokens(
     """
     # Asked for now, not when the tokens are there and there is nothing to plot them with.
     import matplotlib  # noqa: F401
-    import torch
 
     from dnachunk.cli.inference import run_tiles
-    from dnachunk.data.tiling import Tile, overlaps, record_tiles, tiles_near
-    from dnachunk.ops import decode_dna
     from dnachunk.visualization import plot_token_lengths
 
     model_type = network.config.model_type
     if receptive_positions is not None and model_type != "mxdna":
         raise ValueError(f"--receptive-positions is for mxdna; a {model_type} model reads its own bases")
-
-    def tiles() -> Iterator[Tile]:
-        if interval is None:
-            for index in range(len(genome.records)):
-                yield from record_tiles(genome, index, window_bp, overlap_bp)
-        else:
-            index = genome.index_of(interval.record)
-            end_bp = interval.end_bp or genome.records[index].length_bp
-            yield from tiles_near(
-                record_tiles(genome, index, window_bp, overlap_bp), interval.start_bp, end_bp
-            )
-
     stages = len(getattr(network.config, "target_ratio", [None]))
     paths = [output.with_suffix(f".stage_{stage}{output.suffix}") for stage in range(stages - 1)] + [output]
-    histograms = [torch.zeros(1, dtype=torch.int64) for _ in paths]
-    joined = run_tiles(network, genome, tiles(), keep_ratio=keep_ratio, batch_size=batch_size, vectors=False)
+    tiles = _tiles(genome, interval, window_bp, overlap_bp)
+    joined = run_tiles(network, genome, tiles, keep_ratio=keep_ratio, batch_size=batch_size, vectors=False)
+    *finer, counts = _write_files(joined, genome, interval, paths, receptive_positions)
+    num_tokens, bases = _totals(counts)
+    mean = bases / num_tokens if num_tokens else None
+    metrics = {
+        "bases": bases,
+        "tokens": num_tokens,
+        "mean_token_bp": mean,
+        "token_length_counts": counts.tolist(),
+        "window_bp": window_bp,
+        "overlap_bp": overlap_bp,
+    }
+    for stage, finer_counts in enumerate(finer):
+        finer_tokens, finer_bases = _totals(finer_counts)
+        metrics[f"stage_{stage}_tokens"] = finer_tokens
+        metrics[f"stage_{stage}_mean_token_bp"] = finer_bases / finer_tokens if finer_tokens else None
+    written = [*paths, output.with_suffix(".json")]
+    write_results(written[-1], metrics)
+    if receptive_positions is not None:
+        written.append(receptive_positions)
+    if num_tokens:
+        written.append(output.with_suffix(".png"))
+        groups = {f"{genome.name}, stage {stage}": each for stage, each in enumerate(finer)}
+        write_figure(written[-1], plot_token_lengths({**groups, genome.name: counts}))
+    each = "" if mean is None else f", {mean:.2f} bases each on average"
+    say(f"{num_tokens:,} tokens{each}: {', '.join(map(str, written))}")
+
+
+def _tiles(
+    genome: "Genome", interval: "Interval | None", window_bp: int, overlap_bp: int
+) -> "Iterator[Tile]":
+    from dnachunk.data.tiling import record_tiles, tiles_near
+
+    if interval is None:
+        for index in range(len(genome.records)):
+            yield from record_tiles(genome, index, window_bp, overlap_bp)
+    else:
+        index = genome.index_of(interval.record)
+        end_bp = interval.end_bp or genome.records[index].length_bp
+        tiles = record_tiles(genome, index, window_bp, overlap_bp)
+        yield from tiles_near(tiles, interval.start_bp, end_bp)
+
+
+def _write_files(
+    joined: "Iterator[TileTokens]",
+    genome: "Genome",
+    interval: "Interval | None",
+    paths: list[Path],
+    receptive_positions: Path | None,
+) -> "list[torch.Tensor]":
+    """Writes the tokens, all files or none; returns how many have each length, a count for each path."""
+    import torch
+
+    from dnachunk.data.tiling import overlaps
+    from dnachunk.ops import decode_dna
+
+    counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
     with contextlib.ExitStack() as open_files:
         files = [
             open_files.enter_context(open_files.enter_context(replacing(path)).open("w", encoding="utf-8"))
@@ -130,17 +171,17 @@ def write_tokens(
             index, start_bp, end_bp = tokens.tile.record_index, int(tokens.edges[0]), int(tokens.edges[-1])
             ids, _ = genome.fetch(index, start_bp, end_bp)
             name = genome.records[index].name
-            for stage, (edges, file) in enumerate(
-                zip((*tokens.finer_edges, tokens.edges), files[: len(paths)], strict=True)
-            ):
+            for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)):
                 labels = _labels(tokens) or decode_dna(ids, edges - start_bp)
                 is_inside = overlaps(edges, interval)
-                counts = edges.diff()[is_inside].bincount(minlength=len(histograms[stage]))
-                counts[: len(histograms[stage])] += histograms[stage]
-                histograms[stage] = counts
+                found = edges.diff()[is_inside].bincount(minlength=len(counts[stage]))
+                found[: len(counts[stage])] += counts[stage]
+                counts[stage] = found
                 starts, ends = edges[:-1].tolist(), edges[1:].tolist()
-                for place in is_inside.nonzero()[:, 0].tolist():
-                    file.write(f"{name}\t{starts[place]}\t{ends[place]}\t{labels[place]}\n")
+                files[stage].writelines(
+                    f"{name}\t{starts[place]}\t{ends[place]}\t{labels[place]}\n"
+                    for place in is_inside.nonzero()[:, 0].tolist()
+                )
             if receptive_positions is not None:
                 is_inside = overlaps(tokens.edges, interval)
                 files[-1].writelines(_receptive_lines(name, tokens, is_inside))
@@ -148,34 +189,12 @@ def write_tokens(
         # What a full disk refuses is known before the first file takes its place.
         for file in files:
             file.flush()
+    return counts
 
-    def mean_bp(histogram: torch.Tensor) -> float | None:
-        num_tokens = int(histogram.sum())
-        return int((histogram * torch.arange(len(histogram))).sum()) / num_tokens if num_tokens else None
 
-    *finer, histogram = histograms
-    num_tokens, mean = int(histogram.sum()), mean_bp(histogram)
-    metrics = {
-        "bases": int((histogram * torch.arange(len(histogram))).sum()),
-        "tokens": num_tokens,
-        "mean_token_bp": mean,
-        "token_length_counts": histogram.tolist(),
-        "window_bp": window_bp,
-        "overlap_bp": overlap_bp,
-    }
-    for stage, counts in enumerate(finer):
-        metrics[f"stage_{stage}_tokens"] = int(counts.sum())
-        metrics[f"stage_{stage}_mean_token_bp"] = mean_bp(counts)
-    written = [*paths, output.with_suffix(".json")]
-    write_results(written[-1], metrics)
-    if receptive_positions is not None:
-        written.append(receptive_positions)
-    if num_tokens:
-        written.append(output.with_suffix(".png"))
-        groups = {f"{genome.name}, stage {stage}": counts for stage, counts in enumerate(finer)}
-        write_figure(written[-1], plot_token_lengths({**groups, genome.name: histogram}))
-    each = "" if mean is None else f", {mean:.2f} bases each on average"
-    say(f"{num_tokens:,} tokens{each}: {', '.join(map(str, written))}")
+def _totals(counts: "torch.Tensor") -> tuple[int, int]:
+    """Tokens and bases, from how many tokens have each length."""
+    return int(counts.sum()), sum(length * count for length, count in enumerate(counts.tolist()))
 
 
 def _labels(tokens: "TileTokens") -> list[str] | None:

@@ -2,17 +2,15 @@
 
 import contextlib
 import csv
-import gzip
-import io
 import re
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
+from dnachunk.data.text import open_text
 from dnachunk.ops.dna_codec import encode_dna
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -224,13 +222,11 @@ def _suffix(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _open_text(path: Path) -> Iterator[io.TextIOBase]:
-    with path.open("rb") as raw, contextlib.ExitStack() as stack:
-        is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
-        stream: Any = stack.enter_context(gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+def _open_text(path: Path) -> Iterator[TextIO]:
+    with open_text(path, encoding="utf-8-sig", newline="") as text:
         try:
-            yield stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-        except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, csv.Error) as error:
+            yield text
+        except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 

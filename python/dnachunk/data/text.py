@@ -18,8 +18,30 @@ _BLOCK_BYTES = 0xFF00
 _ENCODING: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
 
 
+@contextlib.contextmanager
+def open_text(path: str | os.PathLike[str], **encoding: Any) -> Iterator[TextIO]:
+    """Opens a text file for reading, plain, gzip or bgzip by its first bytes.
+
+    Args:
+        path: The file.
+        **encoding: As :class:`io.TextIOWrapper` takes it: ``encoding``, ``errors``, ``newline``.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If compressed data, where it is read, is cut short or damaged.
+    """
+    with Path(path).open("rb") as raw:
+        is_gzip = raw.peek(2)[:2] == _GZIP_MAGIC
+        unpacked: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
+        try:
+            with io.TextIOWrapper(unpacked, **encoding) as text:
+                yield text
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is cut short or damaged: {error}") from error
+
+
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
-    r"""The lines of a text file, plain, gzip or bgzip by its first bytes, with their ends (``\r`` too).
+    r"""The lines of a text file, as :func:`open_text` opens it, with their ends (``\r`` too).
 
     Args:
         path: The file.
@@ -31,15 +53,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         OSError: If the file cannot be read.
         ValueError: If compressed data is cut short or damaged.
     """
-    with Path(path).open("rb") as raw:
-        is_gzip = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-        unpacked: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-        try:
-            with io.TextIOWrapper(unpacked, **_ENCODING) as lines:
-                yield from lines
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is cut short or damaged: {error}") from error
+    with open_text(path, **_ENCODING) as lines:
+        yield from lines
 
 
 @contextlib.contextmanager
