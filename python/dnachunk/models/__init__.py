@@ -1,5 +1,15 @@
 """Hugging Face models, and their registration with the Auto classes."""
 
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
 from dnachunk.models.dnachunker import (
     DNAChunkerConfig,
     DNAChunkerForMaskedLM,
@@ -22,6 +32,43 @@ from dnachunk.models.mxdna import (
     MxDNAForTokenClassification,
     MxDNAModel,
 )
+from dnachunk.tokenization import DNATokenizer
+
+_CLASSES = (
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+_MODELS = {
+    MergeDNAConfig: (
+        MergeDNAModel,
+        MergeDNAForPreTraining,
+        MergeDNAForMaskedLM,
+        MergeDNAForSequenceClassification,
+        MergeDNAForTokenClassification,
+    ),
+    DNAChunkerConfig: (
+        DNAChunkerModel,
+        DNAChunkerForMaskedLM,
+        DNAChunkerForMaskedLM,
+        DNAChunkerForSequenceClassification,
+        DNAChunkerForTokenClassification,
+    ),
+    MxDNAConfig: (
+        MxDNAModel,
+        MxDNAForMaskedLM,
+        MxDNAForMaskedLM,
+        MxDNAForSequenceClassification,
+        MxDNAForTokenClassification,
+    ),
+}
+for _config, _models in _MODELS.items():
+    AutoConfig.register(_config.model_type, _config)
+    AutoTokenizer.register(_config, DNATokenizer)
+    for _class, _model in zip(_CLASSES, _models, strict=True):
+        _class.register(_config, _model)
 
 __all__ = [
     "DNAChunkerConfig",
