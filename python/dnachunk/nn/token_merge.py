@@ -108,9 +108,9 @@ class TokenMerge(nn.Module):
         shift: Positions in the first window if not 0.
         group_dim: Channels ``G`` of the grouping embedding.
         budget: ``"window"`` or ``"sequence"``; see :func:`dnachunk.ops.neighbor_match`.
-        merge_gradient: ``"straight_through"``: the grouping embedding ``W_g`` learns through soft
-            assignments; ``"frozen"``: it stays as initialised, for the ablation; ``"none"``: there is none,
-            and the caller gives the metric.
+        merge_gradient: ``"none"``: what is compared gets no gradient, and is the caller's metric, or the
+            positions themselves; ``"straight_through"``: a grouping embedding ``W_g`` of the positions is
+            compared, and learns through soft assignments; ``"frozen"``: ``W_g`` stays as initialised.
         temperature: τ of the soft assignments.
 
     Raises:
@@ -130,7 +130,7 @@ class TokenMerge(nn.Module):
         shift: int = 0,
         group_dim: int = 64,
         budget: Budget = "window",
-        merge_gradient: MergeGradient = "straight_through",
+        merge_gradient: MergeGradient = "none",
         temperature: float = 0.1,
     ) -> None:
         super().__init__()
@@ -168,14 +168,14 @@ class TokenMerge(nn.Module):
             padded_tokens: Rows of the result; needed when ``num_tokens`` is a tensor, at least its maximum.
             sizes: ``[B, N]`` int64 bases per position; default 1.
             lengths: ``[B]`` int64 real positions; default all.
-            metric: ``[B, N, any]`` vectors to compare instead of the grouping embedding; needed with
-                ``merge_gradient="none"``.
+            metric: ``[B, N, any]`` vectors to compare, with ``merge_gradient="none"``; default ``x``.
 
         Returns:
             The tokens.
 
         Raises:
-            ValueError: If an argument is missing, or ``num_tokens`` is out of reach.
+            ValueError: If ``padded_tokens`` is missing, ``metric`` is given beside a grouping embedding, or
+                ``num_tokens`` is out of reach.
         """
         batch, length, _ = x.shape
         if lengths is None:
@@ -187,10 +187,12 @@ class TokenMerge(nn.Module):
             num_tokens = torch.full((batch,), num_tokens, device=x.device)
         if padded_tokens is None:
             raise ValueError("TokenMerge: padded_tokens must be given with a tensor num_tokens, got None")
-        if self.grouping is not None:
-            metric = self.grouping(x if self.learns else x.detach())
+        if self.grouping is None:
+            metric = x if metric is None else metric
         elif metric is None:
-            raise ValueError("TokenMerge: metric must be given with merge_gradient='none', got None")
+            metric = self.grouping(x if self.learns else x.detach())
+        else:
+            raise ValueError("TokenMerge: metric must be None where a grouping embedding is compared")
         scores = neighbor_cosine(metric if self.learns else metric.detach())
         token_index, threshold = neighbor_match(
             scores, lengths, lengths - num_tokens, self.window, self.shift, self.budget

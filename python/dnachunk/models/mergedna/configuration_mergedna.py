@@ -26,8 +26,9 @@ class MergeDNAConfig(DNAConfig):
         boundaries: ``"learned"``, or ``"fixed"``: the neighbours that are nearest to each other merge,
             whatever the sequence, the control for what is learned [ours].
         merge_budget: ``"window"`` (Eq. 5) or ``"sequence"`` [ours]: whose best proposals a layer accepts.
-        merge_gradient: How the grouping embedding learns [ours]: ``"straight_through"``, ``"frozen"`` or
-            ``"none"`` (no grouping embedding; the attention keys are compared, as in ToMe).
+        merge_gradient: What is compared and how it learns [ours]: ``"none"``, the attention keys, as in ToMe,
+            which no gradient reaches from the merging; a grouping embedding that learns by
+            ``"straight_through"``; or one that stays ``"frozen"``.
         merge_temperature: τ of the soft assignments [ours].
         keep_ratio: Tokens per base, in (0, 1]: what inference asks for and training draws around.
         keep_ratio_std: Standard deviation of the training draws.
@@ -65,7 +66,7 @@ class MergeDNAConfig(DNAConfig):
     group_dim: int = 64
     boundaries: Boundaries = "learned"
     merge_budget: Budget = "window"
-    merge_gradient: MergeGradient = "straight_through"
+    merge_gradient: MergeGradient = "none"
     merge_temperature: float = 0.1
     keep_ratio: float = 0.5
     keep_ratio_std: float = 0.05
