@@ -34,7 +34,7 @@ whose forms run their own backward (a training step), returns its loss, declares
 gives the work of the whole step. Before anything is timed, every rival's results and gradients are compared
 with ours; where they differ, nothing is reported and the command fails.
 
-A ratio is a form's time over ours: above 1, ours is faster. The share is that of the best rate measured in
-the same run; it passes 100% where data stays in cache, which the copy's does not, or where torch's product of
-large square matrices is not the machine's best.
+A ratio is a form's time over ours: above 1, ours is faster. The last line is the machine's limit, timed in
+turn with the forms, and the share is that of it: a plain copy of as many bytes, or as many multiplications
+in large square products of torch's, which are not always the best.
 """

@@ -21,20 +21,36 @@ class Limits:
     """Best measured rates of a device: copying memory, and matrix products."""
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         source = torch.randn(1 << (26 if device.type == "cpu" else 29), device=device)
         target = torch.empty_like(source)
         self.bytes_per_second = 2 * source.nbytes / _best(lambda: target.copy_(source), device)
         self.flops_per_second = {}
-        size = 2048 if device.type == "cpu" else 8192
         for dtype in (torch.float32, torch.bfloat16):
-            matrix = torch.randn(size, size, device=device, dtype=dtype)
-            self.flops_per_second[dtype] = 2 * size**3 / _best(lambda matrix=matrix: matrix @ matrix, device)
+            matrix = self._matrix(dtype)
+            seconds = _best(lambda matrix=matrix: matrix @ matrix, device)
+            self.flops_per_second[dtype] = 2 * len(matrix) ** 3 / seconds
 
-    def least_time(self, work: Work) -> tuple[float, str]:
-        """Seconds that ``work`` takes at those rates, and the name of the rate that decides."""
+    def probe(self, work: Work) -> tuple[str, Callable[[], torch.Tensor], float]:
+        """What ``work`` cannot be faster than.
+
+        How fast a shared machine is changes while it is used: the probe is to be timed in turn with the work.
+
+        Returns:
+            The name of the rate that decides, a call that runs at it, and how many such calls the work is.
+        """
         copying = work.bytes / self.bytes_per_second
         multiplying = work.flops / self.flops_per_second[work.dtype]
-        return max((copying, "copy"), (multiplying, f"{_name(work.dtype)} matmul"))
+        if copying > multiplying:
+            source = torch.ones(int(work.bytes) // 2, dtype=torch.uint8, device=self.device)
+            target = source.clone()
+            return "copy", lambda: target.copy_(source), 1.0
+        matrix = self._matrix(work.dtype)
+        return f"{_name(work.dtype)} matmul", lambda: matrix @ matrix, work.flops / (2 * len(matrix) ** 3)
+
+    def _matrix(self, dtype: torch.dtype) -> torch.Tensor:
+        size = 2048 if self.device.type == "cpu" else 8192
+        return torch.randn(size, size, device=self.device, dtype=dtype)
 
     def as_json(self) -> dict[str, float]:
         """Rates in units per second."""

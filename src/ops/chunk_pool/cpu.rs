@@ -10,6 +10,9 @@ use std::ops::Range;
 /// Chunks, or positions, handed to a task at once.
 const SPAN: usize = 256;
 
+/// Channels that are summed at once.
+const BLOCK: usize = 64;
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn pool_span<T: Scalar>(
     x: &[T],
@@ -19,27 +22,39 @@ fn pool_span<T: Scalar>(
     pooling: Pooling,
     out: &mut [T],
 ) {
-    let mut sums = vec![T::Acc::ZERO; channels];
     for (chunk, out) in chunks.zip(out.chunks_exact_mut(channels)) {
         if chunk >= runs.count() {
             out.fill(T::store(T::Acc::ZERO));
             continue;
         }
         let members = runs.of(chunk);
-        let row = |t: usize| &x[t * channels..(t + 1) * channels];
+        let first = &x[members.start * channels..(members.start + 1) * channels];
         if pooling == Pooling::Boundary || members.len() == 1 {
-            out.copy_from_slice(row(members.start));
+            out.copy_from_slice(first);
             continue;
         }
         let count = T::Acc::from_f64(members.len() as f64);
-        sums.fill(T::Acc::ZERO);
-        for t in members {
-            for (sum, value) in sums.iter_mut().zip(row(t)) {
-                *sum += value.load();
+        let members = &x[members.start * channels..members.end * channels];
+        // Sums of a block stay in registers.
+        let mut blocks = out.chunks_exact_mut(BLOCK);
+        for (index, out) in blocks.by_ref().enumerate() {
+            let mut sums = [T::Acc::ZERO; BLOCK];
+            for row in members.chunks_exact(channels) {
+                for (sum, value) in sums.iter_mut().zip(&row[index * BLOCK..(index + 1) * BLOCK]) {
+                    *sum += value.load();
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = T::store(sum / count);
             }
         }
-        for (out, sum) in out.iter_mut().zip(&sums) {
-            *out = T::store(*sum / count);
+        let rest = channels / BLOCK * BLOCK;
+        for (out, channel) in blocks.into_remainder().iter_mut().zip(rest..) {
+            let mut sum = T::Acc::ZERO;
+            for row in members.chunks_exact(channels) {
+                sum += row[channel].load();
+            }
+            *out = T::store(sum / count);
         }
     }
 }
