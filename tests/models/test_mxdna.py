@@ -11,7 +11,7 @@ from dnachunk import (
     MxDNAModel,
 )
 from dnachunk.alphabet import CLS_ID, IGNORE_INDEX, SEP_ID
-from dnachunk.models.mxdna.modeling_mxdna import load_balancing_loss
+from dnachunk.models.mxdna.modeling_mxdna import expert_counts, load_balancing_loss
 from dnachunk.nn.basic_units import SelectedUnits
 
 SHAPE = {
@@ -57,6 +57,18 @@ def test_load_balancing_of_one_favourite_is_the_number_of_experts(experts):
         probability, probability, places, torch.tensor([5]), places, torch.zeros_like(places)
     )
     assert load_balancing_loss(units).item() == pytest.approx(experts)
+
+
+def test_balance_of_parts_adds_up_to_that_of_the_whole():
+    model, ids = build(), random_input(batch=3)
+    whole, *parts = (model(input_ids=part).tokens.units for part in (ids, ids[:1], ids[1:]))
+    counts = expert_counts(whole)
+    sums = sum(load_balancing_loss(units, counts) for units in parts)
+    assert sums.item() == pytest.approx(load_balancing_loss(whole).item())
+    apart = (
+        sum(load_balancing_loss(units) * (units.token_expert >= 0).sum() for units in parts) / counts.sum()
+    )
+    assert apart.item() != pytest.approx(sums.item(), rel=1e-4)
 
 
 def test_losses_add_up():

@@ -10,10 +10,11 @@ import torch
 from tests.training.runs import GLOBAL_BATCH, make_trainer
 
 if __name__ == "__main__":
-    fasta, output_dir = map(Path, sys.argv[1:])
+    kind, fasta, output_dir = sys.argv[1], *map(Path, sys.argv[2:])
     trainer = make_trainer(
         fasta,
         output_dir,
+        kind=kind,
         per_device_train_batch_size=GLOBAL_BATCH // 2,
         ddp_backend="gloo",
         eval_strategy="steps",

@@ -130,7 +130,7 @@ def global_total(
     """What a loss of this micro-batch is to be divided by, so that those of a global batch add up to a mean.
 
     Args:
-        count: Scalar, how many the loss of this micro-batch is a sum over.
+        count: How many the loss of this micro-batch is a sum over, or several such numbers, of any shape.
         labels: ``[B, N]`` int64 of this micro-batch, −100 where nothing is asked.
         num_items: Labelled positions of the global batch; ``None`` where this is the whole batch.
 
@@ -140,11 +140,11 @@ def global_total(
     """
     if num_items is None:
         return count
-    sums = torch.stack([count, (labels != IGNORE_INDEX).sum().to(count.dtype)])
+    labelled = (labels != IGNORE_INDEX).sum().to(count.dtype)
+    sums = torch.cat([count.flatten(), labelled[None]])
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(sums)
-    total, labelled = sums
-    return total * num_items / labelled.clamp_min(1)
+    return sums[:-1].view_as(count) * num_items / sums[-1].clamp_min(1)
 
 
 def base_loss(

@@ -302,22 +302,29 @@ def _check_special_tokens(model: str, input_ids: torch.Tensor, lengths: torch.Te
         )
 
 
-def load_balancing_loss(units: SelectedUnits) -> torch.Tensor:
+def expert_counts(units: SelectedUnits) -> torch.Tensor:
+    """How many units of a batch each expert has, ``[E]`` int64."""
+    experts = units.router_probability.shape[-1]
+    return torch.stack([(units.token_expert == expert).sum() for expert in range(experts)])
+
+
+def load_balancing_loss(units: SelectedUnits, counts: torch.Tensor | None = None) -> torch.Tensor:
     """What spreads the units over the experts: ``E · Σ_j f_j P_j``.
 
     Args:
         units: Of a batch. ``f_j`` is the share of its units with expert ``j``, ``P_j`` the mean of the
             router's probability of ``j`` at the units' centres.
+        counts: ``[E]`` units of each expert in the batch that ``units`` is a part of; then the losses of the
+            parts add up to that of the batch. Default: those of ``units``.
 
     Returns:
         Scalar: 1 where both are uniform, ``E`` where one expert has all; a differentiable 0 without units.
     """
-    experts = units.router_probability.shape[-1]
     is_unit = units.token_expert >= 0
     probability = token_unmerge(units.router_probability, torch.where(is_unit, units.token_center, -1))
-    count = is_unit.sum().clamp_min(1)
-    share = torch.stack([(units.token_expert == expert).sum() for expert in range(experts)]) / count
-    return experts * (share * probability.sum(dim=(0, 1)) / count).sum()
+    counts = expert_counts(units) if counts is None else counts
+    total = counts.sum().clamp_min(1)
+    return len(counts) * (counts / total * probability.sum(dim=(0, 1)) / total).sum()
 
 
 def _to_decode(encoded: MxDNAModelOutput) -> tuple[Any, ...]:
@@ -374,8 +381,9 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
             labels: ``[B, N]`` int64 ids to predict, −100 where nothing is asked.
             noise_seeds: As in :meth:`MxDNAModel.forward`.
             num_items_in_batch: Labelled positions of the global batch; then the losses are this micro-batch's
-                part of the means over it and over all ranks, as Hugging Face's ``Trainer`` expects; balance
-                is sought within each micro-batch. Default: means over this batch.
+                part of the means over it and over all ranks, as Hugging Face's ``Trainer`` expects; the
+                experts' shares are those of all ranks, and of an accumulated step's other micro-batches are
+                taken to be as here. Default: means over this batch.
             output_hidden_states: Whether to return what each layer leaves.
             **kwargs: ``return_dict``; anything else is refused.
 
@@ -394,9 +402,9 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
             return _with_head(encoded, logits=logits)
         loss = base_loss(logits, labels, num_items_in_batch)
         losses = {"masked": loss}
-        units = (encoded.tokens.units.token_expert >= 0).sum().float()
-        share = units / global_total(units, labels, num_items_in_batch).clamp_min(1)
-        losses["load_balancing"] = encoded.losses["load_balancing"] * share
+        units = encoded.tokens.units
+        counts = global_total(expert_counts(units).float(), labels, num_items_in_batch)
+        losses["load_balancing"] = load_balancing_loss(units, counts)
         if self.config.load_balancing_weight > 0:
             loss = loss + self.config.load_balancing_weight * losses["load_balancing"]
         return _with_head(encoded, loss=loss, losses=losses, logits=logits)
