@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from transformers import AutoModelForPreTraining
 
-from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
+from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
 from dnachunk import ops as dnachunk_ops
+from dnachunk.alphabet import IGNORE_INDEX
+from dnachunk.data.masking import mask_bases
+from dnachunk.models.mxdna import between_special_tokens
 from tests.ops import (
     test_basic_units,
     test_blocks,
@@ -78,18 +83,45 @@ def test_operation(name):
         assert_close_to_reference(argument, grads[argument].cpu(), expected_grads[argument])
 
 
-@needs_cuda
-@pytest.mark.cuda
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
-def test_pretraining_step(autocast):
-    model = MergeDNAForPreTraining(MergeDNAConfig.micro()).eval()
+def pretraining_inputs(kind):
     input_ids, seeds = torch.randint(5, 9, (4, 256)), torch.arange(4)
-    expected = model(input_ids, sample_seeds=seeds)
-    model.cuda()
-    with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
-        output = model(input_ids.cuda(), sample_seeds=seeds.cuda())
+    if kind == "mergedna":
+        return {"input_ids": input_ids, "sample_seeds": seeds}
+    masked = mask_bases(input_ids, seeds)
+    if kind == "dnachunker":
+        return {"input_ids": masked.input_ids, "labels": masked.labels, "repeat_mask": input_ids == 5}
+    ids, _ = between_special_tokens(masked.input_ids, torch.ones_like(input_ids))
+    labels = F.pad(masked.labels, (1, 1), value=IGNORE_INDEX)
+    return {"input_ids": ids, "labels": labels, "noise_seeds": seeds}
+
+
+CONFIGS = {"mergedna": MergeDNAConfig, "dnachunker": DNAChunkerConfig, "mxdna": MxDNAConfig}
+
+
+def pretraining_step(kind, device, autocast=False):
+    torch.manual_seed(0)
+    model = AutoModelForPreTraining.from_config(CONFIGS[kind].micro()).to(device)
+    inputs = {name: value.to(device) for name, value in pretraining_inputs(kind).items()}
+    with torch.autocast(device, torch.bfloat16, enabled=autocast):
+        output = model(**inputs)
     output.loss.backward()
-    assert torch.equal(output.segmentation.num_tokens.cpu(), expected.segmentation.num_tokens)
-    # Near-ties of the grouping may fall otherwise: losses agree, single tokens need not.
+    return model, output
+
+
+@pytest.mark.parametrize(
+    ("device", "autocast"),
+    [
+        ("cpu", True),
+        pytest.param("cuda", False, marks=[needs_cuda, pytest.mark.cuda]),
+        pytest.param("cuda", True, marks=[needs_cuda, pytest.mark.cuda]),
+    ],
+)
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_pretraining_step(kind, device, autocast):
+    _, expected = pretraining_step(kind, "cpu")
+    model, output = pretraining_step(kind, device, autocast)
+    if kind == "mergedna":
+        assert torch.equal(output.segmentation.num_tokens.cpu(), expected.segmentation.num_tokens)
+    # Near-ties may fall otherwise: losses agree, single tokens need not.
     torch.testing.assert_close(output.loss.cpu(), expected.loss, rtol=2e-2, atol=0)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
