@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
-from dnachunk.cli.finetune import DEFAULTS, PAPER_EPOCHS, PAPER_RANKS, PAPER_RATES, Adapted
-from dnachunk.cli.options import ReverseComplement
+from dnachunk.cli.finetune import DEFAULTS, Adapted, choose_candidates
+from dnachunk.cli.options import (
+    EpochsOption,
+    PaperGridOption,
+    PatienceOption,
+    RanksOption,
+    RatesOption,
+    ReverseComplement,
+    TruncateOption,
+)
 from dnachunk.cli.plan import MODEL_NAME, run_plan
 from dnachunk.cli.report import command_line, is_main_process, replacing, say, versions, write_results
 
@@ -74,28 +82,15 @@ def evaluate(
         int | None,
         typer.Option(help="Sequences to train on, and to choose by, at most: a part drawn at random.", min=2),
     ] = None,
-    learning_rate: Annotated[
-        list[float] | None,
-        typer.Option(help="Given several times, searched over on each validation set. Default: as finetune."),
-    ] = None,
-    num_train_epochs: Annotated[
-        list[float] | None, typer.Option(help="Given several times, searched over. Default: 10.")
-    ] = None,
-    lora_rank: Annotated[
-        list[int] | None, typer.Option(help="Rank of LoRA (default 8); given several times, searched over.")
-    ] = None,
-    paper_grid: Annotated[
-        bool, typer.Option("--paper-grid", help="Search over what the papers do; see finetune.")
-    ] = False,
-    patience: Annotated[
-        int, typer.Option(help="Evaluations without a better one after which a run stops.", min=1)
-    ] = 3,
+    learning_rate: RatesOption = None,
+    num_train_epochs: EpochsOption = None,
+    lora_rank: RanksOption = None,
+    paper_grid: PaperGridOption = False,
+    patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut off sequences longer than a model takes.")
-    ] = False,
+    truncate: TruncateOption = False,
 ) -> None:
     """Fine-tunes models on the tasks of a suite, and writes one table of what they reach.
 
@@ -123,7 +118,7 @@ def evaluate(
 
     from dnachunk.evaluation.suites import find_tasks
     from dnachunk.training.adaptation import LoRA
-    from dnachunk.training.finetune import LEARNING_RATES, grid
+    from dnachunk.training.finetune import LEARNING_RATES
 
     is_lora = method is Adapted.lora
     if lora_rank and not is_lora:
@@ -131,15 +126,7 @@ def evaluate(
     args = read_training_arguments(
         context.args, output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[method.value]}
     )
-    if paper_grid:
-        learning_rate = learning_rate or list(PAPER_RATES)
-        num_train_epochs = num_train_epochs or list(PAPER_EPOCHS)
-        lora_rank = lora_rank or (list(PAPER_RANKS) if is_lora else None)
-    candidates = grid(
-        learning_rate or [args.learning_rate],
-        num_train_epochs or [args.num_train_epochs],
-        (lora_rank or [8]) if is_lora else (),
-    )
+    candidates = choose_candidates(args, learning_rate, num_train_epochs, lora_rank, paper_grid, is_lora)
     systems = [System.parse(text) for text in model or []]
     names = [system.name for system in systems]
     if not systems:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
-from dnachunk.cli.options import ModelOption, ReverseComplement
+from dnachunk.cli.options import (
+    EpochsOption,
+    ModelOption,
+    PaperGridOption,
+    PatienceOption,
+    RanksOption,
+    RatesOption,
+    ReverseComplement,
+    TruncateOption,
+)
 from dnachunk.cli.report import say, table, write_results
 from dnachunk.data.task import Problem
 
@@ -94,40 +103,22 @@ def finetune(
             help="All parameters learn, the head alone, or LoRA. Default: lora with --lora-rank, else full."
         ),
     ] = None,
-    lora_rank: Annotated[
-        list[int] | None, typer.Option(help="Rank of LoRA (default 8); given several times, searched over.")
-    ] = None,
+    lora_rank: RanksOption = None,
     lora_alpha: Annotated[float | None, typer.Option(help="Default: twice the rank.")] = None,
     lora_dropout: Annotated[float, typer.Option(help="Dropout before the adapters.")] = 0.0,
     lora_target: Annotated[
         list[str] | None,
         typer.Option(help="Name of linear layers to adapt; can be repeated. Default: all outside the head."),
     ] = None,
-    learning_rate: Annotated[
-        list[float] | None,
-        typer.Option(help="Given several times, searched over. Default: 5e-4, LoRA 2e-3, probe 1e-2."),
-    ] = None,
-    num_train_epochs: Annotated[
-        list[float] | None, typer.Option(help="Given several times, searched over. Default: 10.")
-    ] = None,
-    paper_grid: Annotated[
-        bool,
-        typer.Option(
-            "--paper-grid",
-            help="Search over what the papers do: learning rates 1e-5, 5e-5, 1e-4, epochs 5, 10, LoRA "
-            "ranks 4, 8, 16, 24, 48, as far as they are not given.",
-        ),
-    ] = False,
+    learning_rate: RatesOption = None,
+    num_train_epochs: EpochsOption = None,
+    paper_grid: PaperGridOption = False,
     seeds: Annotated[int, typer.Option(help="How often the best is trained, from --seed on.", min=1)] = 1,
-    patience: Annotated[
-        int, typer.Option(help="Evaluations without a better one after which a run stops.", min=1)
-    ] = 3,
+    patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
-    ] = False,
+    truncate: TruncateOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
 
@@ -143,7 +134,7 @@ def finetune(
 
     from dnachunk.data.task import Task
     from dnachunk.training.adaptation import LoRA
-    from dnachunk.training.finetune import LEARNING_RATES, grid
+    from dnachunk.training.finetune import LEARNING_RATES
 
     how = method or (Adapted.lora if lora_rank else Adapted.full)
     is_lora = how is Adapted.lora
@@ -154,18 +145,10 @@ def finetune(
     )
     if args.resume_from_checkpoint not in (None, "last"):
         raise typer.BadParameter(f"--resume-from-checkpoint must be last, got {args.resume_from_checkpoint}")
-    if paper_grid:
-        learning_rate = learning_rate or list(PAPER_RATES)
-        num_train_epochs = num_train_epochs or list(PAPER_EPOCHS)
-        lora_rank = lora_rank or (list(PAPER_RANKS) if is_lora else None)
     splits = _read_splits(data, train, valid, test, sequence_column, label_column or ["label"])
     task = Task.of(splits, problem, valid_share=valid_share, seed=args.seed)
     lora = LoRA(alpha=lora_alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
-    candidates = grid(
-        learning_rate or [args.learning_rate],
-        num_train_epochs or [args.num_train_epochs],
-        (lora_rank or [8]) if is_lora else (),
-    )
+    candidates = choose_candidates(args, learning_rate, num_train_epochs, lora_rank, paper_grid, is_lora)
     run_finetuning(
         model,
         task,
@@ -183,6 +166,27 @@ def finetune(
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # A rank that exits with gloo's threads still running may abort.
         torch.distributed.destroy_process_group()
+
+
+def choose_candidates(
+    args: "TrainingArguments",
+    learning_rates: list[float] | None,
+    epochs: list[float] | None,
+    ranks: list[int] | None,
+    paper_grid: bool,
+    is_lora: bool,
+) -> "list[Candidate]":
+    """What is searched over: what is given, or else the papers' grid or the defaults in ``args``."""
+    from dnachunk.training.finetune import grid
+
+    if paper_grid:
+        learning_rates, epochs = learning_rates or list(PAPER_RATES), epochs or list(PAPER_EPOCHS)
+        ranks = ranks or list(PAPER_RANKS)
+    return grid(
+        learning_rates or [args.learning_rate],
+        epochs or [args.num_train_epochs],
+        (ranks or [8]) if is_lora else (),
+    )
 
 
 def run_finetuning(

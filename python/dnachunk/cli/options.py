@@ -37,3 +37,27 @@ PositiveOption = Annotated[
 NegativeOption = Annotated[
     str | None, typer.Option(help="Which are negatives, written alike. Default: all that are no positives.")
 ]
+RanksOption = Annotated[
+    list[int] | None, typer.Option(help="Rank of LoRA (default 8); given several times, searched over.")
+]
+RatesOption = Annotated[
+    list[float] | None,
+    typer.Option(help="Given several times, searched over. Default: 5e-4, LoRA 2e-3, probe 1e-2."),
+]
+EpochsOption = Annotated[
+    list[float] | None, typer.Option(help="Given several times, searched over. Default: 10.")
+]
+PaperGridOption = Annotated[
+    bool,
+    typer.Option(
+        "--paper-grid",
+        help="Search over what the papers do: learning rates 1e-5, 5e-5, 1e-4, epochs 5, 10, LoRA ranks 4, "
+        "8, 16, 24, 48, as far as they are not given.",
+    ),
+]
+PatienceOption = Annotated[
+    int, typer.Option(help="Evaluations without a better one after which a run stops.", min=1)
+]
+TruncateOption = Annotated[
+    bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
+]
