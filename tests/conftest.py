@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Threads that wait by spinning starve whatever else a shared machine runs; read when torch loads OpenMP.
@@ -35,3 +36,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if ("slow" in item.keywords) != slow:
             item.add_marker(pytest.mark.skip(reason="slow tests run under --slow, the others without"))
+
+
+@pytest.fixture(scope="module")
+def quick_collections():
+    """Every training collects garbage; what the imports left need not be walked through each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -1,4 +1,3 @@
-import gc
 import json
 import shutil
 
@@ -10,16 +9,9 @@ from dnachunk.training.finetune import FineTuner
 from tests.cli.test_finetune import toy_rows, write_table
 from tests.training.finetuning import save_bert, save_small
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 QUICK = ["--max-steps", 2, "--per-device-train-batch-size", 4, "--use-cpu"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    # Every training collects garbage; what the imports left need not be walked through each time.
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

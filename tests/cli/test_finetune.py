@@ -1,4 +1,3 @@
-import gc
 import gzip
 import importlib
 import json
@@ -12,16 +11,9 @@ from dnachunk import DNATokenizer
 from dnachunk.training import Candidate
 from tests.training.finetuning import rich_in, save_bert, save_small
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 QUICK = ["--max-steps", 2, "--per-device-train-batch-size", 4, "--use-cpu"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    # Every training collects garbage; what the imports left need not be walked through each time.
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

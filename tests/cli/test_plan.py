@@ -5,9 +5,11 @@ import pytest
 
 from dnachunk.cli.plan import Plan
 from dnachunk.training import PreTrainer
-from tests.cli.test_evaluate import _quick_collections, refused, trainings  # noqa: F401
+from tests.cli.test_evaluate import refused, trainings  # noqa: F401
 from tests.cli.test_finetune import toy_rows, write_table
 from tests.training.runs import write_genome
+
+pytestmark = pytest.mark.usefixtures("quick_collections")
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "docs" / "plans").glob("*.toml"))

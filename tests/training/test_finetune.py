@@ -1,4 +1,3 @@
-import gc
 import json
 import shutil
 import subprocess
@@ -36,14 +35,7 @@ from tests.training.finetuning import (
 )
 from tests.training.runs import SMALL_CONFIGS
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    # Every training collects garbage; what the imports left need not be walked through each time.
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("quick_collections")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,15 @@ from dnachunk.cli.options import (
     TruncateOption,
 )
 from dnachunk.cli.plan import MODEL_NAME, run_plan
-from dnachunk.cli.report import command_line, is_main_process, replacing, say, versions, write_results
+from dnachunk.cli.report import (
+    command_line,
+    is_main_process,
+    leave_process_group,
+    replacing,
+    say,
+    versions,
+    write_results,
+)
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -114,8 +122,6 @@ def evaluate(
         run_plan(plan, data, output_dir)
         return
 
-    import torch
-
     from dnachunk.evaluation.suites import find_tasks
     from dnachunk.training.adaptation import LoRA
     from dnachunk.training.finetune import LEARNING_RATES
@@ -153,9 +159,7 @@ def evaluate(
         reverse_complement=reverse_complement.value,
         truncate=truncate,
     )
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # A rank that exits with gloo's threads still running may abort.
-        torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dnachunk.cli.options import (
     ReverseComplement,
     TruncateOption,
 )
-from dnachunk.cli.report import say, table, write_results
+from dnachunk.cli.report import leave_process_group, say, table, write_results
 from dnachunk.data.task import Problem
 
 if TYPE_CHECKING:
@@ -130,8 +130,6 @@ def finetune(
     Example: dnachunk finetune --model run --train train.csv --test test.csv --output-dir enhancers
     --lora-rank 8 --lora-rank 16 --learning-rate 5e-4 --learning-rate 2e-3 --seeds 3
     """
-    import torch
-
     from dnachunk.data.task import Task
     from dnachunk.training.adaptation import LoRA
     from dnachunk.training.finetune import LEARNING_RATES
@@ -163,9 +161,7 @@ def finetune(
         truncate=truncate,
         resume=args.resume_from_checkpoint == "last",
     )
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # A rank that exits with gloo's threads still running may abort.
-        torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 def choose_candidates(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
-from dnachunk.cli.report import is_main_process, say, table, write_results
+from dnachunk.cli.report import is_main_process, leave_process_group, say, table, write_results
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -112,7 +112,6 @@ def pretrain(
     Example: dnachunk pretrain --model baseline --tokenizer 6mer --fasta genome.fa.gz --output-dir run
     """
     # What is imported at the top of a command's module is what `dnachunk --help` waits for.
-    import torch
 
     from dnachunk.data import Genome, Interval, default_holdout
 
@@ -130,9 +129,7 @@ def pretrain(
             tokenizer, size, config or [], window_bp, args, genomes, weight, intervals
         )
     run_pretraining(network, args, genomes, weight, intervals, eval_windows, resume, fixed)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # A rank that exits with gloo's threads still running may abort.
-        torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 def parse_training_arguments(words: list[str], output_dir: Path, **defaults: Any) -> "TrainingArguments":

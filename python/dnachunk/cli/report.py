@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def leave_process_group() -> None:
+    """Ends what ``torchrun`` began: a rank that exits with gloo's threads still running may abort."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def is_main_process() -> bool:
     """Whether this process prints and writes: all do but the later ranks under ``torchrun``."""
     return os.environ.get("RANK", "0") == "0"

@@ -121,9 +121,7 @@ class Router(nn.Module):
         Returns:
             The decisions.
         """
-        if lengths is None:
-            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
-        return Routing(*boundary_routing(self.q_proj(x), self.k_proj(x), lengths, is_protected), lengths)
+        return _route(self.q_proj(x), self.k_proj(x), lengths, is_protected)
 
 
 class GridRouter(nn.Module):
@@ -155,14 +153,20 @@ class GridRouter(nn.Module):
         is_protected: torch.Tensor | None = None,
     ) -> Routing:
         """As :meth:`Router.forward`; of ``x [B, N, any]`` only the shape counts."""
-        if lengths is None:
-            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
         # In whole numbers, so that every device has the same grid.
         steps = (torch.arange(x.shape[1] + 1, device=x.device) - 1) * round(self.ratio * 2**32) >> 32
         key = x.new_ones(*x.shape[:2], 1)
         # A query that points away from its key is a boundary.
         query = torch.where(steps.diff()[:, None] > 0, -key, key)
-        return Routing(*boundary_routing(query, key, lengths, is_protected), lengths)
+        return _route(query, key, lengths, is_protected)
+
+
+def _route(
+    query: torch.Tensor, key: torch.Tensor, lengths: torch.Tensor | None, is_protected: torch.Tensor | None
+) -> Routing:
+    if lengths is None:
+        lengths = torch.full((query.shape[0],), query.shape[1], device=query.device)
+    return Routing(*boundary_routing(query, key, lengths, is_protected), lengths)
 
 
 class Chunk(nn.Module):

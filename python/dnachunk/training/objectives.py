@@ -11,7 +11,7 @@ from dnachunk.data.masking import MaskingCollator, mask_bases, mask_seeds
 from dnachunk.data.windows import WindowCollator
 from dnachunk.evaluation.masked_bases import masked_base_sums
 from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio
-from dnachunk.models.mxdna import between_special_tokens
+from dnachunk.models.mxdna import between_special_tokens, expert_counts
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.random import mix
 from dnachunk.training.fixed_objective import FixedTokenObjective
@@ -243,8 +243,8 @@ class MxDNAObjective:
     def _ratios(self, units: SelectedUnits) -> dict[str, torch.Tensor]:
         num_units = units.num_tokens.sum()
         ratios = {"compression": torch.stack([(units.token_index >= 0).sum(), num_units])}
-        for expert in range(units.scores.shape[-1]):
-            ratios[f"expert_{expert}_share"] = torch.stack([(units.token_expert == expert).sum(), num_units])
+        for expert, count in enumerate(expert_counts(units)):
+            ratios[f"expert_{expert}_share"] = torch.stack([count, num_units])
         return ratios
 
 

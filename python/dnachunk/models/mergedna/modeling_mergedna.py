@@ -214,9 +214,11 @@ class MergeDNALocalEncoder(_Part):
         ):
             positions = token_positions(sizes)
             x, keys = block(x, self.rotary(positions), lengths)
-            metric = keys.mean(dim=2) if self.compares_keys else None
+            metric = None
             if not self.is_learned:
                 metric = _place_metric(positions, self.window_size)
+            elif self.compares_keys:
+                metric = keys.mean(dim=2)
             merged = merge(
                 x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
             )

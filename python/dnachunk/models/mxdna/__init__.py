@@ -7,6 +7,7 @@ from dnachunk.models.mxdna.modeling_mxdna import (
     MxDNAForTokenClassification,
     MxDNAModel,
     between_special_tokens,
+    expert_counts,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "MxDNAForTokenClassification",
     "MxDNAModel",
     "between_special_tokens",
+    "expert_counts",
 ]

@@ -500,5 +500,6 @@ __all__: Sequence[str] = [
     "MxDNAModelOutput",
     "MxDNAPreTrainedModel",
     "between_special_tokens",
+    "expert_counts",
     "load_balancing_loss",
 ]
