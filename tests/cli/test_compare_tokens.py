@@ -219,6 +219,15 @@ def test_what_is_not_found_is_told(run, model, tmp_path):
         "runs.png",
         "token_lengths.png",
     ]
+    # Plots of an earlier run do not stay beside other numbers.
+    (tmp_path / "out" / "profiles_sites.png").write_text("old")
+    (tmp_path / "out" / "mine.png").write_text("mine")
+    assert run("compare-tokens", *words, "--output-dir", tmp_path / "out").status == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        "mine.png",
+        "runs.png",
+        "token_lengths.png",
+    ]
     metrics = metrics_of(tmp_path / "out")
     assert (metrics["profiles"], metrics["boundary_survival"], metrics["mutated_windows"]) == ({}, {}, 0)
 
@@ -258,6 +267,8 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--tokenizer", "6mer", "--annotation", "all.bed"], "must not be called 'all'", 1),
         (["--tokenizer", "bpe-99", "--window-bp", 3000], "bpe-99: there is no sequence to train it on", 1),
         (["--tokenizer", "6mer", "--max-sites", 3], "--max-sites", 2),
+        (["--tokenizer", "6mer", "--fasta", "n.fa"], "there is no A, C, G or T in", 1),
+        (["--tokenizer", "6mer", "--bedgraph", "out/p.bedgraph"], "there is no folder out to write", 2),
     ],
 )
 def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, status):
@@ -265,9 +276,10 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     (tmp_path / "bad.bed").write_text("one\t1\t5\none\t1\n")
     (tmp_path / "chr.bed").write_text("chr1\t1\t5\n")
     (tmp_path / "all.bed").write_text("one\t1\t5\tall\n")
+    (tmp_path / "n.fa").write_text(">n\n" + "N" * 600 + "\n")
     result = run("compare-tokens", "--fasta", fasta, "--output-dir", "out", *words)
     refused(result, said, status)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.bed", "bad.bed", "chr.bed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.bed", "bad.bed", "chr.bed", "n.fa"]
 
 
 def test_a_feature_type_that_is_not_there(run, sequences, tmp_path):
@@ -287,7 +299,7 @@ def test_models_that_do_not_segment(run, fasta, tmp_path):
     words = ["--model", tmp_path / "other", "--fasta", fasta, "--output-dir", tmp_path / "out"]
     refused(
         run("compare-tokens", *words),
-        "a model with a segmentation must be of dnachunker, mergedna, mxdna, got bert",
+        "a model with a learned tokenizer must be of dnachunker, mergedna, mxdna, got bert",
     )
     (tmp_path / "taken").write_text("")
     words = ["--tokenizer", "6mer", "--fasta", fasta, "--output-dir", tmp_path / "taken"]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import safetensors
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForMaskedLM
 
+from dnachunk.baselines import FixedTokenizer, baseline_config
 from dnachunk.data import Genome
 from dnachunk.random import mix
 
@@ -121,4 +122,15 @@ def test_wrong_suffixes_and_models_are_refused(run, model, both_strands, tmp_pat
     result = run(*words, "--model", tmp_path / "nowhere", "--output", tmp_path / "e.npz")
     assert result.status == 1
     assert result.err.startswith("dnachunk embed: ")
-    assert not list(tmp_path.iterdir())
+    FixedTokenizer.from_name("6mer").save_pretrained(tmp_path / "baseline")
+    baseline = baseline_config("micro", len(FixedTokenizer.from_name("6mer")))
+    AutoModelForMaskedLM.from_config(baseline).save_pretrained(tmp_path / "baseline")
+    result = run(*words, "--model", tmp_path / "baseline", "--output", tmp_path / "e.npz")
+    assert result.status == 1
+    assert "a model with a learned tokenizer must be of dnachunker, mergedna, mxdna, got " in result.err
+    (tmp_path / "n.fa").write_text(">n\n" + "N" * 90 + "\n")
+    words = ["embed", "--fasta", tmp_path / "n.fa", "--model", model, "--per", "token"]
+    result = run(*words, "--output", tmp_path / "e.npz")
+    assert result.status == 1
+    assert "there is no A, C, G or T in " in result.err
+    assert not list(tmp_path.glob("*e.npz*"))

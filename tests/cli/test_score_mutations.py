@@ -237,6 +237,15 @@ def test_scoring_again_replaces_the_columns(run, model, fasta, table, folder):
     assert (folder / "scores.csv").read_text() == first
 
 
+def test_foreign_bytes_stay_and_equal_measurements_are_told(run, model, fasta, table, folder):
+    rows = [f"{text},1,\xb5M" for text in MUTANTS[:12]]
+    table.write_bytes("\n".join(["mutant,score,note", *rows]).encode("latin-1"))
+    words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]
+    result = succeeds(run("score-mutations", *words))
+    assert (folder / "scores.csv").read_bytes().splitlines()[1].split(b",")[2] == b"\xb5M"
+    assert "llr                  all alike" in result.out
+
+
 def test_too_few_for_a_regression(run, model, fasta, table, folder):
     table.write_text("\n".join(table.read_text().splitlines()[:4]) + "\n")
     words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]

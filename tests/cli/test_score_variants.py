@@ -499,6 +499,8 @@ def test_a_model_of_somebody_else(run, fasta, vcf, tmp_path):
     DNATokenizer(cls_sep=True).save_pretrained(tmp_path / "bert")
     words = ["--model", tmp_path / "bert", "--fasta", fasta, "--vcf", vcf, "--output", tmp_path / "s.tsv"]
     assert "--window-bp must be given" in refused(run("score-variants", *words))
+    said = "--window-bp must be at most 38"
+    assert said in refused(run("score-variants", *words, "--window-bp", 39))
     succeeds(run("score-variants", *words, "--window-bp", 30))
     row = read_tsv(tmp_path / "s.tsv")[0]
     vectors = []

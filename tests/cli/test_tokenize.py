@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import resource
@@ -87,6 +88,34 @@ def test_a_region_has_the_tokens_of_the_whole_record(run, model, fasta, tmp_path
         row for row in read_bed(tmp_path / "all.bed") if row[0] == "one" and row[1] < 1500 and row[2] > 1000
     ]
     assert read_bed(tmp_path / "some.bed") == want
+
+
+def test_packed_files_hold_the_same(run, model, fasta, tmp_path):
+    words = ["tokenize", "--model", model, "--fasta", fasta]
+    assert run(*words, "--output", tmp_path / "plain.bed").status == 0
+    assert run(*words, "--output", tmp_path / "my.packed.bed.gz").status == 0
+    packed = (tmp_path / "my.packed.bed.gz").read_bytes()
+    assert packed[12:14] == b"BC"
+    assert gzip.decompress(packed) == (tmp_path / "plain.bed").read_bytes()
+    assert (tmp_path / "my.packed.json").exists()
+    assert (tmp_path / "my.packed.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("folder", "folder is a folder; it must be a file to write"),
+        ("absent/t.bed", "absent to write t.bed into"),
+        ("t.json", "must not end in .json, which is written beside it"),
+        ("t.png", "must not end in .png"),
+    ],
+)
+def test_what_cannot_be_written_is_told_at_once(run, model, fasta, tmp_path, name, said):
+    (tmp_path / "folder").mkdir()
+    result = run("tokenize", "--model", model, "--fasta", fasta, "--output", tmp_path / name)
+    assert result.status == 2
+    assert said in " ".join(result.err.split())
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
 def test_long_runs_of_n_have_no_token(run, model, tmp_path):

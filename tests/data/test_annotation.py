@@ -62,6 +62,21 @@ def test_a_bed_of_one_kind_has_the_files_name(genome, tmp_path, lines):
     assert {feature.kind for feature in found.features} == {"tata.v1"}
 
 
+def test_a_feature_across_the_origin_of_a_circle_is_two(genome, tmp_path):
+    circle = gff_line(kind="region", start="1", end="40", attributes="ID=one;Is_circular=true")
+    across = gff_line(start="31", end="45", strand="-")
+    text = "\n".join([across.replace("one", "two").replace("31\t45", "9\t10"), circle, across])
+    assert read_annotation(write(tmp_path / "a.gff3", text), genome).features == [
+        Feature(0, 0, 5, "gene", True),
+        Feature(0, 30, 40, "gene", True),
+        Feature(1, 8, 10, "gene", True),
+    ]
+    for start, end in (("41", "45"), ("31", "81")):
+        lines = "\n".join([circle, gff_line(start=start, end=end)])
+        with pytest.raises(ValueError, match=f"line 2: a feature must end inside its record .* got {end}"):
+            read_annotation(write(tmp_path / "a.gff3", lines), genome)
+
+
 def gff_line(**columns):
     names = ["record", "source", "kind", "start", "end", "score", "strand", "phase", "attributes"]
     defaults = dict(zip(names, ["one", "s", "gene", "3", "20", ".", "+", ".", "ID=1"], strict=True))
@@ -106,6 +121,8 @@ def test_files_without_a_feature(genome, tmp_path):
         read_annotation(write(tmp_path / "a.txt.gz", GFF), genome)
     with pytest.raises(FileNotFoundError):
         read_annotation(tmp_path / "absent.gff", genome)
+    with pytest.raises(ValueError, match=r"a\.bed: features must be parts of a record, and all 2 are whole"):
+        read_annotation(write(tmp_path / "a.bed", "one\t0\t40\ntwo\t0\t10\n"), genome)
     cut = write(tmp_path / "cut.gff.gz", GFF.partition("##FASTA")[0])
     cut.write_bytes(cut.read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"cut\.gff\.gz is cut short or damaged"):

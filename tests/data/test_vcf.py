@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import pytest
 
@@ -100,6 +101,14 @@ def test_kinds_of_alleles(allele, kind):
 def test_bad_headers(tmp_path, lines, said):
     with pytest.raises(ValueError, match=said):
         VCF(write(tmp_path / "v.vcf", lines))
+
+
+def test_pipes_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe must be a file, because it is read more than once"):
+        VCF(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        VCF(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

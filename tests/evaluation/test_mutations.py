@@ -14,6 +14,7 @@ from dnachunk.evaluation.mutations import (
     measurements,
     nearest_codon,
     read_mutations,
+    site_groups,
 )
 from dnachunk.ops import decode_dna
 
@@ -102,7 +103,7 @@ def test_tables_of_mutants(tmp_path, coding, form):
     assert edits(rows[3]) == [(3, "GCT", "GCT")]
     assert [row.variant for row in rows[4:]] == ["reference_mismatch", "outside_record", "ambiguous_base"]
     assert [row.line_number for row in rows] == list(range(2, 9))
-    assert [row.site for row in rows] == [3, 0, 15, 3, 3, 21, 18]
+    assert [row.sites for row in rows] == [(3,), (0, 9), (15,), (3,), (3,), (21,), (18,)]
     assert rows[0].cells == {"mutant": "A2G", "note": "a; b" if form == "tsv" else "a, b", "score": "0.5"}
     assert measurements(rows, ["score"]).tolist() == [0.5, 1, 2, 0, 3, 4, 5]
 
@@ -126,7 +127,7 @@ def test_tables_of_bases(tmp_path, columns):
     assert edits(rows[0]) == [(1, "C", "A")]
     assert edits(rows[1]) == [(3, "", "TT")]
     assert [row.variant for row in rows[2:]] == ["reference_mismatch", "outside_record"]
-    assert [row.site for row in rows] == [1, 2, 2, 5]
+    assert [row.sites for row in rows] == [(1,), (2,), (2,), (5,)]
 
 
 def test_measurements(tmp_path, coding):
@@ -159,6 +160,7 @@ def test_measurements(tmp_path, coding):
         ("pos,ref,alt\n2,C,<DEL>\n", r"line 2: alt must be letters A C G T, got '<DEL>'"),
         ("pos,ref,alt\n-2,C,A\n", r"line 2: pos must be a whole number, got '-2'"),
         ('mutant,note\nA2G,"a" b\n', r"table\.csv, line 2: "),
+        ("mutant,score,rep,rep\nA2G,1,2,3\n", r"table\.csv must have each column once, got 'rep' twice"),
     ],
 )
 def test_bad_tables(tmp_path, coding, text, said):
@@ -202,6 +204,15 @@ def test_sites_are_kept_apart():
     assert rank_correlation(cross_validated_ridge(vectors, measured, sites), measured) < 0.3
 
 
+def test_multiple_mutants_tie_their_sites_together(tmp_path, coding):
+    path = table(tmp_path, "mutant\nM1V\nF6*\nA2G:K4N\nK4N\nA2G\nM1V:F6*\nH3R\n")
+    groups = site_groups(read_mutations(path, coding)).tolist()
+    assert groups[0] == groups[1] == groups[5]
+    assert groups[2] == groups[3] == groups[4]
+    assert len({groups[0], groups[2], groups[6]}) == 3
+    assert site_groups([]).tolist() == []
+
+
 def test_too_few_rows_for_folds():
     assert cross_validated_ridge(np.ones((9, 2)), np.arange(9.0)) is None
     assert cross_validated_ridge(np.ones((20, 2)), np.arange(20.0), np.arange(20) % 4) is None
@@ -215,7 +226,7 @@ def test_tem1():
     rows = read_mutations(folder / "tem1_dms_scores.csv.gz", genome)
     assert len(rows) == 4997
     assert all(len(row.variant.edits) == 1 for row in rows)
-    assert len({row.site for row in rows}) == 263
+    assert len(np.unique(site_groups(rows))) == 263
     for row in rows[::97]:
         ((_, codon, mutant),) = edits(row)
         assert codon == row.cells["wildtype_codon"]

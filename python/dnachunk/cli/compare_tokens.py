@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
 
-from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption
+from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption, output_file
 from dnachunk.cli.report import progress, replacing, say, table, write_figure, write_results
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ TRAINING_BP = 1 << 20
 
 MAX_CURVES = 8
 """Regions, or tokenizers, that a plot has colours for."""
+
+PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
+"""Plots that there may be; those of an earlier run that this one does not draw are removed."""
 
 ALL, ELSEWHERE = "all", "elsewhere"
 SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
@@ -106,7 +109,8 @@ def compare_tokens(
         Path | None,
         typer.Option(
             help="File to write, bgzip if it ends in .gz: the probability that a token begins at a base, of "
-            "the one model that has it (dnachunker, first stage)."
+            "the one model that has it (dnachunker, first stage).",
+            callback=output_file,
         ),
     ] = None,
     window_bp: WindowOption = None,
@@ -150,6 +154,8 @@ def compare_tokens(
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_lines(stack, bedgraph, genome)
         figures, motifs = _measure(genome, spans, features, segmenters, write, batch_size)
+        if not next(iter(figures.values())).lengths[ALL].sum():
+            raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
         _say_lengths(figures)
         _say_runs(figures)
         drawn = {"motifs": motifs, "sites": _feature_sites(features, spans)}
@@ -180,6 +186,8 @@ def compare_tokens(
             for name, figure in plots.items():
                 write_figure(staging / f"{name}.png", figure)
             write_results(staging / "results.json", metrics)
+        for name in set(PLOTS) - set(plots):
+            (output_dir / f"{name}.png").unlink(missing_ok=True)
     written = ["results.json", *(f"{name}.png" for name in plots)]
     say(f"\n{output_dir}: {', '.join(written)}" + (f"; {bedgraph}" if bedgraph else ""))
 
@@ -533,7 +541,10 @@ def _say_profiles(profiles: "Profiles") -> None:
     if rows:
         header = ["sites", "at the site", "shuffled", "farthest", "there", "shuffled", "apart"]
         say("\n" + table(["a token begins (95% bootstrap band over sites)", *header], rows))
-        say("apart: offsets at which the two bands do not meet; by chance, fewer than one in a hundred")
+        say(
+            "apart: offsets at which the two bands do not meet; by chance one in a hundred, with fewer than "
+            "50 sites up to one in twenty"
+        )
 
 
 def _say_survival(survival: Mapping[str, Survival], windows: "torch.Tensor") -> None:

@@ -18,6 +18,7 @@ from dnachunk.cli.options import (
     ReverseComplement,
     ReverseComplementOption,
     WindowOption,
+    output_file,
 )
 from dnachunk.cli.report import progress, replacing, say, write_results
 
@@ -43,7 +44,10 @@ class Per(str, Enum):
 def embed(
     model: ModelOption,
     fasta: FastaOption,
-    output: Annotated[Path, typer.Option(help="File to write, .safetensors or .npz; a .json beside it.")],
+    output: Annotated[
+        Path,
+        typer.Option(help="File to write, .safetensors or .npz; a .json beside it.", callback=output_file),
+    ],
     per: Annotated[Per, typer.Option(help="A vector for each record, or for each token.")] = Per.record,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     window_bp: WindowOption = None,
@@ -153,6 +157,8 @@ def _token_vectors(genome: "Genome", runs: "list[Iterator[TileTokens]]") -> "dic
         columns["start_bp"].append(starts)
         columns["end_bp"].append(ends)
         columns["embeddings"].append(values)
+    if not columns["embeddings"]:
+        raise ValueError(f"there is no A, C, G or T in {genome.path}")
     return {name: torch.cat(parts) for name, parts in columns.items()}
 
 

@@ -40,14 +40,20 @@ class Encoded(NamedTuple):
 
 
 def load_model(directory: Path) -> Any:
-    """Loads a trained model for inference, onto a GPU where there is one.
+    """Loads a trained model with a learned tokenizer for inference, onto a GPU where there is one.
 
     Raises:
         OSError: If the directory holds no model.
-        ValueError: If its weights do not fit.
+        ValueError: If its weights do not fit, or it is none of ours.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_pretrained(AutoModel, directory).eval().to(device)
+    model = load_pretrained(AutoModel, directory).eval().to(device)
+    if model.config.model_type not in _ENCODERS:
+        raise ValueError(
+            f"{directory}: a model with a learned tokenizer must be of {', '.join(_ENCODERS)}, "
+            f"got {model.config.model_type}"
+        )
+    return model
 
 
 def load_segmenter(directory: Path) -> Any:
@@ -63,13 +69,7 @@ def load_segmenter(directory: Path) -> Any:
             if tokenizer.kind.is_overlapping:
                 raise ValueError(f"{directory}: words that overlap are no segmentation")
             return tokenizer
-    model = load_model(directory)
-    if model.config.model_type not in _ENCODERS:
-        raise ValueError(
-            f"{directory}: a model with a segmentation must be of {', '.join(_ENCODERS)}, "
-            f"got {model.config.model_type}"
-        )
-    return model
+    return load_model(directory)
 
 
 def segment(

@@ -14,6 +14,19 @@ class ReverseComplement(str, Enum):
     average = "average"
 
 
+def output_file(path: Path | None) -> Path | None:
+    """Refuses a path that no file can be written to, before anything is computed.
+
+    Raises:
+        typer.BadParameter: If it is a folder, or lies in none.
+    """
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; it must be a file to write")
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent} to write {path.name} into")
+    return path
+
+
 ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
 FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
 WindowOption = Annotated[

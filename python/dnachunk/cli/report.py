@@ -95,6 +95,11 @@ def write_figure(path: Path, figure: "Figure") -> None:
         figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150)
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The file of the same name with another ending: ``tokens.json`` beside ``tokens.bed.gz``."""
+    return path.with_name(Path(path.name.removesuffix(".gz")).stem + ending)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Another name beside ``path`` to write under; it takes its place if no exception is raised.

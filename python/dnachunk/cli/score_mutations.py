@@ -74,7 +74,12 @@ def score_mutations(
     from dnachunk.data import Genome
     from dnachunk.evaluation import zero_shot
     from dnachunk.evaluation.against_random import random_correlation_deviation, rank_correlation
-    from dnachunk.evaluation.mutations import cross_validated_ridge, measurements, read_mutations
+    from dnachunk.evaluation.mutations import (
+        cross_validated_ridge,
+        measurements,
+        read_mutations,
+        site_groups,
+    )
 
     classes = Classes.parse(positive, negative)
     genome = Genome(fasta)
@@ -114,8 +119,8 @@ def score_mutations(
     scores["distance"][is_scored] = [score.embedding_distance for score in found]
     if is_measured.any():
         vectors = np.stack([score.vector.numpy() for score in found])[is_measured[is_scored]]
-        sites = np.array([row.site for row in rows])[is_measured]
-        for name, groups in (("ridge", None), ("ridge_new_sites", sites)):
+        groups_of_sites = site_groups([row for row, is_in in zip(rows, is_measured, strict=True) if is_in])
+        for name, groups in (("ridge", None), ("ridge_new_sites", groups_of_sites)):
             predicted = cross_validated_ridge(vectors, values[is_measured], groups)
             if predicted is not None:
                 scores[name][is_measured] = predicted
@@ -138,7 +143,8 @@ def score_mutations(
     for name, scored in scores.items():
         correlation = rank_correlation(scored[is_measured], values[is_measured])
         metrics[f"{name}_spearman"] = finite(correlation)
-        lines.append([name, "too few" if np.isnan(correlation) else f"{correlation:.3f}"])
+        nothing = "too few" if np.isnan(scored[is_measured]).all() or count < 2 else "all alike"
+        lines.append([name, nothing if np.isnan(correlation) else f"{correlation:.3f}"])
     deviation = random_correlation_deviation(count)
     metrics |= {"random_spearman": 0.0, "random_spearman_deviation": finite(deviation)}
     say(table([f"score ({count:,} variants)", "Spearman"], [*lines, ["random", f"0 ± {deviation:.3f}"]]))
@@ -158,9 +164,11 @@ def _write_scores(
     scores: "Mapping[str, Floats]",
 ) -> None:
     """Writes the table again, with the scores in further columns; empty where there is none."""
+    from dnachunk.data.text import text_writer
+
     added = [f"{PREFIX}{name}" for name in (*scores, "reason")]
     columns = [column for column in rows[0].cells if column not in added] + added
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, text_writer(temporary) as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for index, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):

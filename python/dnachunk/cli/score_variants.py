@@ -1,7 +1,6 @@
 """``dnachunk score-variants``: zero-shot scores of the variants of a VCF file."""
 
 import itertools
-import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,8 +19,9 @@ from dnachunk.cli.options import (
     ReverseComplement,
     ReverseComplementOption,
     WindowOption,
+    output_file,
 )
-from dnachunk.cli.report import progress, replacing, say, write_results
+from dnachunk.cli.report import beside, progress, replacing, say, write_results
 
 if TYPE_CHECKING:
     from dnachunk.cli.zero_shot import Classes
@@ -41,7 +41,10 @@ def score_variants(
     vcf: Annotated[Path, typer.Option(help="Variants of these sequences: VCF, plain, gzip or bgzip.")],
     output: Annotated[
         Path,
-        typer.Option(help="File to write: VCF if it ends in .vcf or .vcf.gz (bgzip), otherwise TSV."),
+        typer.Option(
+            help="File to write: VCF if it ends in .vcf or .vcf.gz (bgzip), otherwise TSV.",
+            callback=output_file,
+        ),
     ],
     window_bp: WindowOption = None,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
@@ -142,8 +145,7 @@ def score_variants(
     if classes:
         scores = {"llr": np.array(ratios), "distance": np.array(distances)}
         metrics |= separation_metrics(scores, np.array(is_positive) > 0)
-    name = re.sub(r"(\.vcf|\.tsv|\.txt)?(\.gz)?$", "", output.name)
-    write_results(output.with_name(f"{name}.json"), metrics)
+    write_results(beside(output, ".json"), metrics)
 
 
 def _labels(vcf: "VCF", record: "VCFRecord", classes: "Classes | None") -> "list[bool | None]":

@@ -15,8 +15,9 @@ from dnachunk.cli.options import (
     ModelOption,
     OverlapOption,
     WindowOption,
+    output_file,
 )
-from dnachunk.cli.report import progress, replacing, say, write_figure, write_results
+from dnachunk.cli.report import beside, progress, replacing, say, write_figure, write_results
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,11 @@ def tokenize(
     model: ModelOption,
     fasta: FastaOption,
     output: Annotated[
-        Path, typer.Option(help="BED file to write; a plot (.png) and numbers (.json) beside it.")
+        Path,
+        typer.Option(
+            help="BED file to write, bgzip if it ends in .gz; a plot (.png) and numbers (.json) beside it.",
+            callback=output_file,
+        ),
     ],
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
@@ -41,7 +46,8 @@ def tokenize(
     receptive_positions: Annotated[
         Path | None,
         typer.Option(
-            help="TSV file to write: where in bases each tap of MxDNA's assembly reads, and how much."
+            help="TSV file to write: where in bases each tap of MxDNA's assembly reads, and how much.",
+            callback=output_file,
         ),
     ] = None,
 ) -> None:
@@ -56,6 +62,8 @@ def tokenize(
     from dnachunk.cli.inference import find_interval, load_model, widths
     from dnachunk.data import Genome
 
+    if output.suffix in (".json", ".png"):
+        raise typer.BadParameter(f"--output must not end in {output.suffix}, which is written beside it")
     network = load_model(model)
     window_bp, overlap_bp = widths(network, window_bp, overlap_bp)
     genome = Genome(fasta)
@@ -102,7 +110,8 @@ def write_tokens(
     if receptive_positions is not None and model_type != "mxdna":
         raise ValueError(f"--receptive-positions is for mxdna; a {model_type} model reads its own bases")
     stages = len(getattr(network.config, "target_ratio", [None]))
-    paths = [output.with_suffix(f".stage_{stage}{output.suffix}") for stage in range(stages - 1)] + [output]
+    ending = output.name.removeprefix(beside(output, "").name)
+    paths = [*(beside(output, f".stage_{stage}{ending}") for stage in range(stages - 1)), output]
     tiles = _tiles(genome, interval, window_bp, overlap_bp)
     joined = run_tiles(network, genome, tiles, keep_ratio=keep_ratio, batch_size=batch_size, vectors=False)
     *finer, counts = _write_files(joined, genome, interval, paths, receptive_positions)
@@ -120,12 +129,12 @@ def write_tokens(
         finer_tokens, finer_bases = _totals(finer_counts)
         metrics[f"stage_{stage}_tokens"] = finer_tokens
         metrics[f"stage_{stage}_mean_token_bp"] = finer_bases / finer_tokens if finer_tokens else None
-    written = [*paths, output.with_suffix(".json")]
+    written = [*paths, beside(output, ".json")]
     write_results(written[-1], metrics)
     if receptive_positions is not None:
         written.append(receptive_positions)
     if num_tokens:
-        written.append(output.with_suffix(".png"))
+        written.append(beside(output, ".png"))
         groups = {f"{genome.name}, stage {stage}": each for stage, each in enumerate(finer)}
         write_figure(written[-1], plot_token_lengths({**groups, genome.name: counts}))
     each = "" if mean is None else f", {mean:.2f} bases each on average"
@@ -157,13 +166,16 @@ def _write_files(
     """Writes the tokens, all files or none; returns how many have each length, a count for each path."""
     import torch
 
+    from dnachunk.data.text import text_writer
     from dnachunk.data.tiling import overlaps
     from dnachunk.ops import decode_dna
 
     counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
     with contextlib.ExitStack() as open_files:
         files = [
-            open_files.enter_context(open_files.enter_context(replacing(path)).open("w", encoding="utf-8"))
+            open_files.enter_context(
+                text_writer(open_files.enter_context(replacing(path)), bgzip=path.suffix == ".gz")
+            )
             for path in [*paths, *([] if receptive_positions is None else [receptive_positions])]
         ]
         advance = open_files.enter_context(progress(genome.length_bp, "tokenize"))

@@ -41,7 +41,8 @@ def load_zero_shot(directory: Path, window_bp: int | None) -> tuple[ZeroShotMode
     Raises:
         OSError: If the directory holds no model or no tokenizer.
         ValueError: If the weights do not fit, the model is no masked language model, its tokenizer is none of
-            single bases or k-mers, or nothing says how wide a window is.
+            single bases or k-mers, nothing says how wide a window is, or it has more positions than the
+            model.
     """
     network = load_pretrained(AutoModelForMaskedLM, directory).eval()
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,6 +58,12 @@ def load_zero_shot(directory: Path, window_bp: int | None) -> tuple[ZeroShotMode
         window_bp = getattr(network.config, "train_length_bp", None)
     if window_bp is None:
         raise ValueError(f"--window-bp must be given: {directory} does not say how long windows were")
+    most = getattr(network.config, "max_position_embeddings", None)
+    # Fixed words are no more than bases.
+    if most is not None and window_bp + 2 * tokenizer.cls_sep > most:
+        raise ValueError(
+            f"--window-bp must be at most {most - 2 * tokenizer.cls_sep} for {directory}, got {window_bp}"
+        )
 
     def moved(batch: Batch) -> Batch:
         return {name: tensor.to(network.device) for name, tensor in batch.items()}

@@ -53,6 +53,7 @@ def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
     The kind of a feature is its type in GFF3 and GTF, and its name in BED; where a BED file has no names, or
     more than 16 different ones (of genes, say), all are of one kind that has the file's name. Strands other
     than ``-`` count as forward. A feature that spans its whole record is left out: it says where nothing is.
+    One across the origin of a record that GFF3 calls circular, whose end counts on past it, is two features.
 
     Args:
         path: The file: ``.gff3``, ``.gff``, ``.gtf`` or ``.bed``, and ``.gz`` or ``.bgz`` behind it or not.
@@ -73,16 +74,27 @@ def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
     lines = _bed_lines(path) if suffix == ".bed" else _gff_lines(path)
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
-    for number, record, start_bp, end_bp, kind, is_reverse in lines:
+    circular: set[str] = set()
+    num_whole = 0
+    for number, record, start_bp, stop_bp, kind, is_reverse, is_circular in lines:
+        if is_circular:
+            circular.add(record)
         if record not in genome:
             left_out[record] += 1
             continue
         index = genome.index_of(record)
         length_bp = genome.records[index].length_bp
-        if end_bp > length_bp:
-            _fail(path, number, f"a feature must end inside its record of {length_bp} bases, got {end_bp}")
+        end_bp = min(stop_bp, length_bp)
+        if start_bp < length_bp < stop_bp < 2 * length_bp and record in circular:
+            features.add(Feature(index, 0, stop_bp - length_bp, kind, is_reverse))
+        elif stop_bp > length_bp:
+            _fail(path, number, f"a feature must end inside its record of {length_bp} bases, got {stop_bp}")
         if end_bp - start_bp < length_bp:
             features.add(Feature(index, start_bp, end_bp, kind, is_reverse))
+        else:
+            num_whole += 1
+    if num_whole and not features:
+        raise ValueError(f"{path}: features must be parts of a record, and all {num_whole:,} are whole ones")
     if not features:
         raise ValueError(
             f"{path} has no feature on a record of {genome.path}: it names "
@@ -94,7 +106,7 @@ def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
     return Annotation(sorted(features), left_out)
 
 
-_Line = tuple[int, str, int, int, str, bool]
+_Line = tuple[int, str, int, int, str, bool, bool]
 
 
 def _gff_lines(path: Path) -> Iterator[_Line]:
@@ -108,12 +120,13 @@ def _gff_lines(path: Path) -> Iterator[_Line]:
             _fail(
                 path, number, f"expected {_GFF_COLUMNS} columns between tabs, got {len(columns)}: {line:.80}"
             )
-        record, _, kind, start, end, _, strand = columns[:7]
+        record, _, kind, start, end, _, strand, _, attributes = columns
         first, last = _number(path, number, "start", start), _number(path, number, "end", end)
         if not 1 <= first <= last:
             _fail(path, number, f"positions must be 1 <= start <= end, got {first}, {last}")
         _check_strand(path, number, strand)
-        yield number, record, first - 1, last, kind, strand == "-"
+        is_circular = "Is_circular=true" in attributes.split(";")
+        yield number, record, first - 1, last, kind, strand == "-", is_circular
 
 
 def _bed_lines(path: Path) -> Iterator[_Line]:
@@ -129,7 +142,7 @@ def _bed_lines(path: Path) -> Iterator[_Line]:
         name = (columns[3] if len(columns) > 3 else "") or "."
         strand = columns[5] if len(columns) > 5 else "."
         _check_strand(path, number, strand)
-        yield number, columns[0], start, end, name, strand == "-"
+        yield number, columns[0], start, end, name, strand == "-", False
 
 
 def _body(path: Path) -> Iterator[tuple[int, str]]:

@@ -97,12 +97,15 @@ class VCF:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it has no VCF header. Iterating: on a malformed line; the message names it.
+        ValueError: If it is a pipe, or has no VCF header. Iterating: on a malformed line, which the message
+            names.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.header: list[str] = []
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(f"{self.path} must be a file, because it is read more than once")
         for line in read_lines(self.path):
             self.header.append(line)
             if len(self.header) == 1 and not line.startswith("##fileformat=VCF"):

@@ -17,6 +17,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -54,13 +55,13 @@ class MutationRow(NamedTuple):
         cells: By column.
         variant: The variant, or the reason that it has no score, one of
             :data:`~dnachunk.evaluation.zero_shot.REASONS`.
-        site: The first base that differs, which tells the sites of a scan apart.
+        sites: Where its codons begin, or its first base, which tells the sites of a scan apart.
     """
 
     line_number: int
     cells: dict[str, str]
     variant: Variant | str
-    site: int
+    sites: tuple[int, ...]
 
 
 def nearest_codon(codon: str, amino_acid: str) -> str:
@@ -93,8 +94,8 @@ def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[Mutatio
     Raises:
         OSError: If the table cannot be read.
         ValueError: If the FASTA has not one record, the record of a table of amino acids is no coding
-            sequence, the table has none of the columns, or no row, or a row is malformed; the message names
-            its line.
+            sequence, the table has none of the columns, one twice, or no row, or a row is malformed; the
+            message names its line.
     """
     if len(genome.records) != 1:
         raise ValueError(f"{genome.path} must hold one sequence, got {len(genome.records)}")
@@ -102,6 +103,9 @@ def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[Mutatio
     header = next(lines, "").lstrip("\ufeff")
     dialect = "excel-tab" if "\t" in header else "excel"
     columns = next(csv.reader([header], dialect), [])
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path} must have each column once, got {twice[0]!r} twice")
     layouts = (*_PROTEIN_LAYOUTS, *_BASE_LAYOUTS)
     layout = next((names for names in layouts if set(names) <= set(columns)), None)
     if layout is None:
@@ -153,6 +157,19 @@ def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:
     return np.array(means, dtype=np.float64)
 
 
+def site_groups(rows: Sequence[MutationRow]) -> npt.NDArray[np.int64]:
+    """The number of a group for each row, such that no two groups have a site in common."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = [(index, site) for index, row in enumerate(rows) for site in row.sites]
+    nodes = {site: len(rows) + place for place, site in enumerate({site for _, site in edges})}
+    ends = np.array([(index, nodes[site]) for index, site in edges]).reshape(-1, 2).T
+    size = len(rows) + len(nodes)
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(rows)]
+
+
 def cross_validated_ridge(
     vectors: Floats, measured: Floats, groups: npt.NDArray[np.int64] | None = None
 ) -> Floats | None:
@@ -187,18 +204,18 @@ def _read_row(
     words = [cells[column].strip() for column in layout]
     try:
         if layout in _BASE_LAYOUTS:
-            site = _whole_number(layout[0], words[0]) - 1
+            sites = (_whole_number(layout[0], words[0]) - 1,)
             for column, letters in zip(layout[1:], words[1:], strict=True):
                 if not letters or set(letters.upper()) - set(BASES):
                     raise ValueError(f"{column} must be letters A C G T, got {letters!r}")
-            variant = read_variant(genome, genome.records[0].name, site, words[1], words[2])
+            variant = read_variant(genome, genome.records[0].name, sites[0], words[1], words[2])
         else:
             substitutions = _substitutions(layout, words)
-            site = 3 * (substitutions[0][0] - 1)
+            sites = tuple(3 * (index - 1) for index, _, _ in substitutions)
             variant = Variant(0, tuple(_codon_edit(genome, *each) for each in substitutions))
     except Unscorable as error:
-        return MutationRow(line_number, cells, error.reason, site)
-    return MutationRow(line_number, cells, variant, site)
+        return MutationRow(line_number, cells, error.reason, sites)
+    return MutationRow(line_number, cells, variant, sites)
 
 
 def _substitutions(layout: tuple[str, ...], words: list[str]) -> list[tuple[int, str, str]]:
