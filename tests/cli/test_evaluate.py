@@ -182,6 +182,20 @@ def test_changed_settings_are_refused(run, models, suite, tmp_path, trainings):
     assert len(trainings) == 2
 
 
+def test_columns_and_problems_of_all_tasks(run, models, tmp_path, trainings):
+    folder = tmp_path / "suite" / "toy"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 20), ("test", 10)):
+        rows = [row.replace("weak", "0").replace("strong", "1") for row in toy_rows(count, count)]
+        write_table(folder / f"{split}.csv", *rows, header="dna,degree")
+    line = [*words(models, tmp_path / "suite", tmp_path / "run", "merge"), "--seeds", 1]
+    line += ["--sequence-column", "dna", "--label-column", "degree", "--problem", "regression"]
+    result = run(*line)
+    assert result.status == 0, result.err
+    task = read(tmp_path / "run")["tasks"]["toy"]
+    assert (task["problem"], task["metric"]) == ("regression", "spearman")
+
+
 def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, trainings):
     line = [*words(models, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--method", "lora"]
     line += ["--lora-rank", 2, "--lora-rank", 3, "--learning-rate", 1e-3, "--seeds", 2]
@@ -205,6 +219,9 @@ def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, train
         (["--seeds", "0"], 2, "--seeds"),
         (["--max-train", "1"], 2, "--max-train"),
         (["--max-stepz", "1"], 2, "--max-stepz"),
+        (["--metric-for-best-model", "f1"], 2, "--metric-for-best-model is for finetune: each task has"),
+        (["--resume-from-checkpoint", "last"], 2, "--resume-from-checkpoint is for finetune: what there is"),
+        (["--label-column", "class"], 1, "must have a column 'class'"),
         (["--plan", "plan.toml"], 2, "the plan says all but --data and --output-dir, got --model"),
     ],
 )  # fmt: skip
@@ -232,15 +249,20 @@ def test_what_is_needed(run, models, suite, tmp_path):
             "test.csv, line 2: label '2' is not among",
         ),
         ({"train": ["ACGT,1", "ACT,1"]}, "task toy: Task: the training set must have two classes at least"),
+        (
+            {"train": [f"{base}{tail},{base}" for base in "AC" for tail in "ACGT"], "test": ["AC,A", "AG,A"]},
+            "task toy: finetune: auroc is not defined on the test set, whose targets are all alike",
+        ),
         ({"train": ["ACGT", "ACT"]}, "train.csv, line 2: a row must have 2 fields, got 1"),
     ],
 )
 def test_bad_tasks_are_told_before_anything_is_trained(run, models, tmp_path, trainings, files, said):
-    folder = tmp_path / "suite" / "toy"
+    # A suite's own folder says by what its tasks are scored.
+    folder = tmp_path / "long_range" / "toy"
     folder.mkdir(parents=True)
     for split, rows in files.items():
         write_table(folder / f"{split}.csv", *rows)
-    assert said in refused(run(*words(models, tmp_path / "suite", tmp_path / "run")))
+    assert said in refused(run(*words(models, tmp_path / "long_range", tmp_path / "run")))
     assert not trainings
     assert not (tmp_path / "run").exists()
 

@@ -104,14 +104,16 @@ def test_a_run_is_resumed_and_never_written_over(run, pretrained, train, tmp_pat
     assert run(*words).status == 0
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     assert "holds runs of a fine-tuning: resume it" in refused(run(*words))
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     again = run(*words, "--resume-from-checkpoint", "last", "--seeds", 2)
     assert again.status == 0, again.err
     assert "2 seeds" in again.out
     assert "Run 2 of 2" in again.out
     assert "seed 42" not in again.out
+    after = (tmp_path / "run" / "model.safetensors").read_bytes()
     refusal = refused(run(*words, "--resume-from-checkpoint", "last", "--weight-decay", 0.5))
     assert "holds runs with other arguments" in refusal
-    assert len(before) == len((tmp_path / "run" / "model.safetensors").read_bytes())
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == after
 
 
 def test_fasta_files_of_classes(run, pretrained, tmp_path):

@@ -253,12 +253,14 @@ def hub(monkeypatch):
         asked.append((name, part))
         if name == "nobody/nothing":
             raise ConnectionError("no route to host")
+        if name == "old/script":
+            raise RuntimeError("Dataset scripts are no longer supported")
         return {"train": rows, "validation": rows, "extra": rows}
 
     module.load_dataset = load_dataset
     module.get_dataset_config_names = lambda name: ["promoters"]
     monkeypatch.setitem(sys.modules, "datasets", module)
-    return SimpleNamespace(asked=asked)
+    return SimpleNamespace(asked=asked, rows=rows)
 
 
 def test_sets_of_the_hub(hub):
@@ -273,8 +275,32 @@ def test_sets_of_the_hub(hub):
         read_splits("owner/name:H9")
     with pytest.raises(ValueError, match=r"must have a column 'seq'; its columns: sequence, label, task"):
         read_splits("owner/name", sequence_column="seq")
+    with pytest.raises(OSError, match=r"old/script is no folder here .*: Dataset scripts are no longer"):
+        read_splits("old/script")
     with pytest.raises(OSError, match=r"nobody/nothing is no folder here and could not be fetched.*no route"):
         read_splits("nobody/nothing")
+
+
+def test_lists_are_bases_columns_or_several_labels(hub):
+    columns = ["bases", "numbers", "one", "tags"]
+    hub.rows |= {
+        "bases": [[0, 1, 1, 0], [1, 1, 0], [0, 0]],
+        "numbers": [[0.5, -1], [2, 3.5], [0, 0]],
+        "one": [[0.5], [1], [2]],
+        "tags": [["a", "b"], [], ["b"]],
+    }
+    splits = read_splits("owner/name", label_columns=columns)
+    assert splits["train"].columns == ("bases", "numbers_0", "numbers_1", "one", "tags")
+    assert splits["train"].labels == [
+        ("0 1 1 0", "0.5", "-1", "0.5", "a|b"),
+        ("1 1 0", "2", "3.5", "1", ""),
+        ("0 0", "0", "0", "2", "b"),
+    ]
+    numbers = read_splits("owner/name", label_columns=["numbers"])
+    task = Task.of(numbers)
+    assert (task.problem, task.names) == (Problem.regression, ("numbers_0", "numbers_1"))
+    tags = Task.of(read_splits("owner/name", label_columns=["tags"]))
+    assert (tags.problem, tags.names) == (Problem.multi_label, ("a", "b"))
 
 
 def test_the_hub_without_datasets_says_what_to_install(monkeypatch):
@@ -292,6 +318,8 @@ def test_the_hub_without_datasets_says_what_to_install(monkeypatch):
         (["10", "2", "-1"], Problem.single_label, ("-1", "2", "10")),
         (["b", "a", "10"], Problem.single_label, ("10", "a", "b")),
         (["x|y", "", "y"], Problem.multi_label, ("x", "y")),
+        (["x | y", " ", "y|"], Problem.multi_label, ("x", "y")),
+        (["1.0", "0", "10.0"], Problem.single_label, ("0", "1.0", "10.0")),
         (["1", "0.5", "-2e3"], Problem.regression, ("label",)),
         (["01.12", "00000"], Problem.per_base, ("0", "1", "2")),
         (["a b a a .", "b b b b b"], Problem.per_base, ("a", "b")),
@@ -303,6 +331,14 @@ def test_problems_are_inferred_from_the_labels(tmp_path, cells, problem, names):
     read = one_column(tmp_path, *cells)
     assert infer_problem(read) is problem
     assert Task.of({"train": read, "valid": read}).names == names
+
+
+def test_a_number_that_is_none_is_told(tmp_path):
+    cells = [f"0.{index}" for index in range(1, 11)]
+    with pytest.raises(ValueError, match=r"set.csv, line 12: a label must be a finite number, .* got 'nan'"):
+        infer_problem(one_column(tmp_path, *cells, "nan"))
+    # Classes of which some look like numbers.
+    assert infer_problem(one_column(tmp_path, *cells, *"abcde")) is Problem.single_label
 
 
 def test_several_columns(tmp_path):

@@ -54,6 +54,15 @@ def test_a_constant_prediction_scores_0():
     assert scores == pytest.approx({"accuracy": 3 / 4, "f1": 3 / 7, "mcc": 0, "auroc": 1 / 2, "auprc": 1 / 4})
 
 
+def test_what_is_not_finite_counts_as_0():
+    targets = np.array([0, 1, 0, 0])
+    for value in (np.nan, np.inf, -np.inf):
+        scores = score_predictions(Problem.single_label, np.full((4, 2), value), targets)
+        assert scores == score_predictions(Problem.single_label, np.zeros((4, 2)), targets)
+    numbers = score_predictions(Problem.regression, np.full((3, 1), np.nan), np.array([[-1.0], [0], [1]]))
+    assert numbers == {"spearman": 0, "r2": 0}
+
+
 def test_bases_are_scored_where_they_are_labelled():
     logits = np.stack([np.concatenate([BINARY, np.full((2, 2), 9.0)]), np.full((7, 2), -9.0)])
     targets = np.full((2, 7), -100)

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import safetensors.torch
 import torch
@@ -5,7 +7,7 @@ from transformers import AutoModel, AutoModelForPreTraining
 
 from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
 from dnachunk.training import load_pretrained
-from dnachunk.training.checkpoints import written_whole
+from dnachunk.training.checkpoints import model_digest, written_whole
 from tests.training.runs import FEW_LAYERS
 
 
@@ -59,6 +61,21 @@ def test_what_is_no_model_is_an_error(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"model"):
         load_pretrained(AutoModel, tmp_path / name)
+
+
+def test_a_digest_is_of_what_a_model_is(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "config.json").write_text("{}")
+    before = model_digest(tmp_path)
+    for name in ("results.json", "training_args.bin"):
+        (tmp_path / name).write_text("of a training")
+        assert model_digest(tmp_path) == before
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    assert model_digest(tmp_path / "copy") == before
+    for name in ("tokenizer_config.json", "vocab.txt", "pytorch_model.bin", "model.safetensors"):
+        (tmp_path / name).write_text("other")
+        assert model_digest(tmp_path) != before
+        before = model_digest(tmp_path)
 
 
 def test_files_are_written_all_or_none(tmp_path):

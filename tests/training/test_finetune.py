@@ -235,22 +235,18 @@ def test_adapters_learn_under_checkpointing_too(pretrained, tmp_path):
 
 def test_several_labels(pretrained, tmp_path):
     def make(count, seed):
-        sets = [toy_set(count, seed + index) for index in range(2)]
-        sequences = [
-            a + b
-            for a, b in zip(sets[0].sequences, sets[1].sequences[1:] + sets[1].sequences[:1], strict=True)
-        ]
-        rows = zip(sets[0].labels, sets[1].labels[1:] + sets[1].labels[:1], strict=True)
-        return labelled(sequences, ["|".join({*a, *b}) for a, b in rows])
+        first, second = (toy_set(count, seed + index) for index in range(2))
+        # The first's classes take turns, the second's follow each other: either, or both.
+        others = [*range(0, count, 2), *range(1, count, 2)]
+        sequences = [a + second.sequences[b] for a, b in zip(first.sequences, others, strict=True)]
+        rows = zip(first.labels, others, strict=True)
+        return labelled(sequences, ["|".join({*a, *second.labels[b]}) for a, b in rows])
 
     task = Task.of({"train": make(32, 1), "valid": make(16, 2), "test": make(16, 3)})
     assert task.problem is Problem.multi_label
     result = finetune(pretrained, task, arguments(tmp_path, max_steps=2), metric="f1")
-    assert {"test_auroc", "test_mcc", "test_f1", "test_loss"} >= set(result.metrics) - {
-        name
-        for name in result.metrics
-        if not name.startswith("test_") or name in ("test_accuracy", "test_auprc")
-    }
+    names = {"accuracy", "f1", "mcc", "auroc", "auprc", "loss"}
+    assert set(result.metrics) == {f"{split}_{name}" for split in ("eval", "test") for name in names}
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert model.config.problem_type == "multi_label_classification"
 
@@ -519,6 +515,86 @@ def test_an_interrupted_search_goes_on_to_the_same_numbers(pretrained, tmp_path,
     # More seeds go on from there.
     more = run("part", seeds=3, resume=True)
     assert more.repeats[:2] == resumed.repeats
+
+
+class Spoil(TrainerCallback):
+    """Makes the model worse from a step on."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step >= self.step:
+            model.classifier.weight.data.fill_(9.0)
+            model.classifier.bias.data.copy_(torch.tensor([99.0, -99.0]))
+
+
+def test_a_run_in_a_moved_folder_still_has_its_best_weights(pretrained, tmp_path):
+    def run(name, *callbacks, **options):
+        def before_run(trainer, candidate, seed):
+            for callback in callbacks:
+                trainer.add_callback(callback)
+
+        values = arguments(tmp_path / name, num_train_epochs=3)
+        task = toy_task(48, 16, 16)
+        return finetune(pretrained, task, values, metric="loss", before_run=before_run, **options)
+
+    whole = run("whole", Spoil(4))
+    assert whole.metrics["eval_loss"] < 5
+    with pytest.raises(KeyboardInterrupt):
+        run("part", Spoil(4), Interrupt(5))
+    (tmp_path / "part").rename(tmp_path / "moved")
+    assert run("moved", Spoil(4), resume=True).metrics == pytest.approx(whole.metrics, rel=1e-6)
+
+
+def test_of_equal_scores_the_lower_loss_is_better(pretrained, tmp_path):
+    options = {"metric_for_best_model": "mcc", "greater_is_better": True, "save_strategy": "best"}
+    tuner = make_tuner(pretrained, toy_task(8, 8, 8), tmp_path, **options)
+    tuner.state.log_history = [{"step": 3, "eval_loss": 2.0, "eval_mcc": 0.0}, {"step": 3, "loss": 1.0}]
+    tuner.state.best_metric, tuner.state.best_global_step, tuner.state.global_step = 0.0, 3, 6
+    for mcc, loss, is_better in ((0.0, 2.5, False), (-0.1, 1.0, False), (0.0, 1.5, True), (0.1, 9.0, True)):
+        tuner.state.best_global_step = 3
+        assert tuner._determine_best_metric({"eval_mcc": mcc, "eval_loss": loss}, None) is is_better
+        assert tuner.state.best_global_step == (6 if is_better else 3)
+
+
+def test_a_candidate_that_diverges_does_not_win(pretrained, tmp_path):
+    for metric in ("mcc", "loss"):
+        result = finetune(
+            pretrained,
+            toy_task(48, 16, 16),
+            arguments(tmp_path / metric, max_steps=9, logging_nan_inf_filter=False),
+            candidates=grid([1e18, 5e-3], [3]),
+            metric=metric,
+        )
+        assert np.isnan(result.search[0].eval["loss"])
+        assert result.candidate.learning_rate == 5e-3
+        assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / metric).values())
+
+
+def test_runs_are_of_one_model_wherever_it_lies(pretrained, tmp_path):
+    task = toy_task(8, 8, 8)
+    first = shutil.copytree(pretrained, tmp_path / "first")
+    done = finetune(first, task, arguments(tmp_path / "run", max_steps=1))
+    second = shutil.copytree(pretrained, tmp_path / "second")
+    assert finetune(second, task, arguments(tmp_path / "run", max_steps=1), resume=True) == done
+    noisy = arguments(tmp_path / "run", max_steps=1, neftune_noise_alpha=5)
+    with pytest.raises(ValueError, match="run holds runs with other arguments"):
+        finetune(second, task, noisy, resume=True)
+    for name in ("model.safetensors", "tokenizer_config.json"):
+        (second / name).write_bytes((second / name).read_bytes() + b" ")
+        with pytest.raises(ValueError, match="run holds runs with other model"):
+            finetune(second, task, arguments(tmp_path / "run", max_steps=1), resume=True)
+
+
+def test_a_pretrained_model_is_never_written_over(pretrained, tmp_path):
+    model = shutil.copytree(pretrained, tmp_path / "model")
+    before = (model / "model.safetensors").read_bytes()
+    for options in ({}, {"resume": True}):
+        with pytest.raises(ValueError, match="model holds a model: choose another folder"):
+            finetune(model, toy_task(8, 8, 8), arguments(model, max_steps=1), **options)
+    assert (model / "model.safetensors").read_bytes() == before
+    assert not (model / "runs").exists()
 
 
 def test_a_run_stops_when_neither_score_nor_loss_gets_better():

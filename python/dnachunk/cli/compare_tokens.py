@@ -134,6 +134,7 @@ def compare_tokens(
     # Asked for now, not when there are figures and nothing to plot them with.
     import matplotlib  # noqa: F401
 
+    from dnachunk.alphabet import is_base
     from dnachunk.cli.inference import find_interval
     from dnachunk.cli.segmenters import FIXED_WINDOW_BP, fixed_segmenters, load_segmenters
     from dnachunk.data import Genome
@@ -143,6 +144,8 @@ def compare_tokens(
         raise typer.BadParameter("at least one --model or --tokenizer must be given")
     genome = Genome(fasta)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
+    if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
+        raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     features = _read_features(genome, annotation or [], feature or [], spans)
     segmenters = load_segmenters(model or [], window_bp)
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
@@ -154,8 +157,6 @@ def compare_tokens(
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_lines(stack, bedgraph, genome)
         figures, motifs = _measure(genome, spans, features, segmenters, write, batch_size)
-        if not next(iter(figures.values())).lengths[ALL].sum():
-            raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
         _say_lengths(figures)
         _say_runs(figures)
         drawn = {"motifs": motifs, "sites": _feature_sites(features, spans)}

@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import hashlib
 import json
 import math
 import shutil
@@ -16,11 +15,14 @@ from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.cli.finetune import DEFAULTS, Adapted, choose_candidates
 from dnachunk.cli.options import (
     EpochsOption,
+    LabelColumnOption,
     PaperGridOption,
     PatienceOption,
+    ProblemOption,
     RanksOption,
     RatesOption,
     ReverseComplement,
+    SequenceColumnOption,
     TruncateOption,
 )
 from dnachunk.cli.plan import MODEL_NAME, run_plan
@@ -33,6 +35,7 @@ from dnachunk.cli.report import (
     versions,
     write_results,
 )
+from dnachunk.data.task import Problem
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -82,6 +85,9 @@ def evaluate(
             help="Task, perhaps with * and ?, or folder of tasks; can be repeated. Default: all.",
         ),
     ] = None,
+    problem: ProblemOption = None,
+    sequence_column: SequenceColumnOption = "sequence",
+    label_column: LabelColumnOption = None,
     method: Annotated[
         Adapted, typer.Option(help="All parameters learn, the head alone, or LoRA.")
     ] = Adapted.full,
@@ -103,8 +109,9 @@ def evaluate(
     """Fine-tunes models on the tasks of a suite, and writes one table of what they reach.
 
     Runs every model on every task with every seed, and goes on where an interrupted call stopped; models,
-    tasks and seeds can be added to a finished comparison. Any flag of Hugging Face's TrainingArguments can
-    be given by its name, as to finetune. Where there is no validation set, a tenth of the training set is it.
+    tasks and seeds can be added to a finished comparison, named beside those of before. Any flag of Hugging
+    Face's TrainingArguments can be given by its name, as to finetune. Where there is no validation set, a
+    tenth of the training set is it.
 
     Example: dnachunk evaluate --suite gue --data GUE --tasks 'prom/*' --model mergedna --model 6mer=runs/6mer
     --output-dir promoters --seeds 3
@@ -122,7 +129,7 @@ def evaluate(
         run_plan(plan, data, output_dir)
         return
 
-    from dnachunk.evaluation.suites import find_tasks
+    from dnachunk.evaluation.suites import find_tasks, suite_of
     from dnachunk.training.adaptation import LoRA
     from dnachunk.training.finetune import LEARNING_RATES
 
@@ -132,6 +139,10 @@ def evaluate(
     args = read_training_arguments(
         context.args, output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[method.value]}
     )
+    for name in ("metric_for_best_model", "resume_from_checkpoint"):
+        if getattr(args, name) is not None:
+            reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
+            raise typer.BadParameter(f"--{name.replace('_', '-')} is for finetune: {reason}")
     candidates = choose_candidates(args, learning_rate, num_train_epochs, lora_rank, paper_grid, is_lora)
     systems = [System.parse(text) for text in model or []]
     names = [system.name for system in systems]
@@ -142,7 +153,12 @@ def evaluate(
             raise typer.BadParameter(f"several models are called {name}: give --model NAME=DIR")
     known, folder = _suite_and_folder(suite, data)
     found = find_tasks(folder, tasks or (), known)
-    entries = {task: _read_task(task, path, known, max_train, args.seed) for task, path in found.items()}
+    columns = {"sequence_column": sequence_column, "label_columns": label_column or ["label"]}
+    entries = {}
+    for task, path in found.items():
+        examples = _read_task(task, path, problem, max_train, args.seed, columns)
+        metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
+        entries[task] = Entry(task, examples, metric)
     if context.obj is not None:
         # A plan's pre-training: what is wrong with the tasks has shown before.
         context.obj()
@@ -192,10 +208,24 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task of the suite, and what it is scored by."""
+    """A task of the suite, and what it is scored by.
 
+    Raises:
+        ValueError: If it cannot be.
+    """
+
+    name: str
     task: "Task"
     metric: str
+
+    def __post_init__(self) -> None:
+        from dnachunk.training.finetune import check_metric
+
+        for split in ("eval", "test"):
+            try:
+                check_metric(self.metric, self.task, self.parts[split], split)
+            except ValueError as error:
+                raise ValueError(f"task {self.name}: {error}") from error
 
     @property
     def parts(self) -> "dict[str, Examples]":
@@ -229,20 +259,26 @@ def _suite_and_folder(suite: str | None, data: Path | None) -> tuple[str | None,
     return suite, data
 
 
-def _read_task(name: str, folder: Path, suite: str | None, max_train: int | None, seed: int) -> Entry:
+def _read_task(
+    name: str,
+    folder: Path,
+    problem: Problem | None,
+    max_train: int | None,
+    seed: int,
+    columns: dict[str, Any],
+) -> "Task":
     from dnachunk.data.labelled import read_splits
     from dnachunk.data.task import Task
-    from dnachunk.evaluation.suites import suite_of
 
     try:
-        task = Task.of(read_splits(folder), seed=seed)
+        task = Task.of(read_splits(folder, **columns), problem, seed=seed)
     except ValueError as error:
         raise ValueError(f"task {name}: {error}") from error
     if task.test is None:
         raise ValueError(f"task {name}: {folder} has no test split to compare models on")
     if max_train is not None:
         task = replace(task, train=task.train.draw(max_train, seed), valid=task.valid.draw(max_train, seed))
-    return Entry(task, suite_of(name, suite).metric(name, task.problem))
+    return task
 
 
 def _compare(
@@ -288,10 +324,9 @@ def _compare(
                     **options,
                 )
                 _drop_models(Path(cell_args.output_dir))
-                values = [(run.test or {}).get(entry.metric, math.nan) for run in result.repeats]
-                if any(map(math.isnan, values)):
-                    raise ValueError(f"{name}: {entry.metric} is not defined on the test set")
-                scores[system.name, name] = Score.of(values)
+                scores[system.name, name] = Score.of(
+                    [(run.test or {})[entry.metric] for run in result.repeats]
+                )
                 metrics["scores"][system.name][name] = _cell_metrics(result)
                 done += 1
                 _write(output_dir, metrics, comparison)
@@ -321,7 +356,7 @@ def _look_at(system: System, entries: dict[str, Entry], truncate: bool) -> dict[
     from transformers import AutoModel, AutoTokenizer
 
     from dnachunk.training.adaptation import is_of_head
-    from dnachunk.training.checkpoints import load_pretrained
+    from dnachunk.training.checkpoints import load_pretrained, model_digest
     from dnachunk.training.finetune import check_lengths, length_limits
 
     # Without the head the backbone's names are short.
@@ -334,16 +369,9 @@ def _look_at(system: System, entries: dict[str, Entry], truncate: bool) -> dict[
         for entry in entries.values():
             for examples in entry.parts.values():
                 check_lengths(examples, tokenizer, *limits)
-    digest = hashlib.sha256()
-    for path in sorted(system.folder.iterdir()):
-        if path.name in ("config.json", "tokenizer.json") or path.suffix == ".safetensors":
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
     return {
         "folder": str(system.folder),
-        "sha256": digest.hexdigest(),
+        "sha256": model_digest(system.folder),
         "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "pretraining": _pretraining(system.folder),
     }

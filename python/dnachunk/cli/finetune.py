@@ -9,16 +9,18 @@ import typer
 from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.cli.options import (
     EpochsOption,
+    LabelColumnOption,
     ModelOption,
     PaperGridOption,
     PatienceOption,
+    ProblemOption,
     RanksOption,
     RatesOption,
     ReverseComplement,
+    SequenceColumnOption,
     TruncateOption,
 )
 from dnachunk.cli.report import leave_process_group, say, table, write_results
-from dnachunk.data.task import Problem
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -83,17 +85,9 @@ def finetune(
             "owner/name or owner/name:part."
         ),
     ] = None,
-    problem: Annotated[
-        Problem | None,
-        typer.Option(
-            help="Kind of labels. Default: what they look like. multi-label: a|b, or a column of 0 and 1 for "
-            "each; per-base: a character for each base, or words with spaces between; . is none."
-        ),
-    ] = None,
-    sequence_column: Annotated[str, typer.Option(help="Column of the sequences.")] = "sequence",
-    label_column: Annotated[
-        list[str] | None, typer.Option(help="Column of labels; can be repeated. Default: label.")
-    ] = None,
+    problem: ProblemOption = None,
+    sequence_column: SequenceColumnOption = "sequence",
+    label_column: LabelColumnOption = None,
     valid_share: Annotated[
         float, typer.Option(help="Share of --train to choose by where there is no --valid.")
     ] = 0.1,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dnachunk.data.task import Problem
+
 
 class ReverseComplement(str, Enum):
     """What is done with the other strand."""
@@ -73,4 +75,15 @@ PatienceOption = Annotated[
 ]
 TruncateOption = Annotated[
     bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
+]
+ProblemOption = Annotated[
+    Problem | None,
+    typer.Option(
+        help="Kind of labels. Default: what they look like. multi-label: a|b, or a column of 0 and 1 for "
+        "each; per-base: a character for each base, or words with spaces between; . is none."
+    ),
+]
+SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]
+LabelColumnOption = Annotated[
+    list[str] | None, typer.Option(help="Column of labels; can be repeated. Default: label.")
 ]

@@ -54,7 +54,9 @@ def read_labelled(
         path: By its suffix, each also with ``.gz``:
 
             - ``.csv``, ``.tsv``, ``.txt``: a table with a header, fields set apart by tabs or commas;
-            - ``.parquet``: a table (needs ``pyarrow``); lists in a cell are read as text with spaces;
+            - ``.parquet``: a table (needs ``pyarrow``); a column of lists is labels of bases where they are
+              as long as the sequences, else, where all hold as many numbers, a column for each of these,
+              ``label_0`` and so on, else several labels for a sequence;
             - ``.fa``, ``.fna``, ``.fasta``: a header ends in ``|`` and the label, as those of the Nucleotide
               Transformer tasks, unless ``label`` is given;
             - a folder with one entry for each class, named by it: a folder of ``.txt`` files of one sequence
@@ -83,7 +85,7 @@ def read_labelled(
     elif label is not None:
         raise ValueError(f"read_labelled: label is for FASTA files, got {label!r} for {path}")
     elif suffix == ".parquet":
-        rows = _parquet_rows(path, sequence_column, columns)
+        rows, columns = _parquet_rows(path, sequence_column, columns)
     elif suffix in TABLE_SUFFIXES:
         rows = _table_rows(path, sequence_column, columns)
     else:
@@ -260,7 +262,9 @@ def _column_indices(source: object, header: Sequence[str], wanted: tuple[str, ..
     return [header.index(name) for name in wanted]
 
 
-def _parquet_rows(path: Path, sequence_column: str, label_columns: tuple[str, ...]) -> Iterator[Row]:
+def _parquet_rows(
+    path: Path, sequence_column: str, label_columns: tuple[str, ...]
+) -> tuple[Iterator[Row], tuple[str, ...]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -274,21 +278,45 @@ def _parquet_rows(path: Path, sequence_column: str, label_columns: tuple[str, ..
         raise ValueError(f"{path} cannot be read: {error}") from error
     columns = (sequence_column, *label_columns)
     _column_indices(path, table.column_names, columns)
-    yield from _value_rows(str(path), [table.column(name).to_pylist() for name in columns])
+    return _value_rows(str(path), label_columns, [table.column(name).to_pylist() for name in columns])
 
 
-def _value_rows(source: str, columns: Sequence[Sequence[Any]]) -> Iterator[Row]:
-    for row, values in enumerate(zip(*columns, strict=True), start=1):
-        sequence, *labels = map(_text, values)
-        yield f"{source}, row {row}", sequence, tuple(labels)
+def _value_rows(
+    source: str, names: Sequence[str], columns: Sequence[Sequence[Any]]
+) -> tuple[Iterator[Row], tuple[str, ...]]:
+    """Rows of text, and the names of the label columns, from columns of values, the sequences' first."""
+    sequences, *labels = columns
+    texts: dict[str, list[str]] = {}
+    for name, values in zip(names, labels, strict=True):
+        texts |= _label_texts(name, values, sequences)
+    rows = zip(map(_text, sequences), *texts.values(), strict=True)
+    return (
+        (f"{source}, row {number}", sequence, tuple(cells))
+        for number, (sequence, *cells) in enumerate(rows, start=1)
+    ), tuple(texts)
 
 
-def _text(value: Any) -> str:
+def _label_texts(name: str, values: Sequence[Any], sequences: Sequence[Any]) -> dict[str, list[str]]:
+    """A column of labels as tables of text would have it: by name one column, or several."""
+    lists = [value for value in values if isinstance(value, list)]
+    pairs = zip(values, sequences, strict=True)
+    if not lists or all(isinstance(value, list) and len(value) == len(text or "") for value, text in pairs):
+        return {name: [_text(value) for value in values]}
+    count = len(lists[0])
+    if len(lists) == len(values) and all(
+        len(value) == count and all(isinstance(item, int | float) for item in value) for value in lists
+    ):
+        names = [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+        return {each: [_text(value[index]) for value in values] for index, each in enumerate(names)}
+    return {name: [_text(value, "|") for value in values]}
+
+
+def _text(value: Any, separator: str = " ") -> str:
     """A value as a table of text would have it."""
     if value is None:
         return ""
     if isinstance(value, list):
-        return " ".join(map(_text, value))
+        return separator.join(map(_text, value))
     return str(int(value) if isinstance(value, bool) else value).strip()
 
 
@@ -358,7 +386,8 @@ def _hub_splits(source: str, sequence_column: str, label_columns: tuple[str, ...
     try:
         is_configuration = bool(part) and part in datasets.get_dataset_config_names(name)
         splits: Mapping[str, Any] = datasets.load_dataset(name, part if is_configuration else None)
-    except OSError as error:
+    except Exception as error:
+        # What `datasets` raises has no common base.
         raise OSError(
             f"{source} is no folder here and could not be fetched from the Hugging Face hub: {error}"
         ) from error
@@ -374,7 +403,7 @@ def _hub_splits(source: str, sequence_column: str, label_columns: tuple[str, ...
             _column_indices(f"{source}, {word}", rows.column_names, ("task",))
             rows = rows.filter(lambda task: task == part, input_columns="task")
         values = [list(rows[column]) for column in columns]
-        found[split] = _checked(_value_rows(f"{source}, {word}", values), label_columns, f"{source}, {word}")
+        found[split] = _checked(*_value_rows(f"{source}, {word}", label_columns, values), f"{source}, {word}")
     if "train" not in found:
         raise ValueError(f"{source} has no train split; it has {', '.join(splits)}")
     return found

@@ -99,8 +99,8 @@ class Task:
             splits: Sets by ``"train"`` and perhaps ``"valid"`` and ``"test"``.
             problem: Its kind; by default what the labels of the training set look like: 0 and 1 or numbers in
                 several columns are several labels or numbers; in one column, digits for each base are labels
-                of bases, cells with ``|`` several labels, numbers that are not all whole a regression, and
-                anything else classes.
+                of bases, cells with ``|`` several labels, numbers that are not all whole (``2`` and ``2.0``
+                are) a regression, and anything else classes.
             valid_share: Where there is no ``"valid"``, what share of the training set becomes it: of each
                 class alike, equal sequences on one side.
             seed: Which of them.
@@ -140,7 +140,11 @@ class Task:
 
 
 def infer_problem(labelled: LabelledSet) -> Problem:
-    """The kind of problem that labels look like, as :meth:`Task.of` says."""
+    """The kind of problem that labels look like, as :meth:`Task.of` says.
+
+    Raises:
+        ValueError: If nearly all are numbers, not whole ones, and some are none.
+    """
     cells = [cell for labels in labelled.labels for cell in labels]
     if len(labelled.columns) > 1:
         return Problem.multi_label if set(cells) <= {"0", "1"} else Problem.regression
@@ -155,9 +159,16 @@ def infer_problem(labelled: LabelledSet) -> Problem:
         return Problem.per_base
     if any("|" in cell for cell in cells):
         return Problem.multi_label
-    numbers = [_number(cell) for cell in cells]
-    if None not in numbers and not all(map(_is_whole, cells)):
-        return Problem.regression
+    is_number = [_number(cell) is not None for cell in cells]
+    if not all(_is_whole(cell) for cell, is_one in zip(cells, is_number, strict=True) if is_one):
+        if all(is_number):
+            return Problem.regression
+        if 0.9 * len(cells) < sum(is_number):
+            row = is_number.index(False)
+            raise ValueError(
+                f"{labelled.places[row]}: a label must be a finite number, as nearly all are, "
+                f"got {cells[row]!r}"
+            )
     return Problem.single_label
 
 
@@ -170,11 +181,15 @@ def _number(cell: str) -> float | None:
 
 
 def _is_whole(cell: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+", cell, re.ASCII) is not None
+    return re.fullmatch(r"[+-]?\d+(\.0+)?", cell, re.ASCII) is not None
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=int if all(map(_is_whole, names)) else None))
+    return tuple(sorted(names, key=float if all(map(_is_whole, names)) else None))
+
+
+def _split_labels(cell: str) -> list[str]:
+    return [label.strip() for label in cell.split("|") if label.strip()]
 
 
 def _words(cell: str) -> list[str]:
@@ -193,7 +208,7 @@ def _names(train: LabelledSet, problem: Problem) -> tuple[str, ...]:
     if problem is Problem.per_base:
         names = {word for (cell,) in train.labels for word in _words(cell)} - {UNLABELLED}
     elif problem is Problem.multi_label:
-        names = {label for (cell,) in train.labels for label in cell.split("|")} - {""}
+        names = {label for (cell,) in train.labels for label in _split_labels(cell)}
     else:
         names = {cell for (cell,) in train.labels}
     if len(names) < 2 and problem is not Problem.multi_label:
@@ -220,7 +235,7 @@ def _encode(labelled: LabelledSet, problem: Problem, names: tuple[str, ...]) -> 
                 if cell not in ("0", "1"):
                     raise ValueError(f"{place}: column {name!r} must hold 0 or 1, got {cell!r}")
             return [float(cell) for cell in cells]
-        present = {known(label, place) for label in cells[0].split("|") if label}
+        present = {known(label, place) for label in _split_labels(cells[0])}
         return [float(index in present) for index in range(len(names))]
 
     def numbers(cells: tuple[str, ...], place: str) -> list[float]:

@@ -44,6 +44,7 @@ def score_predictions(
     Args:
         problem: What is predicted.
         logits: ``[B, K]`` outputs of a model before softmax or sigmoid, or numbers; ``[B, N, K]`` for bases.
+            What is not finite, as of a training that diverged, counts as 0.
         targets: ``[B]`` classes; ``[B, K]`` 0 and 1, or numbers; ``[B, N]`` classes of bases, −100 where
             there is none.
 
@@ -55,6 +56,7 @@ def score_predictions(
         ValueError: If the shapes do not fit, or nothing is labelled.
     """
     outputs = np.asarray(logits, dtype=np.float64)
+    outputs = np.where(np.isfinite(outputs), outputs, 0.0)
     wanted = np.asarray(targets)
     if problem in (Problem.multi_label, Problem.regression):
         if outputs.ndim != 2 or wanted.shape != outputs.shape or not len(outputs):

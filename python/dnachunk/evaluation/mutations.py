@@ -204,7 +204,7 @@ def _read_row(
     words = [cells[column].strip() for column in layout]
     try:
         if layout in _BASE_LAYOUTS:
-            sites = (_whole_number(layout[0], words[0]) - 1,)
+            sites: tuple[int, ...] = (_whole_number(layout[0], words[0]) - 1,)
             for column, letters in zip(layout[1:], words[1:], strict=True):
                 if not letters or set(letters.upper()) - set(BASES):
                     raise ValueError(f"{column} must be letters A C G T, got {letters!r}")

@@ -64,7 +64,7 @@ SUITES = {
     "long-range": Suite(
         "long-range tasks (Trop et al. 2024; Cheng et al. 2025)",
         0,
-        "causal_eqtl/train.csv, …/test.csv, bulk_rna_expression/train.parquet",
+        "bulk_rna_expression/train.parquet, …/test.parquet, regulatory_element/train.csv",
         by_problem={
             Problem.single_label: "auroc",
             Problem.multi_label: "auroc",

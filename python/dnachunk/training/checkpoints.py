@@ -1,6 +1,8 @@
 """Checkpoints that load whole or not at all, and are saved whole or not at all."""
 
 import contextlib
+import fnmatch
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +13,10 @@ import safetensors
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
+_MODEL_FILES = (
+    *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
+)
 STAGING = ".incomplete"
 """Name of the directory, inside the one that is meant, where files lie until all are written."""
 
@@ -68,6 +74,28 @@ def load_pretrained(
     if problems:
         raise ValueError(f"load_pretrained: the weights in {directory} do not fit: {abridged(problems)}")
     return model
+
+
+def model_digest(directory: str | os.PathLike[str]) -> str:
+    """SHA-256 of a saved model: of its weights, configuration and tokenizer, and the files' names.
+
+    Raises:
+        OSError: If there is no such directory, or a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(directory).iterdir()):
+        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _MODEL_FILES):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def holds_model(directory: Path) -> bool:
+    """Whether weights or a configuration lie in a directory."""
+    names = ("config.json", "*.safetensors", "pytorch_model*")
+    return any(any(directory.glob(name)) for name in names)
 
 
 @contextlib.contextmanager

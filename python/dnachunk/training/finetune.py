@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.training.adaptation import LoRA, Method, add_lora, freeze_backbone, load_with_head
-from dnachunk.training.checkpoints import saving, written_whole
+from dnachunk.training.checkpoints import holds_model, model_digest, saving, written_whole
 from dnachunk.training.trainer import WholeCheckpointTrainer
 
 RUNS = "runs"
@@ -35,7 +36,9 @@ _DECISIVE = (
     *("per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "seed", "data_seed"),
     *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "label_smoothing_factor"),
-    *("bf16", "fp16", "eval_strategy", "eval_steps", "eval_delay"),
+    *("optim_target_modules", "neftune_noise_alpha", "train_sampling_strategy", "dataloader_drop_last"),
+    *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "eval_strategy", "eval_steps", "eval_delay"),
+    *("eval_on_start", "world_size"),
 )
 
 
@@ -162,6 +165,17 @@ class StopEarly(TrainerCallback):
             control.should_training_stop = True
 
 
+class _KeptCheckpoint(TrainerCallback):
+    """Tells a resumed training where its best checkpoint lies, which may have been moved since."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Those of the best evaluations alone are saved, and the last of them is kept.
+        state.best_model_checkpoint = self.checkpoint
+
+
 class FineTuner(WholeCheckpointTrainer):
     """Trains a model with a head on the examples of a task.
 
@@ -272,6 +286,22 @@ class FineTuner(WholeCheckpointTrainer):
         loss = output.loss.detach().mean()
         return (loss, None, None) if prediction_loss_only else (loss, logits.float(), inputs["labels"])
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        # Of equal scores, such as that of one class for all, the lower loss is the better.
+        name = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        losses = [
+            entry["eval_loss"]
+            for entry in self.state.log_history
+            if entry["step"] == self.state.best_global_step and "eval_loss" in entry
+        ]
+        is_tie = bool(losses) and metrics.get(f"eval_{name}") == self.state.best_metric
+        if is_tie and metrics["eval_loss"] < losses[-1]:
+            self.state.best_global_step = self.state.global_step
+            return True
+        return False
+
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = prediction.predictions, prediction.label_ids
         if self.task.problem is Problem.regression:
@@ -343,10 +373,10 @@ def finetune(
 ) -> FineTuned:
     """Fine-tunes a pre-trained model: searches on the validation set, repeats the best, and saves one model.
 
-    Each candidate is trained with the first seed; the best on the validation set is trained again with the
-    other seeds. A run keeps the weights of its best evaluation, and stops early where later ones are no
-    better. Every run of the best candidate is evaluated on the test set, and the one that is best on the
-    validation set is saved in ``args.output_dir``, adapters merged, so that
+    Each candidate is trained with the first seed; the best on the validation set (of equal ones that with the
+    lower loss) is trained again with the other seeds. A run keeps the weights of its best evaluation, and
+    stops early where later ones are no better. Every run of the best candidate is evaluated on the test set,
+    and the one that is best on the validation set is saved in ``args.output_dir``, adapters merged, so that
     ``AutoModelForSequenceClassification.from_pretrained`` (``…TokenClassification`` for bases) loads it.
 
     Args:
@@ -373,10 +403,10 @@ def finetune(
     Raises:
         OSError: If the model cannot be loaded, or nothing be saved; what was finished remains.
         ValueError: If an argument is out of range, the data does not fit, or the output folder holds other
-            runs.
+            runs or a model.
     """
     metric = DEFAULT_METRIC[task.problem] if metric is None else metric.removeprefix("eval_")
-    _check_metric(metric, task)
+    check_metric(metric, task, task.valid, "validation")
     if seeds < 1:
         raise ValueError(f"finetune: seeds must be at least 1, got {seeds}")
     if patience is not None and patience < 1:
@@ -388,8 +418,13 @@ def finetune(
         Candidate(args.learning_rate, args.num_train_epochs, rank)
     ]
     sign = -1 if metric == "loss" else 1
+
+    def worth(scores: dict[str, float]) -> tuple[float, float]:
+        value, loss = sign * scores[metric], -scores["loss"]
+        return -math.inf if math.isnan(value) else value, -math.inf if math.isnan(loss) else loss
+
     settings = {
-        "model": str(model),
+        "model": model_digest(model),
         "method": method,
         "lora": None if lora is None else asdict(lora),
         "candidates": [asdict(candidate) for candidate in candidates],
@@ -438,10 +473,12 @@ def finetune(
         if before_run is not None:
             before_run(trainer, candidate, seed)
         checkpoint = get_last_checkpoint(run_args.output_dir) if Path(run_args.output_dir).is_dir() else None
+        if checkpoint is not None:
+            trainer.add_callback(_KeptCheckpoint(checkpoint))
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.merge()
         scores = _scores_of(trainer.evaluate(), "eval")
-        is_best = all(sign * scores[metric] > sign * other.eval[metric] for other in done)
+        is_best = all(worth(scores) > worth(other.eval) for other in done)
         test = None
         if task.test is not None and (is_best or is_repeat):
             output = trainer.predict(trainer.examples(task.test), metric_key_prefix="test")
@@ -456,7 +493,7 @@ def finetune(
         return result
 
     search = [run(candidate, args.seed, is_repeat=False) for candidate in candidates]
-    first = max(search, key=lambda result: sign * result.eval[metric])
+    first = max(search, key=lambda result: worth(result.eval))
     others = [run(first.candidate, args.seed + index, is_repeat=True) for index in range(1, seeds)]
     if args.should_save:
         store.publish()
@@ -476,10 +513,13 @@ class _RunStore:
         """Finished runs by name, if they are of the same settings.
 
         Raises:
-            ValueError: If there are runs that are not to be resumed, or are of other settings.
+            ValueError: If there are runs that are not to be resumed, or are of other settings, or there is
+                a model of something else.
         """
         files = list(self.folder.glob("*_seed*.json"))
         if not files and not list(self.folder.glob("*_seed*/checkpoint-*")):
+            if holds_model(self.output_dir):
+                raise ValueError(f"{self.output_dir} holds a model: choose another folder")
             return {}
         if not resume:
             raise ValueError(
@@ -521,11 +561,16 @@ class _RunStore:
             (staging / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_metric(metric: str, task: Task) -> None:
+def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
+    """Refuses a metric that is none of the problem's, or not defined on a set of examples.
+
+    Raises:
+        ValueError: If it is; the set is called ``split``.
+    """
     known = (*METRICS[task.problem], "loss")
     if metric not in known:
         raise ValueError(f"finetune: metric must be one of {', '.join(known)}, got {metric!r}")
-    targets: Any = task.valid.targets
+    targets: Any = examples.targets
     if task.problem is Problem.per_base:
         targets = [label for labels in targets for label in labels]
     wanted = np.array(targets)
@@ -536,7 +581,7 @@ def _check_metric(metric: str, task: Task) -> None:
     )
     if metric != "loss" and metric not in score_predictions(task.problem, np.zeros(shape), wanted):
         raise ValueError(
-            f"finetune: {metric} is not defined on the validation set, whose targets are all alike; "
+            f"finetune: {metric} is not defined on the {split} set, whose targets are all alike; "
             "give another set, or another metric"
         )
 
