@@ -3,6 +3,7 @@
 
 pub mod alphabet;
 pub mod error;
+pub mod flag;
 pub mod float;
 pub mod genome;
 pub mod groups;
@@ -57,6 +58,11 @@ mod python {
     };
     #[pymodule_export]
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
+
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) {
+        crate::parallel::note_process();
+    }
 
     /// What this library was built from: `version`, the `torch` it links, `profile`, `target`.
     #[pyo3::pyfunction]

@@ -12,12 +12,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+static TEAM_OWNER: AtomicU32 = AtomicU32::new(0);
+
 type Region = unsafe extern "C" fn(*mut c_void);
 type GompParallel = unsafe extern "C" fn(Region, *mut c_void, c_uint, c_uint);
 
 /// Runs `body(0), …, body(tasks - 1)`, each once, on at most `threads` threads, in any order.
 ///
-/// In a process forked after the first parallel call it runs serially: neither pool survives a fork.
+/// In a process forked after [`note_process`] it runs serially: neither pool survives a fork.
 pub fn for_each(threads: usize, tasks: usize, body: impl Fn(usize) + Sync) {
     if threads <= 1 || tasks <= 1 || is_forked_child() {
         (0..tasks).for_each(body);
@@ -136,13 +138,16 @@ fn openmp() -> Option<GompParallel> {
     })
 }
 
-fn is_forked_child() -> bool {
-    static FIRST_USER: AtomicU32 = AtomicU32::new(0);
+/// Notes the process that torch's team belongs to, if none is noted: as the library is loaded, for torch may
+/// start the team before any kernel runs.
+pub fn note_process() {
     let this = std::process::id();
-    match FIRST_USER.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => false,
-        Err(first) => first != this,
-    }
+    let _first = TEAM_OWNER.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+fn is_forked_child() -> bool {
+    note_process();
+    TEAM_OWNER.load(Ordering::Relaxed) != std::process::id()
 }
 
 #[cfg(test)]

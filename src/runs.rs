@@ -53,7 +53,7 @@ impl Runs {
     }
 }
 
-/// The runs of every sequence of `token_index [B, N]`.
+/// The runs of every sequence of `token_index [B, N]`; none where there are no positions.
 pub fn of_batch(
     op: &'static str,
     token_index: &[i64],
@@ -61,6 +61,10 @@ pub fn of_batch(
     max_tokens: usize,
 ) -> Result<Vec<Runs>> {
     let [batch, length] = shape;
+    if length == 0 {
+        // Nothing bounds the sequences of a tensor without elements.
+        return Ok(Vec::new());
+    }
     (0..batch).map(|row| Runs::new(op, &token_index[row * length..(row + 1) * length], max_tokens)).collect()
 }
 

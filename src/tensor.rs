@@ -1,9 +1,12 @@
 //! Torch tensors in and out of Rust: the only file, beside the bindings, that names `tch`.
 
 use crate::error::{Error, Result};
+use crate::flag::Flag;
 use crate::rows::Rows;
 use half::{bf16, f16};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use tch::{Kind, Tensor};
 
 /// A `torch.Tensor` argument or result.
@@ -19,15 +22,26 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyTensor {
         };
         // SAFETY: the pointer is a live Python object for the time of the call.
         match unsafe { Tensor::pyobject_unpack(object.as_ptr().cast()) } {
-            Ok(Some(tensor)) if tensor.f_kind().is_ok() => Ok(Self(tensor)),
+            Ok(Some(tensor)) if tensor.f_kind().is_ok() && is_strided(object)? => Ok(Self(tensor)),
             Ok(Some(_)) => {
-                let dtype = object.getattr("dtype")?;
-                let message = format!("expected a torch.Tensor of a common dtype, got {dtype}");
+                let (dtype, layout) = (object.getattr("dtype")?, object.getattr("layout")?);
+                let nested = if object.getattr("is_nested")?.is_truthy()? { ", nested" } else { "" };
+                let message = format!(
+                    "expected a strided torch.Tensor of a common dtype, got {dtype}, {layout}{nested}"
+                );
                 Err(pyo3::exceptions::PyTypeError::new_err(message))
             }
             _ => Err(not_a_tensor()),
         }
     }
+}
+
+/// Whether a tensor has strides: `tch` panics where one that has none is asked for them.
+fn is_strided(tensor: Borrowed<'_, '_, PyAny>) -> PyResult<bool> {
+    static STRIDED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = tensor.py();
+    let is_strided = tensor.getattr(intern!(py, "layout"))?.is(STRIDED.import(py, "torch", "strided")?);
+    Ok(is_strided && !tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?)
 }
 
 impl<'py> IntoPyObject<'py> for PyTensor {
@@ -42,7 +56,7 @@ impl<'py> IntoPyObject<'py> for PyTensor {
     }
 }
 
-/// A Rust type that a torch tensor can store.
+/// A Rust type that a torch tensor can store. Truth values are written as `bool` and read as [`Flag`].
 pub trait Element: Copy + Send + Sync + 'static {
     /// Torch's name for it.
     const KIND: Kind;
@@ -52,7 +66,7 @@ macro_rules! elements {
     ($($rust:ty => $kind:expr),*) => { $(impl Element for $rust { const KIND: Kind = $kind; })* };
 }
 elements!(f32 => Kind::Float, f64 => Kind::Double, bf16 => Kind::BFloat16, f16 => Kind::Half,
-          i64 => Kind::Int64, u8 => Kind::Uint8, bool => Kind::Bool);
+          i64 => Kind::Int64, u8 => Kind::Uint8, bool => Kind::Bool, Flag => Kind::Bool);
 
 /// Runs `$body` with `$T` bound to the Rust type of a floating-point tensor, or returns a type error.
 #[macro_export]
@@ -213,9 +227,6 @@ fn check<'a, T: Element>(
     let tensor = &tensor.0;
     if tensor.device() != tch::Device::Cpu {
         return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
-    }
-    if tensor.is_sparse() || tensor.is_mkldnn() {
-        return Err(Error::value(op, argument, "a strided tensor", "another layout"));
     }
     if tensor.kind() != T::KIND {
         return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));

@@ -5,6 +5,7 @@ import importlib.metadata
 import inspect
 import itertools
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -53,6 +54,10 @@ GRAD_TOKENS = torch.randn(3, 2700, 16, generator=GENERATOR)
 LENGTHS = torch.tensor([4000, 3999, 1])
 SIZES = torch.ones(3, 4000, dtype=torch.int64)
 METRIC = X[:, :500].contiguous()
+with warnings.catch_warnings():
+    # Nested tensors announce that they are new.
+    warnings.simplefilter("ignore")
+    NESTED = torch.nested.nested_tensor([torch.randn(rows, 4) for rows in (6, 2)])
 
 
 def workload():
@@ -114,6 +119,24 @@ def test_kernels_in_children_of_a_process_that_used_them(method):
 def test_kernels_in_a_forked_child_of_a_forked_child():
     expected = workload()
     assert _result_of_child("fork", _put_workload_of_a_child) == expected
+
+
+def test_a_forked_child_whose_parent_used_torch_alone():
+    # torch's team of threads is the parent's, though no kernel of ours ran there.
+    code = """
+import os, torch
+from dnachunk import DNATokenizer
+torch.set_num_threads(2)
+torch.randn(2_000_000).add(1)
+tokenizer = DNATokenizer()
+child = os.fork()
+if child == 0:
+    tokenizer(["ACGT" * 20_000] * 2, return_tensors="np")
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT_S, check=True, env=environment)
 
 
 class Workloads(Dataset):
@@ -255,7 +278,7 @@ def samples(fasta):
         "swiglu_forward": (None, (rows,)),
         "swiglu_backward": (None, (rows, rows[:, :2])),
         "token_merge_forward": (None, (x, sizes, index, 4, *soft)),
-        "token_merge_backward": (None, (merged, x, merged, sizes, merged_sizes, index, *soft)),
+        "token_merge_backward": (None, (merged, x, sizes, merged_sizes, index, *soft)),
         "token_sum_forward": (None, (x, index, 4)),
         "token_unmerge_forward": (None, (merged, index)),
         "unit_gather_forward": (None, (x, torch.tensor([7, 0, 7]))),
@@ -308,6 +331,9 @@ def garbage():
         floats.to_sparse_csr(),
     ]
     values += [torch.randn(2, 6, 4).to_sparse(), torch.randn(2, 6, 4).to_mkldnn()]
+    values += [torch.randn(2, 6, 4).to_sparse_csr(), torch.randn(2, 6, 3, 4, 8).to_sparse()]
+    values += [NESTED]
+    values += [torch.full((2, 6), 255, dtype=torch.uint8).view(torch.bool)]
     values += [torch.nn.Parameter(floats), floats.t(), torch.randn(4, 6, 2).transpose(0, 2), floats[:, :0]]
     values += [torch.randn(1, 1).expand(2, 6), torch.randn(1, 1, 1).expand(2, 6, 4)]
     with torch._subclasses.FakeTensorMode():

@@ -145,7 +145,6 @@ def swiglu_forward(gate_up: Tensor) -> Tensor: ...
 def token_merge_backward(
     grad: Tensor,
     x: Tensor,
-    merged: Tensor,
     sizes: Tensor,
     merged_sizes: Tensor,
     token_index: Tensor,

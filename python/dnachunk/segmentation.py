@@ -179,7 +179,9 @@ class Segmentation:
                 labels,
             ]
             if scores is not None:
-                thousandths = (scores[row, :count].detach().float().clamp(0, 1) * 1000).round().long()
+                thousandths = (
+                    (scores[row, :count].detach().float().nan_to_num(0).clamp(0, 1) * 1000).round().long()
+                )
                 columns.append(map(str, thousandths.tolist()))
             yield from map("\t".join, zip(*columns, strict=False))
 

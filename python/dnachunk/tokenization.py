@@ -157,7 +157,7 @@ class DNATokenizer(PreTrainedTokenizer):
             is_base = (positions >= ends) & (positions < count + ends)
             source = np.where(is_base, starts[rows, None] + positions - ends, len(ids) - 1)
             input_ids = ids[source].astype(np.int64)
-            if ends:
+            if ends and len(input_ids):
                 input_ids[:, 0] = CLS_ID
                 np.put_along_axis(input_ids, count + 1, SEP_ID, axis=1)
             entries = {"input_ids": input_ids}

@@ -114,6 +114,8 @@ def test_opcheck():
     [
         (lambda: swiglu(torch.zeros(3)), ValueError, r"swiglu: gate_up must be \[..., 2 F\], got \[3\]"),
         (lambda: swiglu(torch.zeros(4).long()), TypeError, "swiglu: gate_up must be float32"),
+        (lambda: swiglu([1.0, 2.0]), TypeError, r"swiglu: gate_up must be a torch.Tensor, got list"),
+        (lambda: rms_norm(torch.tensor(1.0), torch.ones(1)), ValueError, r"x must be \[..., D\], got \[\]"),
         (
             lambda: rms_norm(torch.zeros(3), torch.zeros(4)),
             ValueError,

@@ -222,3 +222,12 @@ def test_bad_input():
     ):
         with pytest.raises(TypeError, match=f"boundary_routing: {message}"):
             boundary_routing(*args)
+
+
+def test_any_byte_but_0_is_true():
+    kwargs = sample()
+    odd = (kwargs["is_protected"].to(torch.uint8) * 254).view(torch.bool)
+    for got, want in zip(
+        boundary_routing(**{**kwargs, "is_protected": odd}), boundary_routing(**kwargs), strict=True
+    ):
+        assert torch.equal(got, want)

@@ -137,3 +137,10 @@ def test_bad_input():
         chunk_pool(x, token_index.int(), 2)
     with pytest.raises(TypeError, match="chunk_pool: x must be float32, .*, got torch.int64"):
         chunk_pool(x.long(), token_index, 2)
+
+
+def test_tensors_without_elements_take_no_memory():
+    index = torch.empty(2**45, 0, dtype=torch.int64)
+    assert chunk_pool(torch.empty(2**45, 0, 4), index, 0).shape == (2**45, 0, 4)
+    with pytest.raises(RuntimeError):
+        chunk_pool(torch.empty(2**45, 0, 4), index, 2)

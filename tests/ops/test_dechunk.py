@@ -297,3 +297,20 @@ def test_bad_input():
     ):
         with pytest.raises(TypeError, match=f"dechunk: {message}"):
             dechunk(**{**good, **change})
+
+
+def test_any_byte_but_0_is_true():
+    kwargs = sample(20, 3)
+    odd = kwargs["is_forced"].to(torch.uint8) * 254
+    assert torch.equal(dechunk(**{**kwargs, "is_forced": odd.view(torch.bool)}), dechunk(**kwargs))
+
+
+def test_tensors_without_elements_take_no_memory():
+    shape = (2**45, 0)
+    empty, index = torch.empty(shape), torch.empty(shape, dtype=torch.int64)
+    assert dechunk(torch.empty(2**45, 0, 4), empty, empty.bool(), index).shape == (2**45, 0, 4)
+
+
+def test_shapes_on_the_device_meta():
+    kwargs = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in sample().items()}
+    assert dechunk(**kwargs).shape == (3, 63, 19)

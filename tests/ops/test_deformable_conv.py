@@ -337,3 +337,13 @@ def test_autocast_as_if_cast_before():
 def test_bad_input(changes, error, message):
     with pytest.raises(error, match=message):
         deformable_conv(**(sample((6, 3), 6, 4, 5) | changes))
+
+
+def test_tensors_without_elements_take_no_memory():
+    x, taps = torch.empty(2**45, 0, 4), torch.empty(2**45, 0, 3)
+    assert torch.ops.dnachunk.deformable_sample(x, taps, taps, None).shape == (2**45, 0, 3, 4)
+
+
+def test_shapes_on_the_device_meta():
+    kwargs = {name: tensor.to("meta") for name, tensor in sample().items()}
+    assert deformable_conv(**kwargs).shape == (2, 63, 11)

@@ -106,6 +106,12 @@ def test_empty():
     assert decode_dna(ids, offsets) == []
 
 
+def test_any_byte_but_0_is_true():
+    flags = torch.tensor([0, 1, 2, 255], dtype=torch.uint8).view(torch.bool)
+    ids = torch.tensor([5, 5, 6, 7], dtype=torch.uint8)
+    assert decode_dna(ids, torch.tensor([0, 4]), flags) == ["Aacg"]
+
+
 def test_part_of_the_ids_decodes():
     ids, _, _ = encode_dna(["ACGTACGT"])
     assert decode_dna(ids, torch.tensor([2, 4, 5])) == ["GT", "A"]

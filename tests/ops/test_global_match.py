@@ -242,3 +242,13 @@ def test_bad_input():
         global_match(kwargs["metric"][:1], counts(1), counts(1))
     with pytest.raises(ValueError, match=r"num_merges must be in \[0, 4\] for sequence 0, got -1"):
         global_match(**{**kwargs, "num_merges": counts(-1, 0, 0, 0)})
+
+
+def test_torch_form_without_channels():
+    kwargs = {"metric": torch.empty(2, 1, 0), "lengths": counts(1, 0), "num_merges": counts(0, 0)}
+    op_case.check_torch_form(global_match, kwargs, [])
+
+
+def test_shapes_on_the_device_meta():
+    kwargs = {name: tensor.to("meta") for name, tensor in sample().items()}
+    assert global_match(**kwargs).shape == (4, 63)

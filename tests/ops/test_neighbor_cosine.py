@@ -67,3 +67,8 @@ def test_bad_input():
         neighbor_cosine(torch.zeros(1, 2, 3, dtype=torch.int64))
     with pytest.raises(TypeError, match=r"grouping must be a torch.Tensor, got list"):
         neighbor_cosine([[1.0]])
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 3), (0, 4, 3), (2, 1, 3)])
+def test_torch_form_without_neighbours(shape):
+    op_case.check_torch_form(neighbor_cosine, {"grouping": torch.randn(shape)}, ["grouping"])

@@ -127,3 +127,19 @@ def test_bad_input(change, error, message):
     good = {"scores": torch.zeros(1, 4), "lengths": torch.tensor([4]), "num_merges": torch.tensor([1])}
     with pytest.raises(error, match=f"neighbor_match: .*{message}"):
         neighbor_match(**{**good, "window": 4, **change})
+
+
+def test_infinite_scores_are_the_highest_and_the_lowest():
+    scores = torch.tensor([[0.5, 0.0, torch.inf, 0.0], [0.5, -torch.inf, 0.25, 0.0]])
+    kwargs = {"scores": scores, "lengths": torch.tensor([4, 4]), "num_merges": torch.tensor([1, 2])}
+    assert neighbor_match(**kwargs, window=4)[0].tolist() == [[0, 1, 2, 2], [0, 0, 1, 1]]
+    op_case.check_against_naive(neighbor_match, neighbor_match_naive, kwargs, [], torch.float32, ["scores"])
+    op_case.check_torch_form(neighbor_match, kwargs, [])
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_torch_form_without_positions(batch):
+    none = torch.zeros(batch, dtype=torch.int64)
+    for length in (0, 8) if not batch else (0,):
+        kwargs = {"scores": torch.randn(batch, length), "lengths": none, "num_merges": none}
+        op_case.check_torch_form(neighbor_match, kwargs, [])

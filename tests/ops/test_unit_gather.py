@@ -137,3 +137,17 @@ def test_bad_input():
         unit_scatter(**{**scatter, "weight": scatter["weight"].double()})
     with pytest.raises(ValueError, match=r"unit_scatter: weight must be \[5\], got \[4\]"):
         unit_scatter(**{**scatter, "weight": scatter["weight"][:4]})
+
+
+def test_tensors_without_elements_take_no_memory():
+    none, nowhere = torch.empty(0), torch.empty(0, dtype=torch.int64)
+    out = unit_scatter(torch.empty(2**30, 2**25, 0), torch.empty(0, 0), none, nowhere)
+    assert out.shape == (2**30, 2**25, 0)
+
+
+def test_gradients_have_the_strides_that_compilers_are_told():
+    arguments = torch.randn(2, 63, 19), torch.randn(19, 40).T, torch.rand(40), torch.randperm(126)[:40]
+    real = torch.ops.dnachunk.unit_scatter_backward(*arguments)
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = torch.ops.dnachunk.unit_scatter_backward(*(mode.from_tensor(each) for each in arguments))
+    assert [each.stride() for each in fake] == [each.stride() for each in real]

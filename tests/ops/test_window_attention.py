@@ -338,3 +338,12 @@ def test_bad_gradient_of_the_raw_operation():
     arguments = list(sample().values())
     with pytest.raises(ValueError, match=r"grad_output must be \[2, 63, 3, 8\], got \[2, 63, 3, 4\]"):
         torch.ops.dnachunk.window_attention_backward(*arguments[:4], torch.zeros(2, 63, 3, 4), *arguments[4:])
+
+
+def test_rows_longer_than_what_is_read_in_one_go():
+    channels = 32_770
+    qkv, angles = torch.randn(1, 2, 3, 1, channels), torch.zeros(1, 2, channels // 2)
+    out = window_attention(qkv, angles.cos(), angles.sin(), torch.tensor([2]))
+    q, k, v = qkv.transpose(1, 3)[:, 0].unbind(1)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(out[:, :, 0], expected, rtol=1e-4, atol=1e-4)

@@ -1,8 +1,9 @@
 """The checks that every operation gets: a test file declares samples, these functions do the rest."""
 
+import pytest
 import torch
 
-from dnachunk.ops import use_backend
+from dnachunk.ops import backend_of, use_backend
 from tests.support.asserts import assert_close_to_reference
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -120,7 +121,7 @@ def check_threads(op, kwargs, differentiable):
 
 
 def check_gradient(op, kwargs, differentiable, floats, *, second=False):
-    """``gradcheck`` in float64, and ``gradgradcheck`` for adjoint pairs."""
+    """``gradcheck`` in float64, and ``gradgradcheck`` for adjoint pairs; other kernels refuse it."""
     kwargs = cast(kwargs, torch.float64, floats)
     names = list(differentiable)
 
@@ -132,6 +133,12 @@ def check_gradient(op, kwargs, differentiable, floats, *, second=False):
     assert torch.autograd.gradcheck(function, values)
     if second:
         assert torch.autograd.gradgradcheck(function, values)
+    if second or backend_of(*values) == "torch":
+        return
+    squares = sum(output.square().sum() for output in function(*values))
+    grads = torch.autograd.grad(squares, values, create_graph=True)
+    with pytest.raises(RuntimeError, match="is differentiable once, not twice"):
+        torch.autograd.grad(sum(grad.square().sum() for grad in grads), values)
 
 
 def opcheck(name, *args):

@@ -105,9 +105,20 @@ class FixedTokenizer(PreTrainedTokenizerFast):
             **kwargs: ``PreTrainedTokenizerFast``'s arguments, such as ``model_max_length``.
 
         Raises:
-            ValueError: If the name is not one of these, or a text cannot be read.
+            TypeError: If the texts are one ``str``.
+            ValueError: If the name is not one of these, a text cannot be read, or there is none to train
+                byte-pair encoding on.
         """
         kind = Tokenization.parse(name)
+        if isinstance(texts, str | bytes):
+            raise TypeError("FixedTokenizer.from_name: texts must be an iterable of str, got one of them")
+        if kind.bpe_size is not None:
+            first = next(texts := iter(texts), None)
+            if first is None:
+                raise ValueError(
+                    f"FixedTokenizer.from_name: texts must be given to train {name} on, got none"
+                )
+            texts = itertools.chain([first], texts)
         backend = _kmer_backend(kind) if kind.bpe_size is None else _bpe_backend(kind.bpe_size, texts)
         names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
         special_tokens = dict(zip(names, SPECIAL_TOKENS, strict=True))
@@ -130,6 +141,13 @@ class FixedTokenizer(PreTrainedTokenizerFast):
         if wrong:
             raise ValueError(f"FixedTokenizer.decode: token_ids must be 0 to {len(self) - 1}, got {wrong[0]}")
         return self.convert_tokens_to_string(self.convert_ids_to_tokens(ids, skip_special_tokens))
+
+    def _add_tokens(self, new_tokens: list[Any], special_tokens: bool = False) -> int:
+        known = self.get_vocab()
+        for token in new_tokens:
+            if str(token) not in known:
+                raise ValueError(f"FixedTokenizer: the vocabulary is fixed, got the new token {str(token)!r}")
+        return super()._add_tokens(new_tokens, special_tokens=special_tokens)
 
     def _encode_plus(self, text: Any, **kwargs: Any) -> BatchEncoding:
         for name in _UNSUPPORTED:

@@ -119,7 +119,7 @@ def finetune(
     Any flag of Hugging Face's TrainingArguments can be given by its name, such as
     --per-device-train-batch-size, --max-steps, --bf16, --seed, --metric-for-best-model or
     --resume-from-checkpoint last, which goes on with what an interrupted run left. The model in --output-dir
-    loads with AutoModelForSequenceClassification (AutoModelForTokenClassification for labels of bases).
+    loads, after `import dnachunk`, with AutoModelForSequenceClassification (…TokenClassification for bases).
 
     Example: dnachunk finetune --model run --train train.csv --test test.csv --output-dir enhancers
     --lora-rank 8 --lora-rank 16 --learning-rate 5e-4 --learning-rate 2e-3 --seeds 3

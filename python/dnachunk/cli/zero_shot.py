@@ -60,10 +60,9 @@ def load_zero_shot(directory: Path, window_bp: int | None) -> tuple[ZeroShotMode
         raise ValueError(f"--window-bp must be given: {directory} does not say how long windows were")
     most = getattr(network.config, "max_position_embeddings", None)
     # Fixed words are no more than bases.
-    if most is not None and window_bp + 2 * tokenizer.cls_sep > most:
-        raise ValueError(
-            f"--window-bp must be at most {most - 2 * tokenizer.cls_sep} for {directory}, got {window_bp}"
-        )
+    num_special = 0 if is_fixed else 2 * tokenizer.cls_sep
+    if most is not None and window_bp + num_special > most:
+        raise ValueError(f"--window-bp must be at most {most - num_special} for {directory}, got {window_bp}")
 
     def moved(batch: Batch) -> Batch:
         return {name: tensor.to(network.device) for name, tensor in batch.items()}

@@ -1,6 +1,6 @@
 """What the configurations of all models share."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from transformers import PreTrainedConfig
 
@@ -36,6 +36,12 @@ class DNAConfig(PreTrainedConfig):
         pad_token_id: Id of padding.
         initializer_range: Standard deviation of the normal that weights and embeddings start from.
     """
+
+    # What Hugging Face's Trainer leaves out of predictions, which it pads and joins as tensors.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        *("losses", "segmentation", "stage_segmentations", "boundary_probabilities", "tokens"),
+        *("masked_logits", "is_masked", "latent_index", "mask_rate"),
+    ]
 
     vocab_size: int = NUM_IDS
     pad_token_id: int | None = PAD_ID

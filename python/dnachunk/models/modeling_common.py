@@ -47,9 +47,13 @@ def hidden_state_list(config: Any, output_hidden_states: bool | None) -> list[to
 
 
 def refuse_unknown(model: str, kwargs: dict[str, Any]) -> None:
-    """Raises :class:`TypeError` if ``forward`` of ``model`` was given arguments that it does not have."""
-    if kwargs:
-        raise TypeError(f"{model}: arguments must be those of forward, got {sorted(kwargs)}")
+    """Raises :class:`TypeError` if ``forward`` of ``model`` was given arguments that it does not have.
+
+    Those that are None or False ask for nothing: ``peft`` passes such to any model.
+    """
+    unknown = sorted(name for name, value in kwargs.items() if value is not None and value is not False)
+    if unknown:
+        raise TypeError(f"{model}: arguments must be those of forward, got {unknown}")
 
 
 def real_lengths(
@@ -95,6 +99,7 @@ def embed(
     """Embeds ``input_ids [B, N]``, or takes ``inputs_embeds [B, N, D]`` as they are.
 
     Raises:
+        TypeError: On ids of another type.
         ValueError: Unless exactly one of the two is given, in its shape and range.
     """
     if (input_ids is None) == (inputs_embeds is None):
@@ -106,6 +111,9 @@ def embed(
             want = f"[B, N, {embedding.embedding_dim}]"
             raise ValueError(f"{model}: inputs_embeds must be {want}, got {list(inputs_embeds.shape)}")
         return inputs_embeds
+    if not isinstance(input_ids, torch.Tensor) or input_ids.dtype not in (torch.int64, torch.int32):
+        kind = getattr(input_ids, "dtype", type(input_ids).__name__)
+        raise TypeError(f"{model}: input_ids must be a torch.Tensor of int64, got {kind}")
     if input_ids.dim() != 2:
         raise ValueError(f"{model}: input_ids must be [B, N], got {list(input_ids.shape)}")
     if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and input_ids.numel():
@@ -166,10 +174,13 @@ def base_loss(
         Scalar, in nats; a differentiable 0 when nothing is labelled.
 
     Raises:
+        TypeError: On labels that are not int64.
         ValueError: On labels of another shape, and on the CPU on labels out of range.
     """
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels must be {list(logits.shape[:-1])}, got {list(labels.shape)}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be {torch.int64}, got {labels.dtype}")
     if labels.device.type == "cpu" and not torch.compiler.is_compiling():
         is_wrong = (labels != IGNORE_INDEX) & ((labels < 0) | (labels >= logits.shape[-1]))
         if is_wrong.any():

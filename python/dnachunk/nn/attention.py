@@ -6,6 +6,7 @@ from torch import nn
 
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
+from dnachunk.ops._check import check_dtype, check_shape
 from dnachunk.ops.rotary.naive import rotary_naive
 
 
@@ -243,7 +244,21 @@ class CrossAttention(nn.Module):
 
         Returns:
             ``[B, L, d_model]``.
+
+        Raises:
+            TypeError: If ``memory_lengths`` is not int64.
+            ValueError: On another shape of it, and on the CPU on one out of range.
         """
+        if memory_lengths is not None:
+            check_shape("CrossAttention", "memory_lengths", memory_lengths, (x.shape[0],))
+            check_dtype("CrossAttention", "memory_lengths", memory_lengths, torch.int64)
+            if memory_lengths.device.type == "cpu" and not torch.compiler.is_compiling():
+                wrong = memory_lengths[(memory_lengths < 1) | (memory_lengths > memory.shape[1])]
+                if len(wrong):
+                    expected = f"in [1, {memory.shape[1]}]"
+                    raise ValueError(
+                        f"CrossAttention: memory_lengths must be {expected}, got {int(wrong[0])}"
+                    )
         query = self.query(x).unflatten(-1, (1, self.num_heads, -1))
         key, value = self.key_value(memory).unflatten(-1, (2, self.num_heads, -1)).split(1, dim=2)
         query = rotary_naive(query, *_angles_beside(query, self.rotary(positions)))

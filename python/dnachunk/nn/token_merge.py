@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
+from dnachunk.ops._check import check_shape
 
 MergeGradient = Literal["straight_through", "frozen", "none"]
 Budget = Literal["window", "sequence"]
@@ -177,14 +178,22 @@ class TokenMerge(nn.Module):
             ValueError: If ``padded_tokens`` is missing, ``metric`` is given beside a grouping embedding, or
                 ``num_tokens`` is out of reach.
         """
+        check_shape("TokenMerge", "x", x, ("B", "N", "d_model"))
         batch, length, _ = x.shape
+        if not isinstance(num_tokens, torch.Tensor):
+            fewest = _fewest_tokens(length, self.window, self.shift)
+            is_within = isinstance(num_tokens, int) and num_tokens <= length
+            if not is_within or (lengths is None and num_tokens < fewest):
+                raise ValueError(
+                    f"TokenMerge: num_tokens must be an int from {fewest} to {length} for {length} positions "
+                    f"in windows of {self.window}, got {num_tokens!r}"
+                )
+            padded_tokens = num_tokens if padded_tokens is None else padded_tokens
+            num_tokens = torch.full((batch,), num_tokens, device=x.device)
         if lengths is None:
             lengths = torch.full((batch,), length, device=x.device)
         if sizes is None:
             sizes = (torch.arange(length, device=x.device) < lengths[:, None]).long()
-        if not isinstance(num_tokens, torch.Tensor):
-            padded_tokens = num_tokens if padded_tokens is None else padded_tokens
-            num_tokens = torch.full((batch,), num_tokens, device=x.device)
         if padded_tokens is None:
             raise ValueError("TokenMerge: padded_tokens must be given with a tensor num_tokens, got None")
         if self.grouping is None:

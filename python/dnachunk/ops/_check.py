@@ -1,6 +1,8 @@
 """The checks that every public operation makes of its arguments."""
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -29,13 +31,17 @@ def check_shape(op: str, argument: str, tensor: torch.Tensor, shape: Sequence[in
 
 
 def check_float(op: str, argument: str, tensor: torch.Tensor) -> None:
-    """Raises :class:`TypeError` unless ``tensor`` is of a floating-point dtype."""
+    """Raises :class:`TypeError` unless ``tensor`` is a tensor of a floating-point dtype."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
     if not tensor.is_floating_point():
         raise TypeError(f"{op}: {argument} must be float32, float64, bfloat16 or float16, got {tensor.dtype}")
 
 
 def check_dtype(op: str, argument: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raises :class:`TypeError` unless ``tensor`` is of ``dtype``."""
+    """Raises :class:`TypeError` unless ``tensor`` is a tensor of ``dtype``."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
     if tensor.dtype != dtype:
         raise TypeError(f"{op}: {argument} must be {dtype}, got {tensor.dtype}")
 
@@ -46,6 +52,13 @@ def check_same_device(op: str, **tensors: torch.Tensor | None) -> None:
     if len(set(devices.values())) > 1:
         got = ", ".join(f"{name}={device}" for name, device in devices.items())
         raise ValueError(f"{op}: all tensors must be on one device, got {got}")
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Where tensors keep their dtype; the device ``meta`` knows no autocast."""
+    if device.type == "meta":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:

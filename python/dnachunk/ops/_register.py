@@ -29,13 +29,19 @@ def register(
         schema: Its arguments and results in torch's schema language, without the name.
         cpu: The Rust kernel's entry point.
         fake: The shape and dtype rule, on fake tensors.
-        backward: ``(ctx, *grad_outputs) -> grads``; absent for operations that decide.
+        backward: ``(ctx, *grad_outputs) -> grads``; absent for operations that decide, and for a
+            ``…_backward`` that has no gradient itself, where asking for one raises.
         setup_context: Saves what ``backward`` needs.
     """
     qualified_name = f"dnachunk::{name}"
     torch.library.define(qualified_name, schema)
     torch.library.impl(qualified_name, "CPU", cpu)
     torch.library.register_fake(qualified_name, fake)
+    if backward is None and name.endswith("_backward"):
+        # Without it torch would take the second derivative for 0.
+        def backward(_ctx: Any, *_grads: Any) -> None:
+            raise RuntimeError(f"{name.removesuffix('_backward')} is differentiable once, not twice")
+
     if backward is not None:
         torch.library.register_autograd(qualified_name, backward, setup_context=setup_context)
 

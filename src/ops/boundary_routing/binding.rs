@@ -2,6 +2,7 @@
 
 use super::cpu;
 use crate::error::{Error, Result};
+use crate::flag::Flag;
 use crate::float::Scalar;
 use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
 use crate::with_float;
@@ -26,7 +27,7 @@ fn forward<T: Element + Scalar<Acc: Element>>(
     let shape = [batch, positions];
     let is_protected = match is_protected {
         None => None,
-        Some(tensor) => Some(Input::<bool>::new(OP, "is_protected", tensor, 2)?.expect_shape(
+        Some(tensor) => Some(Input::<Flag>::new(OP, "is_protected", tensor, 2)?.expect_shape(
             OP,
             "is_protected",
             &shape,

@@ -1,6 +1,7 @@
 //! CPU kernel of [`boundary_routing`](super).
 
 use super::{EPSILON, LARGEST_BOUNDARY_COSINE};
+use crate::flag::Flag;
 use crate::float::{Accumulator, Scalar};
 use crate::ops::neighbor_cosine::cpu::dot;
 use crate::parallel::{self, Disjoint};
@@ -14,7 +15,7 @@ const SPAN: usize = 256;
 struct Sequence<'a, T> {
     query: &'a [T],
     key: &'a [T],
-    is_protected: Option<&'a [bool]>,
+    is_protected: Option<&'a [Flag]>,
     length: usize,
     channels: usize,
 }
@@ -32,7 +33,7 @@ fn decide<T: Scalar>(sequence: &Sequence<'_, T>, span: Range<usize>, out: &mut D
     let channels = sequence.channels;
     let epsilon = T::Acc::from_f64(EPSILON);
     let half = T::Acc::from_f64(0.5);
-    let is_protected = |t: usize| sequence.is_protected.is_some_and(|row| row[t]);
+    let is_protected = |t: usize| sequence.is_protected.is_some_and(|row| row[t].is_set());
     for (place, t) in span.enumerate() {
         let is_real = t < sequence.length;
         let is_forced = is_real && (t == 0 || is_protected(t) || is_protected(t - 1));
@@ -66,7 +67,7 @@ pub fn forward<T: Scalar>(
     query: &[T],
     key: &[T],
     lengths: &[i64],
-    is_protected: Option<&[bool]>,
+    is_protected: Option<&[Flag]>,
     positions: usize,
     channels: usize,
     threads: usize,

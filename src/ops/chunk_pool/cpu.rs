@@ -70,7 +70,8 @@ pub fn forward<T: Scalar>(
     threads: usize,
     out: &mut [T],
 ) {
-    if channels == 0 {
+    if channels == 0 || runs.is_empty() {
+        out.fill(T::store(T::Acc::ZERO));
         return;
     }
     let out = Disjoint::new(out);

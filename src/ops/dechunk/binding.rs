@@ -2,6 +2,7 @@
 
 use super::{BackwardGate, cpu};
 use crate::error::{Error, Result};
+use crate::flag::Flag;
 use crate::float::Scalar;
 use crate::runs::{Runs, of_batch};
 use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
@@ -14,7 +15,7 @@ const OP: &str = "dechunk";
 struct Inputs<T: Scalar> {
     values: Input<T>,
     probability: Input<T::Acc>,
-    is_forced: Input<bool>,
+    is_forced: Input<Flag>,
     token_index: Input<i64>,
     runs: Vec<Runs>,
     backward_gate: BackwardGate,
@@ -45,7 +46,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
             &shape,
         )?;
         let is_forced =
-            Input::<bool>::new(OP, "is_forced", is_forced, 2)?.expect_shape(OP, "is_forced", &shape)?;
+            Input::<Flag>::new(OP, "is_forced", is_forced, 2)?.expect_shape(OP, "is_forced", &shape)?;
         let runs = of_batch(OP, token_index.as_slice(), shape, values.shape()[1])?;
         Ok(Self { values, probability, is_forced, token_index, runs, backward_gate })
     }

@@ -1,6 +1,7 @@
 //! CPU kernel of [`dechunk`](super).
 
 use super::{BackwardGate, SMALLEST_GATE};
+use crate::flag::Flag;
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
 use crate::runs::Runs;
@@ -19,7 +20,7 @@ pub struct Arguments<'a, T: Scalar> {
     /// `[B, N]`.
     pub probability: &'a [T::Acc],
     /// `[B, N]`.
-    pub is_forced: &'a [bool],
+    pub is_forced: &'a [Flag],
     /// `[B, N]`.
     pub token_index: &'a [i64],
     /// Of each sequence's row of `token_index`.
@@ -131,7 +132,7 @@ impl<T: Scalar> Tile<'_, T> {
 impl<T: Scalar> Arguments<'_, T> {
     /// Whether the gate of a position is its probability.
     fn is_free(&self, sequence: usize, t: usize) -> bool {
-        t > 0 && t < self.runs[sequence].length() && !self.is_forced[sequence * self.positions + t]
+        t > 0 && t < self.runs[sequence].length() && !self.is_forced[sequence * self.positions + t].is_set()
     }
 
     fn gates(&self) -> Vec<Gates<T::Acc>> {
@@ -387,9 +388,13 @@ fn backward_tile<T: Scalar>(
     }
 }
 
-/// Fills each sequence's rows `[rows, D]` past the first `used` with zeros.
+/// Fills each sequence's rows `[rows, D]` past the first `used` with zeros; without runs, all.
 fn clear_unused<T: Scalar>(out: &mut [T], runs: &[Runs], row_elements: usize, used: impl Fn(&Runs) -> usize) {
-    let all = out.len() / runs.len().max(1);
+    if runs.is_empty() {
+        out.fill(T::store(T::Acc::ZERO));
+        return;
+    }
+    let all = out.len() / runs.len();
     for (sequence, runs) in runs.iter().enumerate() {
         out[sequence * all + used(runs) * row_elements..(sequence + 1) * all].fill(T::store(T::Acc::ZERO));
     }
@@ -482,7 +487,7 @@ mod tests {
         Arguments {
             values,
             probability,
-            is_forced: &[true, false, true, false, false],
+            is_forced: &[true, false, true, false, false].map(Flag::from),
             token_index,
             runs,
             positions: 5,

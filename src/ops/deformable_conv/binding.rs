@@ -38,7 +38,8 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
             return Err(Error::value(OP, "offset", "of fewer than 2³² samples", format!("{rows} x {taps}")));
         }
         let lengths = match lengths {
-            None => vec![rows; batch],
+            // Nothing bounds the sequences of a tensor without elements.
+            None => vec![rows; if rows == 0 { 0 } else { batch }],
             Some(lengths) => {
                 let lengths =
                     Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
@@ -69,7 +70,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
 
     fn columns_shape(&self) -> [usize; 4] {
         let arguments = self.arguments();
-        [self.lengths.len(), arguments.rows, arguments.taps, arguments.channels]
+        [self.x.shape()[0], arguments.rows, arguments.taps, arguments.channels]
     }
 }
 

@@ -3,6 +3,7 @@
 use super::cpu::{self, Layout, Unreadable};
 use crate::alphabet::describe_byte;
 use crate::error::{Error, Result};
+use crate::flag::Flag;
 use crate::parallel::{self, Disjoint};
 use crate::tensor::{Input, Output, PyTensor, num_threads};
 use pyo3::prelude::*;
@@ -52,7 +53,7 @@ fn decode(
     let ids = Input::<u8>::new(DECODE, "ids", ids, 1)?;
     let offsets = Input::<i64>::new(DECODE, "offsets", offsets, 1)?;
     let repeat_mask = match repeat_mask {
-        Some(mask) => Some(Input::<bool>::new(DECODE, "repeat_mask", mask, 1)?.expect_shape(
+        Some(mask) => Some(Input::<Flag>::new(DECODE, "repeat_mask", mask, 1)?.expect_shape(
             DECODE,
             "repeat_mask",
             ids.shape(),

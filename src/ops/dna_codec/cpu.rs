@@ -3,6 +3,7 @@
 use crate::alphabet::{
     CODE_OF_BYTE, FIRST_BASE_ID, INVALID, LETTERS, N_ID, SPECIAL_TOKENS, id_of_code, is_repeat,
 };
+use crate::flag::Flag;
 use crate::parallel::{self, Disjoint};
 use multiversion::multiversion;
 
@@ -208,12 +209,12 @@ fn encode_any(text: &[u8], ids: &mut [u8], repeat_mask: &mut [bool]) -> Result<(
 }
 
 /// Writes ids as text, lower case where `repeat_mask` is set, or finds the first that is no id.
-pub fn decode(ids: &[u8], repeat_mask: Option<&[bool]>) -> Result<String, usize> {
+pub fn decode(ids: &[u8], repeat_mask: Option<&[Flag]>) -> Result<String, usize> {
     let mut text = Vec::with_capacity(ids.len());
     for (position, &id) in ids.iter().enumerate() {
         match id {
             FIRST_BASE_ID..=N_ID => {
-                let case = if repeat_mask.is_some_and(|flags| flags[position]) { CASE } else { 0 };
+                let case = if repeat_mask.is_some_and(|flags| flags[position].is_set()) { CASE } else { 0 };
                 text.push(LETTERS[(id - FIRST_BASE_ID) as usize] | case);
             }
             0..FIRST_BASE_ID => text.extend_from_slice(SPECIAL_TOKENS[id as usize].as_bytes()),
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn decode_names_the_first_id_that_is_none() {
-        assert_eq!(decode(&[5, 4, 9], Some(&[true, true, false])), Ok("a[MASK]N".to_owned()));
+        assert_eq!(decode(&[5, 4, 9], Some(&[true, true, false].map(Flag::from))), Ok("a[MASK]N".to_owned()));
         assert_eq!(decode(&[5, 10, 11], None), Err(1));
     }
 
@@ -287,7 +288,8 @@ mod tests {
             let (ids, repeat_mask, offsets) = encode(&bytes, threads).unwrap();
             for (text, range) in texts.iter().zip(offsets.windows(2)) {
                 let range = range[0]..range[1];
-                prop_assert_eq!(&decode(&ids[range.clone()], Some(&repeat_mask[range])).unwrap(), text);
+                let flags: Vec<Flag> = repeat_mask[range.clone()].iter().copied().map(Flag::from).collect();
+                prop_assert_eq!(&decode(&ids[range], Some(&flags)).unwrap(), text);
             }
         }
     }

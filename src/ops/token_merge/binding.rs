@@ -41,7 +41,6 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
     grad_merged: &PyTensor,
     x: &PyTensor,
-    merged: &PyTensor,
     sizes: &PyTensor,
     merged_sizes: &PyTensor,
     token_index: &PyTensor,
@@ -53,14 +52,9 @@ fn backward<T: Element + Scalar<Acc: Element>>(
 ) -> Result<(PyTensor, PyTensor)> {
     let x = Input::<T>::new(OP, "x", x, 3)?;
     let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
-    let merged = Input::<T>::new(OP, "merged", merged, 3)?;
-    let &[_, num_tokens, _] = merged.shape() else { unreachable!("rank is checked") };
-    let merged = merged.expect_shape(OP, "merged", &[batch, num_tokens, channels])?;
-    let grad_merged = Input::<T>::new(OP, "grad", grad_merged, 3)?.expect_shape(
-        OP,
-        "grad",
-        &[batch, num_tokens, channels],
-    )?;
+    let grad_merged = Input::<T>::new(OP, "grad", grad_merged, 3)?;
+    let &[_, num_tokens, _] = grad_merged.shape() else { unreachable!("rank is checked") };
+    let grad_merged = grad_merged.expect_shape(OP, "grad", &[batch, num_tokens, channels])?;
     let positions = |argument, tensor| {
         Input::<i64>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, length])
     };
@@ -97,7 +91,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     let grad_out = grad_scores.as_mut_slice();
     let soft =
         Soft { scores: scores.as_slice(), threshold: threshold.as_slice(), window, shift, temperature };
-    let (grad, x, merged) = (grad_merged.as_slice(), x.as_slice(), merged.as_slice());
+    let (grad, x) = (grad_merged.as_slice(), x.as_slice());
     let (sizes, merged_sizes, token_index) =
         (sizes.as_slice(), merged_sizes.as_slice(), token_index.as_slice());
     if token_index
@@ -107,18 +101,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
         return Err(Error::value(OP, "token_index", "−1 only at the end of a sequence", "−1 before a token"));
     }
     py.detach(|| {
-        cpu::backward_scores(
-            grad,
-            x,
-            merged,
-            sizes,
-            merged_sizes,
-            token_index,
-            soft,
-            shape,
-            threads,
-            grad_out,
-        );
+        cpu::backward_scores(grad, x, sizes, merged_sizes, token_index, soft, shape, threads, grad_out);
     });
     Ok((grad_x.into_tensor(), grad_scores.into_tensor()))
 }
@@ -147,7 +130,6 @@ pub fn token_merge_backward(
     py: Python<'_>,
     grad: PyTensor,
     x: PyTensor,
-    merged: PyTensor,
     sizes: PyTensor,
     merged_sizes: PyTensor,
     token_index: PyTensor,
@@ -158,7 +140,7 @@ pub fn token_merge_backward(
     temperature: f64,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => backward::<T>(
-        py, &grad, &x, &merged, &sizes, &merged_sizes, &token_index, scores.as_ref(), threshold.as_ref(),
+        py, &grad, &x, &sizes, &merged_sizes, &token_index, scores.as_ref(), threshold.as_ref(),
         window, shift, temperature,
     ))?)
 }

@@ -150,7 +150,7 @@ fn grad_x_span<T: Scalar>(
 fn grad_scores_window<T: Scalar>(
     grad_merged: &[T],
     x: &[T],
-    merged: &[T],
+    groups: &Groups,
     sizes: &[i64],
     merged_sizes: &[i64],
     token_index: &[i64],
@@ -168,10 +168,16 @@ fn grad_scores_window<T: Scalar>(
     for candidate in window.clone().step_by(2) {
         let edge = |keeper: usize, score: usize| {
             let token = token_index[keeper] as usize;
-            let of_token = token * channels..(token + 1) * channels;
-            let of_candidate = candidate * channels..(candidate + 1) * channels;
-            let product = dot_difference(&grad_merged[of_token.clone()], &x[of_candidate], &merged[of_token]);
-            (scores[score], share::<T::Acc>(sizes[candidate], merged_sizes[token]) * product)
+            let share_of = |position: usize| share::<T::Acc>(sizes[position], merged_sizes[token]);
+            let row = |position: usize| &x[position * channels..(position + 1) * channels];
+            let grad = &grad_merged[token * channels..(token + 1) * channels];
+            // ⟨grad, x − mean⟩ from the members: of like neighbours a rounded mean would leave little.
+            let members = groups.of(token).iter().map(|&member| member as usize);
+            let others = members.filter(|&member| member != candidate);
+            let product = others
+                .map(|member| share_of(member) * dot_difference(grad, row(candidate), row(member)))
+                .sum::<T::Acc>();
+            (scores[score], share_of(candidate) * product)
         };
         let left = (candidate > window.start).then(|| edge(candidate - 1, candidate - 1));
         let right = (candidate + 1 < window.end).then(|| edge(candidate + 1, candidate));
@@ -253,7 +259,6 @@ pub fn backward_x<T: Scalar>(
 pub fn backward_scores<T: Scalar>(
     grad_merged: &[T],
     x: &[T],
-    merged: &[T],
     sizes: &[i64],
     merged_sizes: &[i64],
     token_index: &[i64],
@@ -272,6 +277,8 @@ pub fn backward_scores<T: Scalar>(
         .chunks_exact(length)
         .map(|row| row.iter().rposition(|&token| token >= 0).map_or(0, |last| last + 1))
         .collect();
+    let groups: Vec<Groups> =
+        token_index.chunks_exact(length).map(|row| Groups::new(row, num_tokens)).collect();
     let grad_scores = Disjoint::new(grad_scores);
     let most = Windows { window: soft.window, shift: soft.shift, length }.count();
     parallel::for_each_span(threads, batch, most, SPAN.div_ceil(soft.window), |sequence, indices| {
@@ -285,7 +292,7 @@ pub fn backward_scores<T: Scalar>(
             grad_scores_window(
                 &grad_merged[token_channels.clone()],
                 &x[rows.start * channels..rows.end * channels],
-                &merged[token_channels.clone()],
+                &groups[sequence],
                 &sizes[rows.clone()],
                 &merged_sizes[tokens.clone()],
                 &token_index[rows.clone()],

@@ -79,6 +79,9 @@ fn scatter<T: Element + Scalar<Acc: Element>>(
     let residual = Input::<T>::new(SCATTER, "residual", residual, 3)?;
     let &[batch, length, channels] = residual.shape() else { unreachable!("rank is checked") };
     let (values, weight, position) = units::<T>(values, weight, position, batch * length, channels)?;
+    if channels == 0 {
+        return Ok(Output::<T>::new(SCATTER, &[batch, length, channels])?.into_tensor());
+    }
     let unit_of = cpu::invert(position.as_slice(), batch * length)
         .map_err(|row| Error::value(SCATTER, "position", "unique", format!("{row} more than once")))?;
     let mut out = Output::<T>::new(SCATTER, &[batch, length, channels])?;

@@ -466,7 +466,7 @@ fn for_each_range<T: Scalar>(
         return;
     }
     let windows = arguments.lengths.len() * arguments.windows.count();
-    let span = (SPAN / arguments.channels()).div_ceil(arguments.windows.window);
+    let span = (SPAN / arguments.channels()).div_ceil(arguments.windows.window).max(1);
     // A few long windows would leave threads idle, many short ones are read in one go.
     let groups = if windows.div_ceil(span) < 4 * threads { arguments.heads } else { 1 };
     parallel::for_each_span(threads, groups, windows, span, |group, range| {

@@ -80,8 +80,8 @@ class DNAChunkerHeadOutput(ModelOutput):
     """
 
     loss: torch.Tensor | None = None
-    losses: dict[str, torch.Tensor] | None = None
     logits: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
     segmentation: Segmentation | None = None
     stage_segmentations: tuple[Segmentation, ...] | None = None
     boundary_probabilities: tuple[torch.Tensor, ...] | None = None
@@ -449,6 +449,9 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
 
 class _Classifier(DNAChunkerPreTrainedModel):
     """The model and a head on vectors made of its bases."""
+
+    # The loss is a mean over the batch given.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: DNAChunkerConfig) -> None:
         super().__init__(config)

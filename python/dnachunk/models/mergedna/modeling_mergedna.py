@@ -556,6 +556,9 @@ class MergeDNAForMaskedLM(_Autoencoder):
 class _Classifier(MergeDNAPreTrainedModel):
     """The encoders, what makes one vector a label of their output, and the head."""
 
+    # The loss is a mean over the batch given.
+    accepts_loss_kwargs = False
+
     def __init__(self, config: MergeDNAConfig) -> None:
         super().__init__(config)
         self.model = MergeDNAModel(config)

@@ -80,8 +80,8 @@ class MxDNAHeadOutput(ModelOutput):
     """
 
     loss: torch.Tensor | None = None
-    losses: dict[str, torch.Tensor] | None = None
     logits: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
     segmentation: Segmentation | None = None
     tokens: LearntTokens | None = None
     hidden_states: HiddenStates | None = None
@@ -292,6 +292,10 @@ def between_special_tokens(
 def _check_special_tokens(model: str, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
     if input_ids.device.type != "cpu" or torch.compiler.is_compiling() or not len(input_ids):
         return
+    if not input_ids.shape[1]:
+        raise ValueError(
+            f"{model}: input_ids must hold [CLS] and [SEP] at least, got {list(input_ids.shape)}"
+        )
     last = input_ids.gather(1, (lengths - 1).clamp_min(0)[:, None])[:, 0]
     is_wrong = (lengths < 2) | (input_ids[:, 0] != CLS_ID) | (last != SEP_ID)
     if is_wrong.any():
@@ -412,6 +416,9 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
 
 class _Classifier(MxDNAPreTrainedModel):
     """The model, what makes one vector a label of its output, and the head."""
+
+    # The loss is a mean over the batch given.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: MxDNAConfig) -> None:
         super().__init__(config)

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._check import accumulator_dtype, without_autocast
 
 SMALLEST_GATE = 1e-4
 
@@ -88,7 +88,7 @@ def dechunk_torch(
     backward_gate: str,
 ) -> torch.Tensor:
     """The same by matrix products over blocks of positions, both directions in one."""
-    with torch.autocast(values.device.type, enabled=False):
+    with without_autocast(values.device):
         length = token_index.shape[1]
         missing = -length % BLOCK
         token_index = F.pad(token_index, (0, missing), value=-1)

@@ -63,7 +63,7 @@ def deformable_conv(
     check_shape(op, "weight", weight, ("D_out", x.shape[2], "f"))
     check_float(op, "x", x)
     device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+    if device != "meta" and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
         # Before the sampling rather than after: there are f samples to a row.
         x, weight = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (x, weight))
     check_dtype(op, "weight", weight, x.dtype)

@@ -2,7 +2,7 @@
 
 import torch
 
-from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._check import accumulator_dtype, without_autocast
 
 EPSILON = 1e-8
 GRID = 4096.0
@@ -48,9 +48,10 @@ def global_match_torch(metric: torch.Tensor, lengths: torch.Tensor, num_merges: 
     """
     batch, length, _ = metric.shape
     if length < 2:
-        return torch.zeros_like(metric[..., 0], dtype=torch.int64).masked_fill_(lengths[:, None] < 1, -1)
+        nothing = torch.zeros(metric.shape[:2], dtype=torch.int64, device=metric.device)
+        return nothing.masked_fill_(lengths[:, None] < 1, -1)
     places = torch.arange(length, device=metric.device)
-    with torch.autocast(metric.device.type, enabled=False):
+    with without_autocast(metric.device):
         unit = _unit(metric)
         candidate_units, keeper_units = unit[:, 0::2], unit[:, 1::2].transpose(1, 2)
         is_absent = (places[1::2] >= lengths[:, None])[:, None]

@@ -12,4 +12,4 @@ def neighbor_cosine_naive(grouping: torch.Tensor) -> torch.Tensor:
     """See :func:`dnachunk.ops.neighbor_cosine`."""
     grouping = grouping.to(accumulator_dtype(grouping.dtype))
     unit = grouping / grouping.norm(dim=-1, keepdim=True).clamp_min(EPSILON)
-    return F.pad((unit[:, :-1] * unit[:, 1:]).sum(dim=-1), (0, 1))
+    return F.pad((unit[:, :-1] * unit[:, 1:]).sum(dim=-1), (0, 1))[:, : grouping.shape[1]]

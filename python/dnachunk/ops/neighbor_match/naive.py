@@ -10,7 +10,7 @@ LOWEST = -8192
 
 
 def _round_scores(scores: torch.Tensor) -> torch.Tensor:
-    return (scores.double() * GRID).nan_to_num(LOWEST, LOWEST, LOWEST).round().clamp(LOWEST, -LOWEST).long()
+    return (scores.double() * GRID).nan_to_num(LOWEST, -LOWEST, LOWEST).round().clamp(LOWEST, -LOWEST).long()
 
 
 def _midpoint(proposals: list[tuple[int, int, bool]], accepted: set[int]) -> float:
@@ -80,10 +80,12 @@ def neighbor_match_torch(
     after = -(before + length) % window
 
     def in_windows(values: torch.Tensor, fill: int) -> torch.Tensor:
-        return F.pad(values, (before, after), value=fill).view(batch, -1, window)
+        return F.pad(values, (before, after), value=fill).view(
+            batch, (before + length + after) // window, window
+        )
 
     def flat(values: torch.Tensor) -> torch.Tensor:
-        return values.reshape(batch, -1)[:, before : before + length]
+        return values.flatten(1)[:, before : before + length]
 
     position = torch.arange(length, device=scores.device)
     first = (position - (shift - window if shift else 0)) // window * window + (

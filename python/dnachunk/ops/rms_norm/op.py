@@ -39,7 +39,9 @@ def rms_norm(
     """
     check_float("rms_norm", "x", x)
     check_float("rms_norm", "weight", weight)
-    check_shape("rms_norm", "weight", weight, (x.shape[-1] if x.dim() else 1,))
+    if not x.dim():
+        raise ValueError("rms_norm: x must be [..., D], got []")
+    check_shape("rms_norm", "weight", weight, (x.shape[-1],))
     check_same_device("rms_norm", x=x, weight=weight)
     if not epsilon >= 0:
         raise ValueError(f"rms_norm: epsilon must be at least 0, got {epsilon}")

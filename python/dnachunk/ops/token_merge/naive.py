@@ -72,7 +72,9 @@ def token_merge_torch(
     slot = torch.where(token_index < 0, num_tokens, token_index)
     sizes = torch.where(token_index < 0, 0, sizes)
     merged_sizes = sizes.new_zeros(batch, num_tokens + 1).scatter_add(1, slot, sizes)
-    weight = (sizes / merged_sizes.gather(1, slot).clamp_min(1)).to(dtype)
+    # A quotient of integers would be of torch's default dtype.
+    wide_sizes = sizes.to(dtype)
+    weight = wide_sizes / merged_sizes.gather(1, slot).clamp_min(1)
 
     def scatter_sum(values: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         zeros = values.new_zeros(batch, num_tokens + 1, channels)
@@ -97,7 +99,7 @@ def token_merge_torch(
         mean = merged.detach()
         for side, shift_by in enumerate((1, -1)):
             keeper_slot = torch.where(has_edge[..., side], slot.roll(shift_by, dims=1), num_tokens)
-            share = (sizes / merged_sizes.gather(1, keeper_slot).clamp_min(1)).to(dtype)
+            share = wide_sizes / merged_sizes.gather(1, keeper_slot).clamp_min(1)
             difference = x.detach() - mean.gather(1, keeper_slot[..., None].expand(-1, -1, channels))
             merged = merged + scatter_sum((change[..., side] * share)[..., None] * difference, keeper_slot)
     return merged[:, :num_tokens].to(x.dtype), merged_sizes[:, :num_tokens]

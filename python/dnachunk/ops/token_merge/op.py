@@ -37,7 +37,8 @@ def token_merge(
 
     Args:
         x: ``[B, N, D]`` float32, float64, bfloat16 or float16.
-        sizes: ``[B, N]`` int64, bases that each position stands for; ignored where ``token_index`` is −1.
+        sizes: ``[B, N]`` int64, bases that each position stands for, at least 1; ignored where
+            ``token_index`` is −1.
         token_index: ``[B, N]`` int64 in ``[-1, num_tokens)``: the token of each position; −1 is padding.
         num_tokens: ``L``, tokens of the longest sequence, at least; fixes the shape of the result.
         scores: ``[B, N]``, as given to ``neighbor_match``; float64 for float64 ``x``, else float32.
@@ -101,17 +102,16 @@ def _fake(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, sizes, token_index, _, scores, threshold, *ctx.windows = inputs
-    ctx.save_for_backward(x, output[0], sizes, output[1], token_index, scores, threshold)
+    ctx.save_for_backward(x, sizes, output[1], token_index, scores, threshold)
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad: torch.Tensor, _grad_sizes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, merged, sizes, merged_sizes, token_index, scores, threshold = ctx.saved_tensors
+    x, sizes, merged_sizes, token_index, scores, threshold = ctx.saved_tensors
     wants_scores = scores is not None and ctx.needs_input_grad[4]
     grad_x, grad_scores = torch.ops.dnachunk.token_merge_backward(
         grad,
         x,
-        merged,
         sizes,
         merged_sizes,
         token_index,
@@ -125,7 +125,6 @@ def _backward(ctx: Any, grad: torch.Tensor, _grad_sizes: torch.Tensor) -> tuple[
 def _backward_fake(
     _grad: torch.Tensor,
     x: torch.Tensor,
-    _merged: torch.Tensor,
     _sizes: torch.Tensor,
     _merged_sizes: torch.Tensor,
     _token_index: torch.Tensor,
@@ -147,7 +146,7 @@ register(
 )
 register(
     "token_merge_backward",
-    "(Tensor grad, Tensor x, Tensor merged, Tensor sizes, Tensor merged_sizes, Tensor token_index, "
+    "(Tensor grad, Tensor x, Tensor sizes, Tensor merged_sizes, Tensor token_index, "
     "Tensor? scores, Tensor? threshold, int window, int shift, float temperature) -> (Tensor, Tensor)",
     cpu=rust.token_merge_backward,
     fake=_backward_fake,

@@ -155,5 +155,8 @@ register(
     "(Tensor grad, Tensor values, Tensor weight, Tensor position)"
     " -> (Tensor grad_values, Tensor grad_weight)",
     cpu=rust.unit_scatter_backward,
-    fake=lambda _grad, values, weight, _position: (torch.empty_like(values), torch.empty_like(weight)),
+    fake=lambda _grad, values, weight, _position: (
+        values.new_empty(values.shape),
+        weight.new_empty(weight.shape),
+    ),
 )
