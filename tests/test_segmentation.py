@@ -72,6 +72,8 @@ def test_bed(segmentation):
         ["chr2"], offsets=[100], sequences=["ACGT"], scores=torch.tensor([[1.0, 0.2504]])
     )
     assert list(lines) == ["chr2\t100\t101\tA\t1000", "chr2\t101\t104\tCGT\t250"]
+    unknown = segmentation[1].to_bed(["chr2"], scores=torch.tensor([[torch.nan, 2.0]]))
+    assert [line.split("\t")[4] for line in unknown] == ["0", "1000"]
     with pytest.raises(ValueError, match="names must have 2 entries, got \\['chr1'\\]"):
         list(segmentation.to_bed(["chr1"]))
     with pytest.raises(ValueError, match=r"scores must be \[2, 3\], got \[2, 2\]"):

@@ -45,6 +45,8 @@ def test_empty(tokenizer):
     assert tokenizer([]).data == {"input_ids": [], "attention_mask": []}
     assert tokenizer([], padding=True, return_tensors="pt")["input_ids"].shape == (0, 0)
     assert tokenizer(["", "A"], padding=True, return_tensors="pt")["input_ids"].tolist() == [[0], [5]]
+    for empty in (DNATokenizer(cls_sep=True)([]), tokenizer([])):
+        assert empty.data == {"input_ids": [], "attention_mask": []}
 
 
 def test_cls_sep():

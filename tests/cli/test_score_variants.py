@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 import dnachunk
-from dnachunk import DNATokenizer
+from dnachunk import DNATokenizer, FixedTokenizer
+from dnachunk.baselines import baseline_config
 from dnachunk.cli.zero_shot import Classes, Condition
 from dnachunk.data import Genome
 from dnachunk.data.vcf import VCF
@@ -458,14 +459,24 @@ SYSTEMS = sorted(
 )
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_every_system_is_scored(run, system, fasta, tmp_path):
+def save_micro(system, directory):
+    """A model of a system, or a baseline on fixed words, with random weights."""
     torch.manual_seed(0)
-    config = getattr(dnachunk, f"{system}Config").micro(
-        hidden_size=32, num_attention_heads=2, train_length_bp=64, initializer_range=0.2
-    )
-    getattr(dnachunk, f"{system}ForMaskedLM")(config).save_pretrained(tmp_path / "model")
-    DNATokenizer(cls_sep=system == "MxDNA").save_pretrained(tmp_path / "model")
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "train_length_bp": 64, "initializer_range": 0.2}
+    if system in SYSTEMS:
+        config = getattr(dnachunk, f"{system}Config").micro(**shape)
+        getattr(dnachunk, f"{system}ForMaskedLM")(config).save_pretrained(directory)
+        DNATokenizer(cls_sep=system == "MxDNA").save_pretrained(directory)
+        return
+    tokenizer = FixedTokenizer.from_name(system)
+    config = baseline_config("micro", len(tokenizer), num_hidden_layers=2, **shape)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+@pytest.mark.parametrize("system", [*SYSTEMS, "base", "3mer"])
+def test_every_system_is_scored(run, system, fasta, tmp_path):
+    save_micro(system, tmp_path / "model")
     lines = [line(10 * n, base(10 * n), others(10 * n)[n % 3]) for n in range(1, 12)]
     (tmp_path / "v.vcf").write_text(HEADER + "".join(lines))
     tables = []

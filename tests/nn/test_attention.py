@@ -241,3 +241,13 @@ def test_cross_attention_that_does_not_fit():
         CrossAttention(16, 3)
     with pytest.raises(ValueError, match="implementation must be 'sdpa' or 'eager', got 'flash'"):
         CrossAttention(16, 2, implementation="flash")
+    attention, x, memory = CrossAttention(16, 2), torch.randn(2, 3, 16), torch.randn(2, 5, 16)
+    places = torch.arange(3)[None], torch.arange(5)[None]
+    for lengths, error, said in (
+        (torch.tensor([5, 6]), ValueError, r"CrossAttention: memory_lengths must be in \[1, 5\], got 6"),
+        (torch.tensor([0, 5]), ValueError, r"memory_lengths must be in \[1, 5\], got 0"),
+        (torch.tensor([5]), ValueError, r"memory_lengths must be \[2\], got \[1\]"),
+        (torch.tensor([5, 5]).int(), TypeError, "memory_lengths must be torch.int64, got torch.int32"),
+    ):
+        with pytest.raises(error, match=said):
+            attention(x, memory, *places, lengths)

@@ -217,9 +217,17 @@ def test_errors():
         merge(x, torch.tensor([20, 20]))
     with pytest.raises(ValueError, match="metric must be None where a grouping embedding is compared"):
         TokenMerge(8, merge_gradient="frozen")(x, 25, metric=x)
-    for wrong in (19, 41):
-        with pytest.raises(ValueError, match=f"num_merges must be in .*, got {40 - wrong}"):
+    for wrong in (19, 41, 25.0, None):
+        said = f"TokenMerge: num_tokens must be an int from 20 to 40 for 40 positions .*, got {wrong}"
+        with pytest.raises(ValueError, match=said):
             merge(x, wrong)
+    with pytest.raises(ValueError, match="num_tokens must be an int from 9 to 17 for 17 positions"):
+        merge(x[:, :17], 8)
+    assert merge(x[:, :17], 9).values.shape == (2, 9, 8)
+    with pytest.raises(ValueError, match="num_merges must be in .*, got 21"):
+        merge(x, torch.tensor([25, 19]), padded_tokens=25)
+    with pytest.raises(ValueError, match=r"TokenMerge: x must be \[B, N, d_model\], got \[40, 8\]"):
+        merge(x[0], 25)
     with pytest.raises(
         ValueError, match="merge_gradient must be .*'straight_through', 'frozen', 'none'.*got 'hard'"
     ):

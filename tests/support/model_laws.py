@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from unittest import mock
 
+import numpy as np
+import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer, TrainingArguments
 
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, PAD_ID
 
@@ -430,6 +432,13 @@ def check_bad_input_ids(case: ModelCase, head: str) -> None:
             model(torch.where(torch.arange(ids.shape[1]) == 3, wrong, ids))
     with pytest.raises(ValueError, match=r"input_ids must be \[B, N\], got \[\d+\]"):
         model(ids[0])
+    for wrong, kind in (
+        (ids.to(torch.uint8), "torch.uint8"),
+        (ids.float(), "torch.float32"),
+        ([[5]], "list"),
+    ):
+        with pytest.raises(TypeError, match=f"input_ids must be a torch.Tensor of int64, got {kind}"):
+            model(wrong)
     with pytest.raises(ValueError, match=r"attention_mask must be \[1, \d+\], got \[1, 2\]"):
         model(ids, attention_mask=torch.ones(1, 2))
 
@@ -544,8 +553,50 @@ def check_left_padding_error(case: ModelCase, head: str) -> None:
 
 def check_unknown_argument(case: ModelCase, head: str) -> None:
     """An argument that ``forward`` does not know is an error, not silence."""
+    model, batch = case.build(head), case.batch([12])
     with pytest.raises(TypeError, match="keep_ration"):
-        case.build(head)(**case.batch([12]), keep_ration=0.3)
+        model(**batch, keep_ration=0.3)
+    # What asks for nothing is none: peft passes such to any model.
+    model(**batch, output_attentions=None, use_cache=False)
+
+
+def check_plain_trainer(case: ModelCase, head: str, directory: Any) -> None:
+    """Hugging Face's own ``Trainer`` trains, evaluates and predicts."""
+    model = case.build(head, num_labels=2) if head in ("sequence", "token") else case.build(head)
+    batch = case.with_labels(head, case.batch([12, 12, 12]))
+    rows = [{name: value[row] for name, value in batch.items()} for row in range(3)]
+    arguments = TrainingArguments(
+        str(directory),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        per_device_eval_batch_size=2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)
+    assert trainer.train().global_step == 1
+    assert trainer.evaluate()["eval_loss"] > 0
+    output = trainer.predict(rows)
+    with torch.no_grad():
+        expected = model.eval()(**batch).logits.numpy()
+    np.testing.assert_allclose(output.predictions, expected, rtol=1e-3, atol=1e-4)
+
+
+def check_peft_by_task(case: ModelCase, head: str) -> None:
+    """``peft`` wraps a head by the name of its task."""
+    task = {"base": "FEATURE_EXTRACTION", "sequence": "SEQ_CLS", "token": "TOKEN_CLS"}[head]
+    model, batch = case.build(head), case.with_labels(head, case.batch([12, 9]))
+    with torch.no_grad():
+        expected = model(**batch)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # peft finds the classifier itself among those of a SEQ_CLS model alone.
+        excluded = ["classifier"] if head == "token" else None
+        lora = peft.LoraConfig(task_type=task, target_modules="all-linear", exclude_modules=excluded)
+        adapted = peft.get_peft_model(model, lora).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(**batch)[0], expected)
 
 
 def check_empty_batch(case: ModelCase, head: str) -> None:
@@ -648,6 +699,15 @@ class ModelLaws:
 
     def test_unknown_argument(self, head):
         check_unknown_argument(self.case, head)
+
+    def test_plain_trainer(self, head, tmp_path):
+        if head in ("base", "pretraining"):
+            pytest.skip("it has no loss, or predicts random passes")
+        check_plain_trainer(self.case, head, tmp_path)
+
+    @pytest.mark.parametrize("task_head", ["base", "sequence", "token"])
+    def test_peft_by_task(self, task_head):
+        check_peft_by_task(self.case, task_head)
 
     def test_empty_batch(self, head):
         check_empty_batch(self.case, head)

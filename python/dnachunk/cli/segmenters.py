@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dnachunk.alphabet import A_ID
-from dnachunk.baselines import FixedTokenizer
+from dnachunk.baselines import FixedTokenizer, Tokenization
 from dnachunk.cli.inference import load_segmenter, run_tiles, segment, widths
 from dnachunk.data import Genome
 from dnachunk.data.tiling import record_tiles, tiles_near
@@ -88,13 +88,13 @@ def fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int 
     Raises:
         ValueError: If a name is none, words overlap, or there are no texts for byte-pair encoding.
     """
-    tokenizers = [FixedTokenizer.from_name(name, texts) for name in names]
-    for name, tokenizer in zip(names, tokenizers, strict=True):
-        if tokenizer.kind.is_overlapping:
+    for name in names:
+        kind = Tokenization.parse(name)
+        if kind.is_overlapping:
             raise ValueError(f"{name}: words that overlap are no segmentation")
-        if tokenizer.kind.bpe_size is not None and not texts:
+        if kind.bpe_size is not None and not texts:
             raise ValueError(f"{name}: there is no sequence to train it on outside the mutated windows")
-    return [_segmenter(name, tokenizer, window_bp) for name, tokenizer in zip(names, tokenizers, strict=True)]
+    return [_segmenter(name, FixedTokenizer.from_name(name, texts), window_bp) for name in names]
 
 
 def tokenize_span(

@@ -181,7 +181,9 @@ class TokenMerge(nn.Module):
         check_shape("TokenMerge", "x", x, ("B", "N", "d_model"))
         batch, length, _ = x.shape
         if not isinstance(num_tokens, torch.Tensor):
-            fewest = _fewest_tokens(length, self.window, self.shift)
+            # Windows out of range are the operation's to refuse.
+            is_cut = 0 <= self.shift < self.window
+            fewest = _fewest_tokens(length, self.window, self.shift) if is_cut else 0
             is_within = isinstance(num_tokens, int) and num_tokens <= length
             if not is_within or (lengths is None and num_tokens < fewest):
                 raise ValueError(
