@@ -6,16 +6,16 @@
 pub struct Flag(u8);
 
 impl Flag {
+    /// The byte of a truth value.
+    #[must_use]
+    pub const fn new(value: bool) -> Self {
+        Self(value as u8)
+    }
+
     /// Whether it is true.
     #[inline(always)]
     #[must_use]
     pub fn is_set(self) -> bool {
         self.0 != 0
-    }
-}
-
-impl From<bool> for Flag {
-    fn from(value: bool) -> Self {
-        Self(value.into())
     }
 }

@@ -487,7 +487,9 @@ mod tests {
         Arguments {
             values,
             probability,
-            is_forced: &[true, false, true, false, false].map(Flag::from),
+            is_forced: const {
+                &[Flag::new(true), Flag::new(false), Flag::new(true), Flag::new(false), Flag::new(false)]
+            },
             token_index,
             runs,
             positions: 5,

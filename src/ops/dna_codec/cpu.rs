@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn decode_names_the_first_id_that_is_none() {
-        assert_eq!(decode(&[5, 4, 9], Some(&[true, true, false].map(Flag::from))), Ok("a[MASK]N".to_owned()));
+        assert_eq!(decode(&[5, 4, 9], Some(&[true, true, false].map(Flag::new))), Ok("a[MASK]N".to_owned()));
         assert_eq!(decode(&[5, 10, 11], None), Err(1));
     }
 
@@ -288,7 +288,7 @@ mod tests {
             let (ids, repeat_mask, offsets) = encode(&bytes, threads).unwrap();
             for (text, range) in texts.iter().zip(offsets.windows(2)) {
                 let range = range[0]..range[1];
-                let flags: Vec<Flag> = repeat_mask[range.clone()].iter().copied().map(Flag::from).collect();
+                let flags: Vec<Flag> = repeat_mask[range.clone()].iter().copied().map(Flag::new).collect();
                 prop_assert_eq!(&decode(&ids[range], Some(&flags)).unwrap(), text);
             }
         }
