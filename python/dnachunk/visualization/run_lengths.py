@@ -29,7 +29,7 @@ def plot_run_lengths(tokenizers: Mapping[str, tuple[RunCounts, float]]) -> "Figu
 
     if not 1 <= len(tokenizers) <= len(COLOURS):
         raise ValueError(f"plot_run_lengths: tokenizers must be 1 to {len(COLOURS)}, got {len(tokenizers)}")
-    figure = Figure(figsize=(9.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.4, 4.0), layout="constrained")
     means, shares = figure.subplots(1, 2)
     lengths: list[int] = []
     for colour, (name, (counts, frequency)) in zip(COLOURS, tokenizers.items(), strict=False):
@@ -48,7 +48,7 @@ def plot_run_lengths(tokenizers: Mapping[str, tuple[RunCounts, float]]) -> "Figu
     means.plot([], [], color="0.4", linewidth=1, linestyle="--", label="boundaries at random (right)")
     means.set_ylabel("Bases per token in the run")
     means.set_ylim(bottom=0)
-    means.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, ncols=5, loc="outside upper center")
     shares.set_ylabel("Share of runs in one token")
     shares.yaxis.set_major_formatter("{x:.0%}")
     for axes in (means, shares):
