@@ -20,6 +20,7 @@ from dnachunk.evaluation.token_letters import hidden_base_logits
 from dnachunk.evaluation.zero_shot import REASONS, Batch, ZeroShotModel
 from dnachunk.tokenization import DNATokenizer
 from dnachunk.training.checkpoints import load_pretrained
+from dnachunk.training.finetune import length_limits
 
 _CONDITION = re.compile(r"([^<>=!]+)(?:(<=|>=|!=|=|<|>)(.+))?")
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -58,11 +59,13 @@ def load_zero_shot(directory: Path, window_bp: int | None) -> tuple[ZeroShotMode
         window_bp = getattr(network.config, "train_length_bp", None)
     if window_bp is None:
         raise ValueError(f"--window-bp must be given: {directory} does not say how long windows were")
-    most = getattr(network.config, "max_position_embeddings", None)
-    # Fixed words are no more than bases.
-    num_special = 0 if is_fixed else 2 * tokenizer.cls_sep
-    if most is not None and window_bp + num_special > most:
-        raise ValueError(f"--window-bp must be at most {most - num_special} for {directory}, got {window_bp}")
+    max_length_bp, max_tokens = length_limits(network, tokenizer)
+    if max_tokens is not None:
+        # Fixed words are no more than bases.
+        max_tokens -= tokenizer.num_special_tokens_to_add()
+    most = min((limit for limit in (max_length_bp, max_tokens) if limit is not None), default=window_bp)
+    if window_bp > most:
+        raise ValueError(f"--window-bp must be at most {most} for {directory}, got {window_bp}")
 
     def moved(batch: Batch) -> Batch:
         return {name: tensor.to(network.device) for name, tensor in batch.items()}

@@ -7,6 +7,11 @@ from typing import Any
 import torch
 
 
+def _check_tensor(op: str, argument: str, tensor: object) -> None:
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
+
+
 def check_shape(op: str, argument: str, tensor: torch.Tensor, shape: Sequence[int | str]) -> None:
     """Raises unless ``tensor`` has this shape.
 
@@ -20,8 +25,7 @@ def check_shape(op: str, argument: str, tensor: torch.Tensor, shape: Sequence[in
         TypeError: If ``tensor`` is no tensor.
         ValueError: If a dimension differs.
     """
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
+    _check_tensor(op, argument, tensor)
     fits = tensor.dim() == len(shape) and all(
         isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=True)
     )
@@ -32,16 +36,14 @@ def check_shape(op: str, argument: str, tensor: torch.Tensor, shape: Sequence[in
 
 def check_float(op: str, argument: str, tensor: torch.Tensor) -> None:
     """Raises :class:`TypeError` unless ``tensor`` is a tensor of a floating-point dtype."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
+    _check_tensor(op, argument, tensor)
     if not tensor.is_floating_point():
         raise TypeError(f"{op}: {argument} must be float32, float64, bfloat16 or float16, got {tensor.dtype}")
 
 
 def check_dtype(op: str, argument: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:
     """Raises :class:`TypeError` unless ``tensor`` is a tensor of ``dtype``."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{op}: {argument} must be a torch.Tensor, got {type(tensor).__name__}")
+    _check_tensor(op, argument, tensor)
     if tensor.dtype != dtype:
         raise TypeError(f"{op}: {argument} must be {dtype}, got {tensor.dtype}")
 
