@@ -1,11 +1,17 @@
-# Both `make demo` and `make test` set up everything they need in .venv.
+# Each of these sets up everything it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUST := $(shell find src -name '*.rs') build.rs Cargo.toml Cargo.lock .cargo/config.toml
+RUST := $(shell find src -name '*.rs') build.rs Cargo.toml Cargo.lock
 EXTENSION := python/dnachunk/_rust.abi3.so
+WHEEL := $(VENV)/wheel/built
+# What `make test-torch` installs beside the environment: a torch and, if it is not to be the environment's own,
+# a transformers.
+TORCH ?= 2.9.1
+TRANSFORMERS ?=
+LIGHT = $(VENV)/torch-$(TORCH)
 
-.PHONY: build demo test test-slow test-rust lint format bench clean
+.PHONY: build demo test test-slow test-rust test-torch test-hf lint format bench wheel clean
 .DELETE_ON_ERROR:
 
 build: $(EXTENSION)
@@ -13,7 +19,7 @@ build: $(EXTENSION)
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet "maturin>=1.16,<2" "torch==2.11.0"
+	$(BIN)/pip install --quiet "maturin>=1.16,<2"
 	touch $@
 
 $(EXTENSION): $(RUST) $(VENV)/ready
@@ -32,6 +38,29 @@ test-slow: build
 test-rust:
 	cargo test --quiet --no-default-features
 
+# The wheel under another torch: make test-torch TORCH=2.9.1 TRANSFORMERS=5.4.0
+test-torch: $(WHEEL)
+	$(BIN)/python release/light_torch.py $(TORCH) $(LIGHT) $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
+	sha256sum dist/*.whl
+	PYTHONPATH=$(LIGHT):$(VENV)/wheel/unpacked $(BIN)/python -m pytest -q tests/test_native.py tests/test_end_to_end.py \
+	  tests/ops tests/nn tests/models
+
+# Hugging Face's own common tests on every class.
+test-hf: build
+	$(BIN)/python tests/hf/fetch.py $(VENV)/hf
+	$(BIN)/python -m pytest -q tests/hf --hf $(VENV)/hf/tests
+
+# For glibc 2.28 and later, checked; then installed beside the newest torch, in an environment of its own.
+wheel: $(WHEEL)
+	$(BIN)/python release/smoke_test.py --fresh dist/*.whl
+
+$(WHEEL): $(EXTENSION) $(shell find python -name '*.py*') README.md
+	rm -rf dist $(VENV)/wheel
+	. $(BIN)/activate && maturin build --release --quiet --zig --out dist
+	$(BIN)/python release/check_wheel.py dist/*.whl
+	$(BIN)/python -m zipfile -e dist/*.whl $(VENV)/wheel/unpacked
+	touch $@
+
 lint: build
 	cargo fmt --check
 	. $(BIN)/activate && cargo clippy --quiet --all-targets -- -D warnings
@@ -49,4 +78,4 @@ bench: build
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) target demo $(EXTENSION)
+	rm -rf $(VENV) target demo dist $(EXTENSION)

@@ -2,8 +2,8 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // torch-sys 0.24.0 refuses to build against any other torch.
-    println!("cargo:rustc-env=DNACHUNK_TORCH_VERSION=2.11.0");
+    // The functions under `tch` are this library's own, whatever else in the process is built on `tch`.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-Bsymbolic");
     let target = std::env::var("TARGET").unwrap_or_default();
     println!("cargo:rustc-env=DNACHUNK_TARGET={target}");
 }

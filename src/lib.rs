@@ -7,12 +7,15 @@ pub mod flag;
 pub mod float;
 pub mod genome;
 pub mod groups;
+mod library;
 pub mod ops;
 pub mod parallel;
 pub mod rows;
 pub mod runs;
 #[cfg(feature = "python")]
 pub mod tensor;
+#[cfg(feature = "python")]
+mod torch_abi;
 pub mod windows;
 
 #[cfg(feature = "python")]
@@ -60,18 +63,20 @@ mod python {
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
 
     #[pymodule_init]
-    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) {
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         crate::parallel::note_process();
+        crate::torch_abi::load(module.py())
     }
 
-    /// What this library was built from: `version`, the `torch` it links, `profile`, `target`.
+    /// What this library was built from: `version`, `profile`, `target`, and the range of `torch` it runs with.
     #[pyo3::pyfunction]
-    fn build_info() -> std::collections::BTreeMap<&'static str, &'static str> {
+    fn build_info() -> std::collections::BTreeMap<&'static str, String> {
+        let (major, minor) = crate::torch_abi::OLDEST_TORCH;
         std::collections::BTreeMap::from([
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("torch", env!("DNACHUNK_TORCH_VERSION")),
-            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
-            ("target", env!("DNACHUNK_TARGET")),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("torch", format!(">={major}.{minor}")),
+            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),
+            ("target", env!("DNACHUNK_TARGET").to_owned()),
         ])
     }
 }

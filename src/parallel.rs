@@ -6,7 +6,8 @@
 //!
 //! A task writes only what is its own, so results never depend on the number of threads.
 
-use std::ffi::{CStr, c_uint, c_void};
+use crate::library::Library;
+use std::ffi::{c_uint, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -122,19 +123,9 @@ fn run_on_openmp<F: Fn() + Sync>(parallel: GompParallel, threads: usize, worker:
 fn openmp() -> Option<GompParallel> {
     static ENTRY: OnceLock<Option<GompParallel>> = OnceLock::new();
     *ENTRY.get_or_init(|| {
-        let library: &CStr = c"libtorch_cpu.so";
-        // SAFETY: RTLD_NOLOAD only looks among the libraries already loaded.
-        let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-        if handle.is_null() {
-            return None;
-        }
-        // SAFETY: the handle is valid; the search covers libtorch's own dependencies.
-        let symbol = unsafe { libc::dlsym(handle, c"GOMP_parallel".as_ptr()) };
-        if symbol.is_null() {
-            return None;
-        }
+        let torch = Library::loaded(c"libtorch_cpu.so")?;
         // SAFETY: GOMP_parallel has had this signature since GCC 4.9 and is part of libgomp's stable ABI.
-        Some(unsafe { std::mem::transmute::<*mut c_void, GompParallel>(symbol) })
+        unsafe { torch.function::<GompParallel>("GOMP_parallel") }
     })
 }
 

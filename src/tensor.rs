@@ -226,7 +226,7 @@ fn check<'a, T: Element>(
 ) -> Result<&'a Tensor> {
     let tensor = &tensor.0;
     if tensor.device() != tch::Device::Cpu {
-        return Err(Error::value(op, argument, "on the CPU", format!("{:?}", tensor.device())));
+        return Err(Error::value(op, argument, "on the CPU", device_name(tensor)));
     }
     if tensor.kind() != T::KIND {
         return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
@@ -235,6 +235,17 @@ fn check<'a, T: Element>(
         return Err(Error::value(op, argument, format!("of rank {rank}"), format!("{:?}", tensor.size())));
     }
     Ok(tensor)
+}
+
+/// Torch's name of the device that a tensor is on, such as `cuda:0` or `meta`.
+fn device_name(tensor: &Tensor) -> String {
+    let name = Python::attach(|py| -> PyResult<String> {
+        let object = tensor.pyobject_wrap().map_err(|error| torch_error("tensor", &error))?;
+        // SAFETY: torch returns a new reference.
+        let object = unsafe { Bound::from_owned_ptr_or_err(py, object.cast()) }?;
+        Ok(object.getattr(intern!(py, "device"))?.str()?.to_string())
+    });
+    name.unwrap_or_else(|_| "on another device".to_owned())
 }
 
 /// The dimensions of a tensor that has data.

@@ -14,6 +14,7 @@ import warnings
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 from torch.utils.data import DataLoader, Dataset
 
 import dnachunk
@@ -28,22 +29,91 @@ def test_build_info():
     info = dnachunk.build_info()
     assert set(info) == {"version", "torch", "torch_running", "profile", "target", "transformers"}
     assert info["torch_running"] == torch.__version__
-    assert info["torch"] == torch.__version__.split("+")[0]
+    requirements = [Requirement(text) for text in importlib.metadata.requires("dnachunk")]
+    (torch_requirement,) = (each for each in requirements if each.name == "torch" and each.marker is None)
+    assert info["torch"] == str(torch_requirement.specifier)
     assert info["transformers"] == importlib.metadata.version("transformers")
     assert info["profile"] in ("release", "debug")
     assert all(isinstance(value, str) and value for value in info.values())
 
 
-def test_another_torch_is_refused_by_name():
-    code = "import torch; torch.__version__ = '2.10.3+cpu'; import dnachunk"
+def test_an_older_torch_is_refused_by_name():
+    code = "import torch; torch.__version__ = '2.8.1+cpu'; import dnachunk.ops"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     last = result.stderr.strip().splitlines()[-1]
     assert result.returncode == 1
-    assert last.startswith(
-        "ImportError: dnachunk was built for torch 2.11.0, but torch 2.10.3+cpu is installed"
-    )
+    assert last == ("ImportError: dnachunk runs with torch 2.9 and later, but torch 2.8.1+cpu is installed")
+
+
+def test_a_torch_without_a_needed_function_is_refused_by_name(tmp_path):
+    """A library of torch's name that lacks most of what torch's has, and a module of its name beside it."""
+    (tmp_path / "torch.py").write_text("__version__ = '9.1.0'\n")
+    source = "int aoti_torch_get_dim(void) { return 0; }\nint aoti_torch_get_sizes(void) { return 0; }\n"
+    library = tmp_path / "libtorch_cpu.so"
+    command = ["cc", "-shared", "-fPIC", "-Wl,-soname,libtorch_cpu.so", "-o", library, "-x", "c", "-"]
+    subprocess.run(command, input=source, text=True, check=True, timeout=TIMEOUT_S)
+    load = f"""
+import importlib.util, sys
+sys.path.insert(0, {str(tmp_path)!r})
+spec = importlib.util.spec_from_file_location("dnachunk._rust", {_native.rust.__file__!r})
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+    for before, missing in (
+        ("", "libtorch_cpu.so"),
+        (f"import ctypes; ctypes.CDLL({str(library)!r})", "aoti_torch_get_strides"),
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", before + load],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        last = result.stderr.strip().splitlines()[-1]
+        assert last == (
+            f"ImportError: dnachunk runs with torch 2.9 and later, but torch 9.1.0 has no {missing}"
+        )
+
+
+def test_a_device_is_named_as_torch_names_it():
+    for tensor in (
+        torch.ones(2, 3, 4, device="meta"),
+        torch.ones(2, 3, 4, dtype=torch.float64, device="meta"),
+    ):
+        with pytest.raises(ValueError, match=r"grouping must be on the CPU, got meta$"):
+            _native.rust.neighbor_cosine_forward(tensor)
+
+
+def test_calls_keep_no_memory():
+    """150,000 calls, of tensors of all kinds and of what is none, grow the process by no megabyte."""
+    code = """
+import gc, sys, torch
+from dnachunk import _native
+torch.set_num_threads(1)
+call = _native.rust.neighbor_cosine_forward
+x, strided = torch.randn(2, 40, 16), torch.randn(2, 16, 40).transpose(1, 2)
+parameter = torch.nn.Parameter(torch.randn(2, 40, 16))
+tensors = x, strided, parameter, torch.nn.Parameter(torch.randn(2, 16, 40)).transpose(1, 2)
+def run(rounds):
+    for _ in range(rounds):
+        for tensor in tensors:
+            call(tensor)
+        try:
+            call(3)
+        except TypeError:
+            pass
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
+before = run(3_000)
+counts = [sys.getrefcount(tensor) for tensor in tensors]
+growth = run(30_000) - before
+assert growth < 1024, f"{growth} KiB"
+assert counts == [sys.getrefcount(tensor) for tensor in tensors]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT_S)
 
 
 # Made once, as the module is imported: torch's own parallel operations may hang in a forked child.

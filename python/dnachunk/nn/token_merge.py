@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import nn
 
+from dnachunk.nn.start import FrozenProjection
 from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
 from dnachunk.ops._check import check_shape
 
@@ -91,8 +92,8 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
     # Reading a tensor would cut a compiled graph in two.
     is_readable = not (isinstance(lengths, torch.Tensor) and torch.compiler.is_compiling())
     if may_miss and is_readable:
-        got = torch.as_tensor(schedule[-1] - kept)
-        if bool((got > 0).any()):
+        missed = schedule[-1] > kept
+        if missed.any() if isinstance(missed, torch.Tensor) else missed:
             raise ValueError(
                 f"merge_schedule: keep_ratio must be within reach of {layers} merging layers "
                 f"(about 1 token in {2**layers} bases), got {keep_ratio}"
@@ -144,12 +145,11 @@ class TokenMerge(nn.Module):
         self.budget: Budget = budget
         self.learns = merge_gradient == "straight_through"
         self.temperature = temperature
-        self.grouping = None if merge_gradient == "none" else nn.Linear(d_model, group_dim, bias=False)
-        if self.grouping is not None and not self.learns:
-            # A buffer of the same name: Hugging Face's loading makes every parameter trainable.
-            weight = self.grouping.weight.detach()
-            del self.grouping.weight
-            self.grouping.register_buffer("weight", weight)
+        self.grouping: nn.Module | None = None
+        if merge_gradient == "straight_through":
+            self.grouping = nn.Linear(d_model, group_dim, bias=False)
+        elif merge_gradient == "frozen":
+            self.grouping = FrozenProjection(d_model, group_dim)
 
     def forward(
         self,

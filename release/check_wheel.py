@@ -1,0 +1,63 @@
+"""Checks that a wheel keeps what its name promises.
+
+Its library must need no glibc newer than that of its platform tag, and no library or symbol of torch: it
+finds torch when it is imported, whatever release that is.
+
+    python release/check_wheel.py WHEEL
+"""
+
+import argparse
+import hashlib
+import re
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+# Names that torch's libraries alone define, mangled or not.
+OF_TORCH = re.compile(r"aoti_|torch|c10|caffe2|THP|^_ZN?K?\d*2at|^atg?_|libtorch|libc10")
+
+
+def glibc_of(wheel: Path) -> tuple[int, ...]:
+    """The glibc that a wheel's platform tag asks for."""
+    found = re.search(r"manylinux_(\d+)_(\d+)", wheel.name)
+    if found is None:
+        raise SystemExit(f"{wheel.name}: its platform must be manylinux_X_Y")
+    return tuple(map(int, found.groups()))
+
+
+def faults(library: Path, promised: tuple[int, ...]) -> list[str]:
+    """What in a library breaks the promise, a line each."""
+    dynamic = subprocess.run(["objdump", "-T", library], check=True, capture_output=True, text=True).stdout
+    versions = {tuple(map(int, text.split("."))) for text in re.findall(r"GLIBC_(\d+(?:\.\d+)+)", dynamic)}
+    found = [f"needs GLIBC_{'.'.join(map(str, each))}" for each in sorted(versions) if each > promised]
+    headers = subprocess.run(["objdump", "-p", library], check=True, capture_output=True, text=True).stdout
+    found += [f"links {name}" for name in re.findall(r"NEEDED\s+(\S+)", headers) if OF_TORCH.search(name)]
+    undefined = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True
+    ).stdout
+    names = [line.split()[-1].split("@")[0] for line in undefined.splitlines()]
+    return found + [f"leaves {name} undefined" for name in names if OF_TORCH.search(name)]
+
+
+def main() -> None:
+    """Checks the wheel that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheel", type=Path)
+    wheel = parser.parse_args().wheel
+    promised = glibc_of(wheel)
+    with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory() as folder:
+        names = [name for name in archive.namelist() if name.endswith(".so")]
+        found = [
+            f"{name} {fault}"
+            for name in names
+            for fault in faults(Path(archive.extract(name, folder)), promised)
+        ]
+    if not names or found:
+        raise SystemExit(f"{wheel.name}: " + ("; ".join(found) if names else "it must hold a library"))
+    print(f"{wheel.name}: {', '.join(names)}, glibc {'.'.join(map(str, promised))}, no symbol of torch")
+    print("sha256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()
