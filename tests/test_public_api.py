@@ -81,6 +81,50 @@ def test_sizes_take_further_fields(system):
             size(hidden_sizes=3)
 
 
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+@pytest.mark.parametrize("first", ["dnachunk", "transformers"])
+def test_auto_classes_know_the_models_whichever_is_imported_first(system, first, tmp_path):
+    getattr(dnachunk, f"{system}Model")(getattr(dnachunk, f"{system}Config").micro()).save_pretrained(
+        tmp_path
+    )
+    dnachunk.DNATokenizer().save_pretrained(tmp_path)
+    code = f"""
+import {first}, sys
+import dnachunk
+if {first == "dnachunk"}:
+    heavy = {{"torch", "transformers"}} & set(sys.modules)
+    assert not heavy, heavy
+from transformers import AutoModel, AutoTokenizer
+model = AutoModel.from_pretrained({str(tmp_path)!r})
+assert type(model) is dnachunk.{system}Model, type(model)
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path)!r})
+assert type(tokenizer) is dnachunk.DNATokenizer, type(tokenizer)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'dnachunk' has no attribute 'MergeDNS'"):
+        dnachunk.MergeDNS  # noqa: B018
+    assert {"MergeDNAConfig", "nn", "__version__"} <= set(dir(dnachunk))
+
+
+def test_help_needs_no_torch():
+    code = """
+import sys
+from dnachunk.cli import main
+assert main(["--help"]) == 0
+assert main(["pretrain", "--help"]) == 0
+assert main(["--version"]) == 0
+heavy = {"torch", "transformers"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1] == f"dnachunk {dnachunk.__version__}"
+
+
 def test_import_needs_neither_extras_nor_the_command_line():
     code = """
 import sys, torch, transformers

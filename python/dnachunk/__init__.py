@@ -1,29 +1,38 @@
-"""Learnable DNA tokenizers: operations, modules and Hugging Face models."""
+"""Learnable DNA tokenizers: operations, modules and Hugging Face models.
 
-from dnachunk._native import build_info
-from dnachunk.baselines import FixedTokenizer
-from dnachunk.models import (
-    DNAChunkerConfig,
-    DNAChunkerForMaskedLM,
-    DNAChunkerForSequenceClassification,
-    DNAChunkerForTokenClassification,
-    DNAChunkerModel,
-    MergeDNAConfig,
-    MergeDNAForMaskedLM,
-    MergeDNAForPreTraining,
-    MergeDNAForSequenceClassification,
-    MergeDNAForTokenClassification,
-    MergeDNAModel,
-    MxDNAConfig,
-    MxDNAForMaskedLM,
-    MxDNAForSequenceClassification,
-    MxDNAForTokenClassification,
-    MxDNAModel,
-)
-from dnachunk.segmentation import Segmentation
-from dnachunk.tokenization import DNATokenizer
+Importing the package loads neither torch nor ``transformers``: each name is loaded when it is asked for, and
+``transformers``' Auto classes learn of the models when they are.
+"""
 
-__version__ = build_info()["version"]
+from typing import TYPE_CHECKING
+
+from dnachunk._lazy import after_import, lazy_names
+
+if TYPE_CHECKING:
+    from dnachunk._native import build_info
+    from dnachunk.baselines import FixedTokenizer
+    from dnachunk.models import (
+        DNAChunkerConfig,
+        DNAChunkerForMaskedLM,
+        DNAChunkerForSequenceClassification,
+        DNAChunkerForTokenClassification,
+        DNAChunkerModel,
+        MergeDNAConfig,
+        MergeDNAForMaskedLM,
+        MergeDNAForPreTraining,
+        MergeDNAForSequenceClassification,
+        MergeDNAForTokenClassification,
+        MergeDNAModel,
+        MxDNAConfig,
+        MxDNAForMaskedLM,
+        MxDNAForSequenceClassification,
+        MxDNAForTokenClassification,
+        MxDNAModel,
+    )
+    from dnachunk.segmentation import Segmentation
+    from dnachunk.tokenization import DNATokenizer
+    from dnachunk.version import __version__
+
 __all__ = [
     "DNAChunkerConfig",
     "DNAChunkerForMaskedLM",
@@ -47,3 +56,22 @@ __all__ = [
     "__version__",
     "build_info",
 ]
+
+_SUBPACKAGES = ("baselines", "data", "evaluation", "models", "nn", "ops", "training", "visualization")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(__all__, "dnachunk.models"),
+        "DNATokenizer": "dnachunk.tokenization",
+        "FixedTokenizer": "dnachunk.baselines",
+        "Segmentation": "dnachunk.segmentation",
+        "__version__": "dnachunk.version",
+        "build_info": "dnachunk._native",
+        **{name: f"dnachunk.{name}" for name in _SUBPACKAGES},
+    },
+)
+
+after_import("transformers.models.auto.configuration_auto", ["dnachunk.models.auto_configurations"])
+after_import(
+    "transformers.models.auto.tokenization_auto", ["dnachunk.tokenization", "dnachunk.baselines.tokenizers"]
+)

@@ -1,6 +1,6 @@
 import pytest
 
-from dnachunk.data.task import Problem
+from dnachunk.data.problem import Problem
 from dnachunk.evaluation.metrics import METRICS
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 

@@ -1,6 +1,7 @@
 """The commands in one application, and how their errors are told."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ from dnachunk.cli.pretrain import pretrain
 from dnachunk.cli.score_mutations import score_mutations
 from dnachunk.cli.score_variants import score_variants
 from dnachunk.cli.tokenize import tokenize
+from dnachunk.version import __version__
 
 app = typer.Typer(
     help="Learnable DNA tokenizers: from a FASTA file to a pre-trained model, its tokens and its vectors.",
@@ -33,9 +35,20 @@ app.command()(score_mutations)
 app.command()(demo)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"dnachunk {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
-    pass
+def _commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    del version
 
 
 def run(words: list[str]) -> int:

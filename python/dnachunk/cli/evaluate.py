@@ -35,7 +35,7 @@ from dnachunk.cli.report import (
     versions,
     write_results,
 )
-from dnachunk.data.task import Problem
+from dnachunk.data.problem import Problem
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.data.task import Problem
+from dnachunk.data.problem import Problem
 
 
 class ReverseComplement(str, Enum):

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors
-import torch
-import transformers
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from dnachunk._native import build_info
+from dnachunk.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +57,11 @@ def progress(total: int, title: str, unit: str = "bp") -> Iterator[Callable[[int
 
 def versions() -> dict[str, str]:
     """Versions of what computed a result."""
+    import torch
+    import transformers
+
     return {
-        "dnachunk": build_info()["version"],
+        "dnachunk": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -1,9 +1,15 @@
 """From files to training windows and labelled examples: genomes, tasks, datasets and collators."""
 
-from dnachunk.data.genome import Genome, Piece, Record, packaged_genome
-from dnachunk.data.labelled import LabelledSet, read_labelled, read_splits
-from dnachunk.data.task import Examples, Problem, Task
-from dnachunk.data.windows import HeldOutWindows, Interval, WindowCollator, WindowDataset, default_holdout
+from typing import TYPE_CHECKING
+
+from dnachunk._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from dnachunk.data.genome import Genome, Piece, Record, packaged_genome
+    from dnachunk.data.labelled import LabelledSet, read_labelled, read_splits
+    from dnachunk.data.problem import Problem
+    from dnachunk.data.task import Examples, Task
+    from dnachunk.data.windows import HeldOutWindows, Interval, WindowCollator, WindowDataset, default_holdout
 
 __all__ = [
     "Examples",
@@ -22,3 +28,17 @@ __all__ = [
     "read_labelled",
     "read_splits",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(("Genome", "Piece", "Record", "packaged_genome"), "dnachunk.data.genome"),
+        **dict.fromkeys(("LabelledSet", "read_labelled", "read_splits"), "dnachunk.data.labelled"),
+        "Problem": "dnachunk.data.problem",
+        **dict.fromkeys(("Examples", "Task"), "dnachunk.data.task"),
+        **dict.fromkeys(
+            ("HeldOutWindows", "Interval", "WindowCollator", "WindowDataset", "default_holdout"),
+            "dnachunk.data.windows",
+        ),
+    },
+)

@@ -5,34 +5,17 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.labelled import LabelledSet
+from dnachunk.data.problem import Problem
 from dnachunk.random import mix
 
 Target = int | list[int] | list[float]
 
 UNLABELLED = "."
 """A base without a label, among labels for each base."""
-
-
-class Problem(str, Enum):
-    """Kinds of labels.
-
-    - ``single_label``: a class for each sequence, any text.
-    - ``multi_label``: any number of labels for each sequence: one column with the labels that apply set apart
-      by ``|`` (none where it is empty), or a column of 0 and 1 for each label.
-    - ``regression``: a number for each sequence, or several in as many columns.
-    - ``per_base``: a class for each base: as many characters as there are bases, or as many words with spaces
-      between them; ``.`` is a base without a label.
-    """
-
-    single_label = "single-label"
-    multi_label = "multi-label"
-    regression = "regression"
-    per_base = "per-base"
 
 
 @dataclass(frozen=True, slots=True)

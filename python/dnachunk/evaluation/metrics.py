@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.data.task import Problem
+from dnachunk.data.problem import Problem
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnachunk.data.labelled import find_splits
-from dnachunk.data.task import Problem
+from dnachunk.data.problem import Problem
 from dnachunk.evaluation.metrics import DEFAULT_METRIC
 
 MAX_DEPTH = 3

@@ -1,74 +1,32 @@
-"""Hugging Face models, and their registration with the Auto classes."""
+"""Hugging Face models: a folder each, known to the Auto classes once their configurations are imported."""
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForPreTraining,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
+from typing import TYPE_CHECKING
 
-from dnachunk.models.dnachunker import (
-    DNAChunkerConfig,
-    DNAChunkerForMaskedLM,
-    DNAChunkerForSequenceClassification,
-    DNAChunkerForTokenClassification,
-    DNAChunkerModel,
-)
-from dnachunk.models.mergedna import (
-    MergeDNAConfig,
-    MergeDNAForMaskedLM,
-    MergeDNAForPreTraining,
-    MergeDNAForSequenceClassification,
-    MergeDNAForTokenClassification,
-    MergeDNAModel,
-)
-from dnachunk.models.mxdna import (
-    MxDNAConfig,
-    MxDNAForMaskedLM,
-    MxDNAForSequenceClassification,
-    MxDNAForTokenClassification,
-    MxDNAModel,
-)
-from dnachunk.tokenization import DNATokenizer
+from dnachunk._lazy import lazy_names
 
-_CLASSES = (
-    AutoModel,
-    AutoModelForPreTraining,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
-_MODELS = {
-    MergeDNAConfig: (
-        MergeDNAModel,
-        MergeDNAForPreTraining,
-        MergeDNAForMaskedLM,
-        MergeDNAForSequenceClassification,
-        MergeDNAForTokenClassification,
-    ),
-    DNAChunkerConfig: (
-        DNAChunkerModel,
-        DNAChunkerForMaskedLM,
+if TYPE_CHECKING:
+    from dnachunk.models.dnachunker import (
+        DNAChunkerConfig,
         DNAChunkerForMaskedLM,
         DNAChunkerForSequenceClassification,
         DNAChunkerForTokenClassification,
-    ),
-    MxDNAConfig: (
-        MxDNAModel,
-        MxDNAForMaskedLM,
+        DNAChunkerModel,
+    )
+    from dnachunk.models.mergedna import (
+        MergeDNAConfig,
+        MergeDNAForMaskedLM,
+        MergeDNAForPreTraining,
+        MergeDNAForSequenceClassification,
+        MergeDNAForTokenClassification,
+        MergeDNAModel,
+    )
+    from dnachunk.models.mxdna import (
+        MxDNAConfig,
         MxDNAForMaskedLM,
         MxDNAForSequenceClassification,
         MxDNAForTokenClassification,
-    ),
-}
-for _config, _models in _MODELS.items():
-    AutoConfig.register(_config.model_type, _config)
-    AutoTokenizer.register(_config, DNATokenizer)
-    for _class, _model in zip(_CLASSES, _models, strict=True):
-        _class.register(_config, _model)
+        MxDNAModel,
+    )
 
 __all__ = [
     "DNAChunkerConfig",
@@ -88,3 +46,14 @@ __all__ = [
     "MxDNAForTokenClassification",
     "MxDNAModel",
 ]
+
+_SYSTEMS = ("DNAChunker", "MergeDNA", "MxDNA")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        name: f"dnachunk.models.{system.lower()}"
+        for name in __all__
+        for system in _SYSTEMS
+        if name.startswith(system)
+    },
+)

@@ -1,13 +1,18 @@
 """MergeDNA: token merging inside local windows, a hierarchical autoencoder, adaptive masking."""
 
-from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
-from dnachunk.models.mergedna.modeling_mergedna import (
-    MergeDNAForMaskedLM,
-    MergeDNAForPreTraining,
-    MergeDNAForSequenceClassification,
-    MergeDNAForTokenClassification,
-    MergeDNAModel,
-)
+from typing import TYPE_CHECKING
+
+from dnachunk._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
+    from dnachunk.models.mergedna.modeling_mergedna import (
+        MergeDNAForMaskedLM,
+        MergeDNAForPreTraining,
+        MergeDNAForSequenceClassification,
+        MergeDNAForTokenClassification,
+        MergeDNAModel,
+    )
 
 __all__ = [
     "MergeDNAConfig",
@@ -17,3 +22,12 @@ __all__ = [
     "MergeDNAForTokenClassification",
     "MergeDNAModel",
 ]
+
+_FOLDER = "dnachunk.models.mergedna"
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(__all__, f"{_FOLDER}.modeling_mergedna"),
+        "MergeDNAConfig": f"{_FOLDER}.configuration_mergedna",
+    },
+)
