@@ -29,6 +29,7 @@ def device(request):
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run only the tests marked slow")
+    parser.addoption("--hf", metavar="FOLDER", help="Hugging Face's own tests, which tests/hf runs")
 
 
 def pytest_collection_modifyitems(config, items):
