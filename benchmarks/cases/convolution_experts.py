@@ -42,7 +42,8 @@ def one_expert_at_a_time(x, embed, units):
         row, token = (units.token_expert == j).nonzero(as_tuple=True)
         center = units.token_center[row, token]
         bases = center[:, None] - size // 2 + torch.arange(size, device=x.device)
-        unit = expert.convolution(F.glu(expert.up(x[row[:, None], bases])).transpose(1, 2))[..., 0]
+        bases = F.glu(expert.up(x[row[:, None], bases])).transpose(1, 2)
+        unit = F.conv1d(bases, expert.convolution.weight, groups=expert.convolution.groups)[..., 0]
         unit = expert.out(F.silu(expert.norm(unit)))
         probability = units.router_probability[row, center, j, None]
         out = out.index_put((row, center), x[row, center] + probability * unit)

@@ -303,4 +303,4 @@ def write_bed(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
         raise
 
 
-torch.utils._pytree.register_dataclass(Segmentation)
+torch.export.register_dataclass(Segmentation, serialized_type_name="dnachunk.Segmentation")

@@ -166,10 +166,9 @@ def test_a_file_with_a_wrong_field_is_an_error(tmp_path):
     MergeDNAConfig.micro().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     fields = json.loads(path.read_text())
-    for change, message in (({"window_size": 3}, "window_size must be .* got 3"), ({"windw": 8}, "windw=8")):
-        path.write_text(json.dumps({**fields, **change}))
-        with pytest.raises(ValueError, match=message):
-            MergeDNAConfig.from_pretrained(tmp_path)
+    path.write_text(json.dumps({**fields, "window_size": 3}))
+    with pytest.raises(ValueError, match=r"window_size must be .* got 3"):
+        MergeDNAConfig.from_pretrained(tmp_path)
 
 
 def test_fields_that_hugging_face_writes_are_known(tmp_path):

@@ -18,6 +18,8 @@ from dnachunk import (
 )
 from dnachunk.alphabet import MASK_ID
 from dnachunk.nn import BiMamba, Chunk, Dechunk, Router
+from tests.nn.test_mamba import MAMBA_BIRTHS
+from tests.support import births
 from tests.support import model_laws as laws
 
 SHAPE = {
@@ -54,6 +56,16 @@ CASE = laws.ModelCase(
     extents={"last_hidden_state": "bases", "chunk_hidden_state": "tokens", "logits": "bases"},
     loss_is_of_labels=False,
     beside_embeddings=lambda batch: {"is_masked": batch["input_ids"] == MASK_ID},
+    births={
+        **MAMBA_BIRTHS,
+        r"norm\.weight$": births.constant(1),
+        r"embed_tokens\.weight$": births.normal(1),
+        r"router\.[qk]_proj\.weight$": births.identity,
+        r"residual\.weight$": births.constant(0),
+        r"bias$": births.constant(0),
+        r"weight$": births.normal(0.02),
+    },
+    resized={"num_encoder_layers": 2, "state_size": 8},
 )
 
 

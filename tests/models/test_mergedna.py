@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dnachunk import (
     MergeDNAForMaskedLM,
-    MergeDNAForPreTraining,
     MergeDNAForSequenceClassification,
     MergeDNAForTokenClassification,
     MergeDNAModel,
@@ -21,7 +20,7 @@ from dnachunk.models.modeling_common import base_loss
 from dnachunk.nn import merge_schedule
 from dnachunk.nn.rotary import token_positions
 from dnachunk.ops.global_match import global_match_naive
-from tests.models.test_mergedna_laws import CASE, small_config
+from tests.models.test_mergedna_laws import CASE
 
 
 @functools.cache
@@ -612,19 +611,6 @@ def test_parts_missing_from_a_checkpoint_start_as_new_ones_do(head, tmp_path):
             assert not parameter.any(), name
         else:
             assert parameter.std().item() == pytest.approx(0.2, rel=0.3), name
-
-
-def test_weights_start_normal_and_norms_at_one():
-    torch.manual_seed(0)
-    model = MergeDNAForPreTraining(small_config())
-    for name, parameter in model.named_parameters():
-        if "norm" in name:
-            assert (parameter == 1).all(), name
-        else:
-            assert parameter.mean().abs() < 0.01, name
-            assert parameter.std().item() == pytest.approx(0.02, rel=0.25), name
-    frozen = MergeDNAModel(small_config(merge_gradient="frozen")).local_encoder.merges[0].grouping.weight
-    assert frozen.std().item() == pytest.approx(0.02, rel=0.25)
 
 
 def test_frozen_grouping_stays_frozen_after_loading(tmp_path):

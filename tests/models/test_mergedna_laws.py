@@ -20,6 +20,7 @@ from dnachunk import (
     MergeDNAModel,
 )
 from dnachunk.nn import TokenMerge, WindowAttention
+from tests.support import births
 from tests.support import model_laws as laws
 
 SHAPE = {
@@ -65,6 +66,13 @@ CASE = laws.ModelCase(
     draws=lambda head, size: (
         {"keep_ratio": 0.45, "sample_seeds": 100 + torch.arange(size)} if head == "pretraining" else {}
     ),
+    births={
+        r"norm\.weight$": births.constant(1),
+        r"bias$": births.constant(0),
+        r"grouping\.weight$": births.any_of(births.normal(0.02), births.uniform_of_fan_in),
+        r"weight$": births.normal(0.02),
+    },
+    resized={"num_local_encoder_layers": 4, "intermediate_size": 64},
 )
 
 

@@ -18,6 +18,7 @@ from dnachunk import (
 )
 from dnachunk.alphabet import CLS_ID, SEP_ID
 from dnachunk.nn import LearntTokenization
+from tests.support import births
 from tests.support import model_laws as laws
 
 SHAPE = {
@@ -54,6 +55,12 @@ CASE = laws.ModelCase(
     loss_is_of_labels=False,
     prefix=(CLS_ID,),
     suffix=(SEP_ID,),
+    births={
+        r"norm\.weight$|lm_head\.2\.weight$": births.constant(1),
+        r"bias$|(offset|modulation)_weight$": births.constant(0),
+        r"weight$": births.truncated_normal(0.02),
+    },
+    resized={"kernel_sizes": [1, 2, 3, 5], "deformable_kernel_size": 5, "num_token_layers": 3},
 )
 
 

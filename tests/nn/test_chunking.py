@@ -112,15 +112,6 @@ def test_router_compares_queries_with_the_keys_before():
     Segmentation(routing.token_index, routing.num_tokens).validate()
 
 
-def test_reset_leaves_what_was_loaded():
-    router = drawn_router()
-    loaded = router.q_proj.weight.clone()
-    router.q_proj.weight._is_hf_initialized = True
-    router.reset_parameters()
-    assert torch.equal(router.q_proj.weight, loaded)
-    assert torch.equal(router.k_proj.weight, torch.eye(8))
-
-
 @pytest.mark.parametrize("pooling", ["mean", "boundary"])
 def test_chunk(pooling):
     x, _, _, routing = sample(drawn_router())

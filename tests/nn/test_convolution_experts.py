@@ -27,7 +27,9 @@ def one_by_one(experts, x, units, residual):
             expert, size = experts.experts[j], experts.kernel_sizes[j]
             first = center - size // 2
             bases = F.glu(x[b, first : first + size] @ expert.up.weight.T)
-            unit = expert.convolution(bases.T[None])[0, :, 0]
+            unit = F.conv1d(bases.T[None], expert.convolution.weight, groups=expert.convolution.groups)[
+                0, :, 0
+            ]
             unit = F.silu(expert.norm(unit)) @ expert.out.weight.T
             probability = units.scores[b, center].softmax(dim=0)[j]
             out[b, center] = residual[b, center] + probability * unit

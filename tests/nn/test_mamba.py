@@ -1,8 +1,5 @@
-import math
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
@@ -10,6 +7,7 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 from dnachunk.nn import BiMamba, Mamba
 from dnachunk.ops import selective_scan, use_backend
 from tests.ops.test_causal_conv import flip_real
+from tests.support import births
 from tests.support.asserts import assert_close_to_reference
 
 
@@ -52,31 +50,28 @@ def test_is_the_mixer_of_transformers(sizes, mode):
         assert_close_to_reference(name, results[0][name], want)
 
 
+# Patterns of names, and how Mamba's authors start what they match.
+MAMBA_BIRTHS = {
+    r"\bA_log$": births.rates,
+    r"\bD$": births.constant(1),
+    r"dt_proj\.weight$": births.uniform_of_fan_in,
+    r"dt_proj\.bias$": births.steps,
+    r"conv1d\.(weight|bias)$": births.uniform(0.5),
+}
+
+
 def test_starts_as_its_authors_do():
     mixer = Mamba(64, d_state=8)
-    rates = torch.arange(1.0, 9.0).expand(128, 8)
-    torch.testing.assert_close(mixer.A_log.exp(), rates)
-    assert torch.equal(mixer.D, torch.ones(128))
     assert mixer.dt_rank == 4
-    bound = mixer.dt_rank**-0.5
-    assert 0.9 * bound < mixer.dt_proj.weight.abs().max() <= bound
-    steps = F.softplus(mixer.dt_proj.bias.detach()).log()
-    low, high = math.log(1e-3), math.log(1e-1)
-    assert low - 1e-4 < steps.min() < low + 0.3
-    assert high - 0.3 < steps.max() < high + 1e-4
-    # Log-uniform: the mean of 128 draws lies within four standard errors of the middle.
-    assert abs(steps.mean() - (low + high) / 2) < 4 * (high - low) / math.sqrt(12 * 128)
+    births.assert_births(mixer, {**MAMBA_BIRTHS, r"_proj\.weight$": births.uniform_of_fan_in})
 
 
-def test_reset_leaves_what_was_loaded():
+def test_reset_leaves_the_parameters_of_children():
     mixer = shake(Mamba(16))
     before = {name: value.clone() for name, value in mixer.state_dict().items()}
-    mixer.A_log._is_hf_initialized = mixer.dt_proj.bias._is_hf_initialized = True
     mixer.reset_parameters()
-    for name in ("A_log", "dt_proj.bias", "in_proj.weight", "x_proj.weight", "out_proj.weight"):
-        assert torch.equal(mixer.state_dict()[name], before[name]), name
-    for name in ("D", "dt_proj.weight", "conv1d.weight", "conv1d.bias"):
-        assert not torch.equal(mixer.state_dict()[name], before[name]), name
+    changed = {name for name, value in mixer.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"A_log", "D"}
 
 
 def test_number_of_parameters_at_the_width_of_the_paper():

@@ -29,13 +29,13 @@ def test_epsilon_holds_at_zero():
 def test_before_projection_follows_autocast():
     norm, x = RMSNorm(16), torch.randn(3, 16, requires_grad=True)
     exact = norm(x)
-    assert norm.before_projection(x).dtype == torch.float32
+    assert norm(x, before_projection=True).dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert norm(x).dtype == torch.float32
-        rough = norm.before_projection(x)
+        rough = norm(x, before_projection=True)
         assert rough.dtype == torch.bfloat16
         assert torch.equal(rough, exact.bfloat16())
-        assert norm.before_projection(x.double()).dtype == torch.float64
+        assert norm(x.double(), before_projection=True).dtype == torch.float64
     rough.float().sum().backward()
     assert x.grad.dtype == torch.float32
     assert norm.weight.grad.any()

@@ -9,14 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from unittest import mock
 
+import accelerate
 import numpy as np
 import peft
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer, TrainingArguments
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer, TrainingArguments, pipeline
 
+from dnachunk import DNATokenizer
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, PAD_ID
+from tests.support.births import Birth, assert_births
 
 # Error allowed relative to the largest value. Float32 is law 4's; float64 shows what its noise would hide.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -41,6 +45,8 @@ class ModelCase:
         suffix: Ids after them.
         loss_is_of_labels: Whether ``loss`` depends on no sequence but those that have labels.
         without_gradient: Names of trainable parameters that may get a zero gradient (but not None).
+        births: Patterns of names, and how the parameters and buffers start whose names they match first.
+        resized: Fields of the configuration that give some parameters other shapes.
     """
 
     config: Callable[..., PreTrainedConfig]
@@ -53,14 +59,18 @@ class ModelCase:
     suffix: tuple[int, ...] = ()
     loss_is_of_labels: bool = True
     without_gradient: tuple[str, ...] = ()
+    births: Mapping[str, Birth] = dataclasses.field(default_factory=dict)
+    resized: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def build(self, head: str, dtype: torch.dtype = torch.float32, **fields: Any) -> PreTrainedModel:
+    def build(
+        self, head: str, dtype: torch.dtype = torch.float32, *, seed: int = 0, **fields: Any
+    ) -> PreTrainedModel:
         """A seeded model in evaluation mode.
 
         Its weights are ten times as large as by default: at initialisation all scores nearly tie, and a law
         would hang on the last bit.
         """
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return self.heads[head][0](self.config(**{"initializer_range": 0.2, **fields})).to(dtype).eval()
 
     def batch(self, lengths: list[int], seed: int = 0) -> Batch:
@@ -284,10 +294,22 @@ def check_determinism_over_threads(case: ModelCase, head: str) -> None:
             assert (other_grads[name] - grad).abs().max() <= tolerance * scale, name
 
 
-def check_every_parameter_learns(case: ModelCase, head: str, *, bf16: bool, **fields: Any) -> None:
-    """Law 6: finite and non-zero gradients for every trainable parameter, with weights as they start."""
-    model = case.build(head, initializer_range=case.config().initializer_range, **fields).train()
-    for seed in range(3):
+def assert_each_learns(
+    case: ModelCase, head: str, learners: Callable[..., Any], *, bf16: bool = False
+) -> None:
+    """Finite and non-zero gradients for each of a model's parameters, in one of a few draws at least.
+
+    Whether a part of a model is used at all (an expert) hangs on the draw of its weights.
+
+    Args:
+        case: The case.
+        head: Which model.
+        learners: From a seed to a model and the parameters of it that are to learn, by name.
+        bf16: Whether under bf16 autocast.
+    """
+    unmoved: set[str] | None = None
+    for seed in range(6):
+        model, parameters = learners(seed)
         batch = case.with_labels(head, case.batch([96, 70], seed))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             output = model(**batch, **case.draws(head, 2))
@@ -296,14 +318,27 @@ def check_every_parameter_learns(case: ModelCase, head: str, *, bf16: bool, **fi
             loss = project({"last_hidden_state": output.last_hidden_state})
         assert torch.isfinite(loss)
         loss.backward()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            assert parameter.grad is None, name
-            continue
-        assert parameter.grad is not None, f"{name} has no gradient"
-        assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
-        may_be_zero = name in case.without_gradient
-        assert may_be_zero or parameter.grad.any(), f"the gradient of {name} is zero"
+        assert parameters
+        for name, parameter in parameters.items():
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
+        zero = {name for name, parameter in parameters.items() if not parameter.grad.any()}
+        unmoved = zero if unmoved is None else unmoved & zero
+        if not unmoved:
+            return
+    raise AssertionError(f"the gradients of {sorted(unmoved)} are zero")
+
+
+def check_every_parameter_learns(case: ModelCase, head: str, *, bf16: bool, **fields: Any) -> None:
+    """Law 6: finite and non-zero gradients for every trainable parameter, with weights as they start."""
+    std = case.config().initializer_range
+
+    def learners(seed):
+        model = case.build(head, seed=seed, initializer_range=std, **fields).train()
+        named = model.named_parameters()
+        return model, {name: p for name, p in named if p.requires_grad and name not in case.without_gradient}
+
+    assert_each_learns(case, head, learners, bf16=bf16)
 
 
 def check_bf16_autocast(case: ModelCase, head: str, *, agreement: float, error: float) -> None:
@@ -551,6 +586,134 @@ def check_left_padding_error(case: ModelCase, head: str) -> None:
             model(batch["input_ids"], attention_mask=mask)
 
 
+def check_padding_without_a_mask(case: ModelCase, head: str) -> None:
+    """Padding and no mask is an error that names the sequence."""
+    model, ids = case.build(head), case.batch([12, 9])["input_ids"]
+    with pytest.raises(ValueError, match=r"attention_mask must be given beside padding \(\[PAD\] in row 1"):
+        model(ids)
+
+
+def check_output_attentions(case: ModelCase, head: str) -> None:
+    """Attention weights, which are not kept, are refused alike by argument and by configuration."""
+    batch = case.batch([12])
+    with pytest.raises(ValueError, match="output_attentions must be False"):
+        case.build(head)(**batch, output_attentions=True)
+    model = case.build(head, output_attentions=True)
+    with pytest.raises(ValueError, match="output_attentions must be False"):
+        model(**batch)
+
+
+def check_births(case: ModelCase, head: str) -> None:
+    """Parameters start as the case says, and so again on memory that held anything."""
+    model_class, config = case.heads[head][0], case.config()
+    torch.manual_seed(0)
+    assert_births(model_class(config), case.births)
+    with torch.device("meta"):
+        model = model_class(config)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for values in model.state_dict().values():
+            values.fill_(float("nan"))
+    model.init_weights()
+    assert_births(model, case.births)
+
+
+def check_births_of_what_is_missing(case: ModelCase, head: str, folder: Any) -> None:
+    """What a checkpoint lacks starts as in a new model; what it has is loaded."""
+    model_class = case.heads[head][0]
+    model = case.build(head, initializer_range=1.0)
+    saved = {name: values + 1.0 for name, values in model.state_dict().items()}
+    for first in (0, 1):
+        model.save_pretrained(folder, state_dict=dict(saved))
+        path = folder / "model.safetensors"
+        kept = dict(list(safetensors.torch.load_file(path).items())[first::2])
+        safetensors.torch.save_file(kept, path, {"format": "pt"})
+        case.config().save_pretrained(folder)
+        loaded = model_class.from_pretrained(folder)
+        assert_births(loaded, case.births, saved.keys() - kept.keys())
+        for name, values in kept.items():
+            assert torch.equal(loaded.state_dict()[name], values), name
+    model.save_pretrained(folder, state_dict=dict(saved))
+    case.config(**case.resized).save_pretrained(folder)
+    loaded = model_class.from_pretrained(folder, ignore_mismatched_sizes=True)
+    state = loaded.state_dict()
+    resized = {
+        name for name, values in state.items() if name not in saved or values.shape != saved[name].shape
+    }
+    assert resized
+    assert_births(loaded, case.births, resized)
+    for name in state.keys() - resized:
+        assert torch.equal(state[name], saved[name]), name
+
+
+def check_config_of_others(case: ModelCase, folder: Any) -> None:
+    """What is read keeps fields that nobody declared; a new configuration takes those of transformers."""
+    config = case.config(tokenizer_class="DNATokenizer", bos_token_id=1)
+    config.auto_map = {"AutoModel": "modeling.Model"}
+    config.my_note = "mine"
+    config.quantization_config = {"quant_method": "nothing"}
+    config.save_pretrained(folder)
+    for loaded in (
+        type(config).from_pretrained(folder),
+        AutoConfig.from_pretrained(folder),
+        type(config).from_json_file(folder / "config.json"),
+        type(config)(**config.to_dict()),
+    ):
+        for name in ("tokenizer_class", "bos_token_id", "auto_map", "my_note", "quantization_config"):
+            assert getattr(loaded, name) == getattr(config, name), name
+    config, unused = type(config).from_pretrained(folder, num_labels=3, nonsense=1, return_unused_kwargs=True)
+    assert (config.num_labels, unused) == (3, {"nonsense": 1})
+
+
+def check_offloading(case: ModelCase, head: str, folder: Any) -> None:
+    """Weights that lie elsewhere until they are used give the same bits."""
+    batch = case.batch([37, 20])
+    arguments = {**case.with_labels(head, batch), **case.draws(head, 2)}
+
+    def outputs(model):
+        with torch.no_grad():
+            return rows_of(case, model(**arguments), batch)
+
+    expected = outputs(case.build(head))
+    leaves = [name for name, module in case.build(head).named_modules() if module._parameters]
+    device_map = {name: ("cpu", "disk")[index % 2] for index, name in enumerate(leaves)}
+    cpu = torch.device("cpu")
+    for offloaded in (
+        accelerate.cpu_offload(case.build(head), cpu),
+        accelerate.disk_offload(case.build(head), str(folder / "all"), cpu),
+        accelerate.dispatch_model(case.build(head), device_map, cpu, offload_dir=str(folder / "mixed")),
+    ):
+        assert any(parameter.is_meta for parameter in offloaded.parameters())
+        for row, want in zip(outputs(offloaded), expected, strict=True):
+            assert_fields_close(row, want, 0.0)
+
+
+def check_pipeline(case: ModelCase, head: str, tokenizer: Any) -> None:
+    """A pipeline gives the same for sequences one by one and in batches."""
+    task = {
+        "base": "feature-extraction",
+        "masked_lm": "fill-mask",
+        "sequence": "text-classification",
+        "token": "token-classification",
+    }[head]
+    texts = ["ACG[MASK]TGCA", "TTAGG[MASK]", "G[MASK]ATTACAGATTACA"]
+    run_pipeline = pipeline(task, model=case.build(head), tokenizer=tokenizer, device="cpu")
+    alone, together = (run_pipeline(texts, batch_size=size) for size in (1, 3))
+    assert len(alone) == len(together) == len(texts)
+    if head == "base":
+        for one, padded in zip(alone, together, strict=True):
+            real = torch.tensor(one)
+            torch.testing.assert_close(torch.tensor(padded)[:, : real.shape[1]], real, rtol=1e-4, atol=1e-4)
+        return
+    for one, batched in zip(alone, together, strict=True):
+        pairs = zip(
+            *([result] if isinstance(result, dict) else result for result in (one, batched)), strict=True
+        )
+        for got, want in pairs:
+            assert got.pop("score") == pytest.approx(want.pop("score"), rel=1e-3)
+            assert got == want
+
+
 def check_unknown_argument(case: ModelCase, head: str) -> None:
     """An argument that ``forward`` does not know is an error, not silence."""
     model, batch = case.build(head), case.batch([12])
@@ -597,6 +760,20 @@ def check_peft_by_task(case: ModelCase, head: str) -> None:
         adapted = peft.get_peft_model(model, lora).eval()
     with torch.no_grad():
         torch.testing.assert_close(adapted(**batch)[0], expected)
+
+
+def check_every_adapter_learns(case: ModelCase, head: str) -> None:
+    """Each adapter that ``peft`` makes of all linear layers gets a gradient."""
+
+    def learners(seed):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lora = peft.LoraConfig(target_modules="all-linear")
+            model = peft.get_peft_model(case.build(head, seed=seed), lora).train()
+        # The other half of an adapter starts at zero, and so hides this one's gradient.
+        return model, {name: weight for name, weight in model.named_parameters() if "lora_B" in name}
+
+    assert_each_learns(case, head, learners)
 
 
 def check_empty_batch(case: ModelCase, head: str) -> None:
@@ -664,6 +841,18 @@ class ModelLaws:
     def test_unknown_config_field(self):
         check_unknown_config_field(self.case)
 
+    def test_config_of_others(self, tmp_path):
+        check_config_of_others(self.case, tmp_path)
+
+    def test_births(self, head):
+        check_births(self.case, head)
+
+    def test_births_of_what_is_missing(self, head, tmp_path):
+        check_births_of_what_is_missing(self.case, head, tmp_path)
+
+    def test_births_in_every_variant(self, variant):
+        check_births(self.varied(variant), self.loss_head)
+
     def test_determinism_over_threads(self, head):
         check_determinism_over_threads(self.case, head)
 
@@ -697,6 +886,20 @@ class ModelLaws:
     def test_left_padding(self, head):
         check_left_padding_error(self.case, head)
 
+    def test_padding_without_a_mask(self, head):
+        check_padding_without_a_mask(self.case, head)
+
+    def test_output_attentions(self, head):
+        check_output_attentions(self.case, head)
+
+    def test_offloading(self, head, tmp_path):
+        check_offloading(self.case, head, tmp_path)
+
+    def test_pipeline(self, head):
+        if head == "pretraining":
+            pytest.skip("no pipeline pre-trains")
+        check_pipeline(self.case, head, DNATokenizer(cls_sep=bool(self.case.prefix)))
+
     def test_unknown_argument(self, head):
         check_unknown_argument(self.case, head)
 
@@ -708,6 +911,9 @@ class ModelLaws:
     @pytest.mark.parametrize("task_head", ["base", "sequence", "token"])
     def test_peft_by_task(self, task_head):
         check_peft_by_task(self.case, task_head)
+
+    def test_every_adapter_learns(self, head):
+        check_every_adapter_learns(self.case, head)
 
     def test_empty_batch(self, head):
         check_empty_batch(self.case, head)

@@ -1,5 +1,9 @@
 """What the configurations of all models share."""
 
+import dataclasses
+import difflib
+import importlib
+import os
 from typing import Any, ClassVar, Literal
 
 from transformers import PreTrainedConfig
@@ -9,21 +13,20 @@ from dnachunk.alphabet import NUM_IDS, PAD_ID
 Boundaries = Literal["learned", "fixed"]
 """Whether a model learns where tokens begin, or its control cuts at fixed places."""
 
-# Fields that PreTrainedConfig takes without declaring them.
-_INHERITED = frozenset(
+# Fields of transformers that PreTrainedConfig takes without declaring them.
+_OF_TRANSFORMERS = frozenset(
     {
-        "_attn_implementation_internal",
-        "_experts_implementation_internal",
-        "_name_or_path",
-        "architectures",
-        "attn_implementation",
-        "model_type",
-        "name_or_path",
-        "num_labels",
-        "output_attentions",
-        "torch_dtype",
-        "transformers_version",
-        "use_cache",
+        *(
+            "_attn_implementation_internal",
+            "_experts_implementation_internal",
+            "_name_or_path",
+            "name_or_path",
+        ),
+        *("attn_implementation", "experts_implementation", "auto_map", "custom_pipelines", "num_labels"),
+        *("output_attentions", "quantization_config", "task_specific_params", "finetuning_task", "prefix"),
+        *("tokenizer_class", "torch_dtype", "transformers_version", "use_cache"),
+        *("bos_token_id", "cls_token_id", "decoder_start_token_id", "eos_token_id", "mask_token_id"),
+        *("sep_token_id", "unk_token_id"),
     }
 )
 
@@ -31,10 +34,14 @@ _INHERITED = frozenset(
 class DNAConfig(PreTrainedConfig):
     """Base of all configurations: fields are checked, and unknown ones refused.
 
+    What is read from a file or from a dictionary of :meth:`to_dict` keeps unknown fields as attributes, as
+    every configuration of ``transformers`` does: they are a user's own, or a newer release's.
+
     Attributes:
         vocab_size: Ids that the embedding and the output know; 10, see :mod:`dnachunk.alphabet`.
         pad_token_id: Id of padding.
         initializer_range: Standard deviation of the normal that weights and embeddings start from.
+        tie_word_embeddings: Whether the output's weight over the vocabulary is the embedding's.
     """
 
     # What Hugging Face's Trainer leaves out of predictions, which it pads and joins as tensors.
@@ -46,20 +53,52 @@ class DNAConfig(PreTrainedConfig):
     vocab_size: int = NUM_IDS
     pad_token_id: int | None = PAD_ID
     initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuses unknown fields, then checks the known ones."""
-        unknown = sorted(set(kwargs) - _INHERITED)
-        if unknown:
+        # Only what was written down says of itself which model it is of.
+        is_read = "model_type" in kwargs
+        unknown = sorted(set(kwargs) - _OF_TRANSFORMERS)
+        if unknown and not is_read:
             got = ", ".join(f"{name}={kwargs[name]!r}" for name in unknown)
-            raise ValueError(f"{type(self).__name__}: fields must be those of the configuration, got {got}")
+            fields = [field.name for field in dataclasses.fields(self)]
+            alike = difflib.get_close_matches(unknown[0], fields, n=1)
+            hint = f"; did you mean {alike[0]}?" if alike else ""
+            raise ValueError(
+                f"{type(self).__name__}: fields must be those of the configuration, got {got}{hint}"
+            )
         super().__post_init__(**kwargs)
         self.check_fields()
+        # The Auto classes are asked for the model of a configuration, hence not before there is one.
+        importlib.import_module("dnachunk.models.auto_models")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Reads a dictionary as ``transformers`` does: unknown fields are kept as attributes.
+
+        Args:
+            config_dict: Fields, as :meth:`to_dict` writes them.
+            **kwargs: Fields to change, and what else ``transformers`` takes here.
+
+        Returns:
+            The configuration; with ``return_unused_kwargs`` also the arguments that are no fields.
+
+        Raises:
+            ValueError: On a field out of range, with the value.
+        """
+        return super().from_dict({"model_type": cls.model_type, **config_dict}, **kwargs)
+
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> "DNAConfig":
+        """Reads a JSON file, as :meth:`from_dict` reads a dictionary."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
 
     def check_fields(self) -> None:
         """Raises :class:`ValueError` on the first field out of range; extended by each configuration."""
         self._require("vocab_size", int, self.vocab_size, lambda v: v >= NUM_IDS, f"at least {NUM_IDS}")
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
+        self._require("tie_word_embeddings", bool, self.tie_word_embeddings, lambda v: True, "")
 
     def _require_network(self, counts: str) -> None:
         """Checks what every network has: ``counts`` of at least 1, heads that fit, dropout before a head."""

@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
-from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.nn import CrossAttention, RMSNorm, SelfAttention
+from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
+from dnachunk.nn import CrossAttention, SelfAttention
+from dnachunk.nn.start import StartsItself
 
 HiddenStates = tuple[torch.Tensor, ...]
 
 
 class DNAPreTrainedModel(PreTrainedModel):
-    """Base of all models: weights start normal, norms at 1, biases at 0."""
+    """Base of all models: weights start normal, norms at 1, biases at 0, and modules of ours as they say."""
 
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
@@ -23,14 +24,17 @@ class DNAPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
+        # A module starts its own parameters, never those of its children: releases of transformers differ in
+        # which modules they call this for.
+        if isinstance(module, StartsItself):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, RMSNorm | nn.LayerNorm):
+        elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
-            if isinstance(module, nn.LayerNorm) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+            nn.init.zeros_(module.bias)
 
     def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
         """Switches full attention between ``"sdpa"`` and ``"eager"``."""
@@ -46,35 +50,54 @@ def hidden_state_list(config: Any, output_hidden_states: bool | None) -> list[to
     return [] if wanted else None
 
 
-def refuse_unknown(model: str, kwargs: dict[str, Any]) -> None:
-    """Raises :class:`TypeError` if ``forward`` of ``model`` was given arguments that it does not have.
+def refuse_unknown(model: PreTrainedModel, kwargs: dict[str, Any]) -> None:
+    """Refuses what ``forward`` of ``model`` was asked for and cannot do.
 
-    Those that are None or False ask for nothing: ``peft`` passes such to any model.
+    Arguments that are None or False ask for nothing: ``peft`` passes such to any model.
+
+    Raises:
+        ValueError: If attention weights are asked for, by argument or by the configuration: no form of
+            attention here keeps them.
+        TypeError: On other arguments that ``forward`` does not have.
     """
-    unknown = sorted(name for name, value in kwargs.items() if value is not None and value is not False)
-    if unknown:
-        raise TypeError(f"{model}: arguments must be those of forward, got {unknown}")
+    name = type(model).__name__
+    asked = {
+        argument: value for argument, value in kwargs.items() if value is not None and value is not False
+    }
+    if asked.pop("output_attentions", False) or model.config.output_attentions:
+        raise ValueError(f"{name}: output_attentions must be False: attention keeps no weights, got True")
+    if asked:
+        raise TypeError(f"{name}: arguments must be those of forward, got {sorted(asked)}")
 
 
 def real_lengths(
-    model: str, shape: torch.Size, device: torch.device, attention_mask: torch.Tensor | None
+    model: str, x: torch.Tensor, attention_mask: torch.Tensor | None, input_ids: torch.Tensor | None
 ) -> tuple[torch.Tensor, bool]:
     """Real positions of each sequence of a right-padded batch.
 
     Args:
         model: Name of the caller, for messages.
-        shape: ``[B, N]`` and what follows of the model's input.
-        device: Its device.
+        x: ``[B, N, D]``, what was embedded.
         attention_mask: ``[B, N]``, 1 at real positions and 0 at padding; ``None`` is all real.
+        input_ids: ``[B, N]`` ids that ``x`` embeds, if it does; without a mask they are read (a GPU is waited
+            for), and may hold no padding.
 
     Returns:
         ``[B]`` int64 lengths, and whether all sequences fill the batch.
 
     Raises:
-        ValueError: On a mask of another shape, or one whose padding is not on the right.
+        ValueError: On a mask of another shape, or one whose padding is not on the right, or padding without a
+            mask.
     """
-    batch, length = shape[:2]
+    (batch, length), device = x.shape[:2], x.device
     if attention_mask is None:
+        if input_ids is not None and not torch.compiler.is_compiling():
+            is_padding = (input_ids == PAD_ID).any(dim=1)
+            if is_padding.any():
+                raise ValueError(
+                    f"{model}: attention_mask must be given beside padding ([PAD] in row "
+                    f"{int(is_padding.nonzero()[0])} of input_ids), got None"
+                )
         return torch.full((batch,), length, device=device), True
     if attention_mask.shape != (batch, length):
         got = list(attention_mask.shape)

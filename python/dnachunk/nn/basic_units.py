@@ -39,6 +39,13 @@ class SelectedUnits:
         return Segmentation(self.token_index, self.num_tokens)
 
 
+class _Scoring(nn.Linear):
+    """``W x`` without a bias, in the dtype of ``x``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
 class BasicUnits(nn.Module):
     """Scores every position for every expert and selects basic units (MxDNA Sec. 3.2.1).
 
@@ -72,7 +79,7 @@ class BasicUnits(nn.Module):
         if not 0 <= jitter < 1:
             raise ValueError(f"BasicUnits: jitter must be in [0, 1), got {jitter}")
         self.jitter = jitter
-        self.scoring = nn.Linear(d_model, len(self.kernel_sizes), bias=False)
+        self.scoring = _Scoring(d_model, len(self.kernel_sizes), bias=False)
 
     def forward(
         self,
@@ -111,7 +118,7 @@ class BasicUnits(nn.Module):
             noise = uniform.mul_(2 * self.jitter).add_(1 - self.jitter)
             inputs = inputs * noise.to(dtype).view(x.shape)
         with torch.autocast(x.device.type, enabled=False):
-            scores = F.linear(inputs, self.scoring.weight.to(dtype))
+            scores = self.scoring(inputs)
         places = torch.arange(length, device=x.device)
         is_base = (places >= starts[:, None]) & (places < ends[:, None])
         scores = scores.where(is_base[..., None], 0)

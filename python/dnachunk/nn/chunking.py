@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import initialization
 
+from dnachunk.nn.start import IdentityLinear
 from dnachunk.ops import boundary_routing, chunk_pool, dechunk
 from dnachunk.ops.chunk_pool.op import Pooling
 from dnachunk.ops.dechunk.op import BackwardGate
@@ -73,14 +73,14 @@ class Chunks:
 
 # So that a module which takes or gives them can be exported.
 for _value in (Routing, Chunks):
-    torch.export.register_dataclass(_value)
+    torch.export.register_dataclass(_value, serialized_type_name=f"dnachunk.nn.{_value.__name__}")
 
 
 class Router(nn.Module):
     """Decides where chunks begin: where a position's query turns away from the key before it.
 
-    See :func:`dnachunk.ops.boundary_routing`. It learns through the probabilities that :class:`Dechunk` uses,
-    or a loss on them.
+    See :func:`dnachunk.ops.boundary_routing`. Query and key start as the positions themselves. It learns
+    through the probabilities that :class:`Dechunk` uses, or a loss on them.
 
     Args:
         d_model: Channels.
@@ -93,17 +93,8 @@ class Router(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(d_model, d_model, bias=False)
-        self.k_proj = nn.Linear(d_model, d_model, bias=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Makes both projections the identity: neighbours are compared as they are.
-
-        Parameters that Hugging Face has just loaded stay, so that a model's ``_init_weights`` can call it.
-        """
-        initialization.eye_(self.q_proj.weight)
-        initialization.eye_(self.k_proj.weight)
+        self.q_proj = IdentityLinear(d_model)
+        self.k_proj = IdentityLinear(d_model)
 
     def forward(
         self,

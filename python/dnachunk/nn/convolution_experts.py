@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnachunk.nn.basic_units import SelectedUnits
+from dnachunk.nn.start import StartsItself
 from dnachunk.ops import unit_gather, unit_scatter
 
 
@@ -21,11 +22,41 @@ def closest_divisor(number: int, target: int) -> int:
     return min(divisors, key=lambda divisor: (abs(divisor - target), divisor))
 
 
+class UnitConvolution(StartsItself, nn.Module):
+    """Grouped convolution of units to one vector each, with the weight of an ``nn.Conv1d``; no bias.
+
+    It has as many groups as the divisor of d closest to the length.
+
+    Args:
+        d_model: Channels ``d`` in and out.
+        kernel_size: Bases of a unit.
+    """
+
+    def __init__(self, d_model: int, kernel_size: int) -> None:
+        super().__init__()
+        self.groups = closest_divisor(d_model, kernel_size)
+        self.weight = nn.Parameter(torch.empty(d_model, d_model // self.groups, kernel_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the weight as ``nn.Conv1d`` does."""
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The bases of units, ``[M · kernel_size, d_model]``, to ``[M, d_model]``."""
+        # A unit gives one output, so the convolution is a matrix product for each group.
+        bases = x.unflatten(0, (-1, self.weight.shape[2])).unflatten(2, (self.groups, -1))
+        weight = self.weight.unflatten(0, (self.groups, -1))
+        columns = bases.permute(2, 0, 1, 3).flatten(2)
+        units = torch.bmm(columns, weight.permute(0, 3, 2, 1).flatten(1, 2))
+        return units.transpose(0, 1).flatten(1)
+
+
 class ConvolutionExpert(nn.Module):
     """Embeds units of one length.
 
     Pointwise to 2d → GLU → grouped convolution over the unit → LayerNorm → SiLU → pointwise to d; no biases
-    outside LayerNorm. The convolution has as many groups as the divisor of d closest to the length.
+    outside LayerNorm.
 
     Args:
         d_model: Channels ``d`` in and out.
@@ -35,21 +66,14 @@ class ConvolutionExpert(nn.Module):
 
     def __init__(self, d_model: int, kernel_size: int, eps: float = 1e-5) -> None:
         super().__init__()
-        groups = closest_divisor(d_model, kernel_size)
         self.up = nn.Linear(d_model, 2 * d_model, bias=False)
-        self.convolution = nn.Conv1d(d_model, d_model, kernel_size, groups=groups, bias=False)
+        self.convolution = UnitConvolution(d_model, kernel_size)
         self.norm = nn.LayerNorm(d_model, eps=eps)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The bases of units, ``[M · kernel_size, d_model]``, to the units, ``[M, d_model]``."""
-        groups, size = self.convolution.groups, self.convolution.kernel_size[0]
-        # A unit gives one output, so the convolution is a matrix product for each group.
-        bases = F.glu(self.up(x)).unflatten(0, (-1, size)).unflatten(2, (groups, -1))
-        weight = self.convolution.weight.unflatten(0, (groups, -1))
-        columns = bases.permute(2, 0, 1, 3).flatten(2)
-        units = torch.bmm(columns, weight.permute(0, 3, 2, 1).flatten(1, 2))
-        return self.out(F.silu(self.norm(units.transpose(0, 1).flatten(1))))
+        return self.out(F.silu(self.norm(self.convolution(F.glu(self.up(x))))))
 
 
 class ConvolutionExperts(nn.Module):

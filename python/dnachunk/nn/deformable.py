@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dnachunk.nn.start import StartsItself
 from dnachunk.ops import deformable_conv
 from dnachunk.ops._check import check_shape
 
@@ -33,7 +34,7 @@ class DeformableConvOutput:
         return (row[:, None] + tap - taps // 2) + self.offset
 
 
-class DeformableConv1d(nn.Module):
+class DeformableConv1d(StartsItself, nn.Module):
     """Modulated deformable convolution (Zhu et al. 2019) over a sequence, as MxDNA assembles its tokens.
 
     Two convolutions of the same width give each tap its offset and its modulation ``2 σ(·)``. They start at

@@ -35,6 +35,22 @@ class LearntTokens:
     offset: torch.Tensor
     modulation: torch.Tensor
 
+    def __getitem__(self, row: int | slice) -> "LearntTokens":
+        """The tokens of the sequence of this row, or of those of these rows, as a batch.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        if not isinstance(row, slice):
+            rows = range(len(self.values))[row]
+            row = slice(rows, rows + 1)
+        units = dataclasses.replace(
+            self.units,
+            **{field.name: getattr(self.units, field.name)[row] for field in dataclasses.fields(self.units)},
+        )
+        own = ("values", "lengths", "centers", "offset", "modulation")
+        return LearntTokens(units=units, **{name: getattr(self, name)[row] for name in own})
+
     @property
     def is_padding(self) -> torch.Tensor:
         """``[B, K]`` bool, True where there is no token, as ``src_key_padding_mask`` wants it."""
@@ -58,6 +74,11 @@ class LearntTokens:
         position = low + (place - below) * (high - low)
         is_read = (place >= 0) & (place <= last) & ~self.is_padding[..., None]
         return position.where(is_read, torch.nan)
+
+
+# So that a module which gives them can be exported.
+for _value in (SelectedUnits, LearntTokens):
+    torch.export.register_dataclass(_value, serialized_type_name=f"dnachunk.nn.{_value.__name__}")
 
 
 class LearntTokenization(nn.Module):

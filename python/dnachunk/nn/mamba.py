@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization
 
+from dnachunk.nn.start import StartsItself
 from dnachunk.ops import causal_conv, selective_scan
 from dnachunk.ops._check import accumulator_dtype
 
@@ -23,8 +24,63 @@ def _check_sizes(owner: str, d_model: int, d_state: int, d_conv: int, expand: in
         raise ValueError(f"{owner}: d_conv must be 2, 3 or 4, got {d_conv}")
 
 
-class _SelectiveStateSpace(nn.Module):
+class _CausalConvolution(StartsItself, nn.Module):
+    """Depthwise causal convolution and SiLU, with the parameters of an ``nn.Conv1d``.
+
+    Args:
+        channels: Channels in and out.
+        width: Positions that the convolution sees.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, width))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws both uniform in ±1/√width, as ``nn.Conv1d`` does."""
+        bound = self.weight.shape[2] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None, reverse: bool) -> torch.Tensor:
+        return causal_conv(x, self.weight.squeeze(1), self.bias, lengths, "silu", reverse)
+
+
+class _StepProjection(StartsItself, nn.Module):
+    """The steps of a scan, ``W x`` and the bias apart: the scan adds them in float32, whatever autocast says.
+
+    Args:
+        rank: Channels in.
+        channels: Channels out.
+    """
+
+    def __init__(self, rank: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, rank))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws ``W`` uniform in ±1/√rank, and a bias whose softplus is log-uniform in [0.001, 0.1]."""
+        bound = self.weight.shape[1] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        low, high = (math.log(step) for step in _STEP_RANGE)
+        draw = torch.rand(self.bias.shape, device=self.bias.device)
+        step = (low + (high - low) * draw).exp().clamp_min(_LEAST_STEP)
+        # The inverse of softplus.
+        initialization.copy_(self.bias, step + (-torch.expm1(-step)).log())
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return F.linear(x, self.weight), self.bias
+
+
+class _SelectiveStateSpace(StartsItself, nn.Module):
     """What lies between the projections of a Mamba mixer: one direction's convolution and scan.
+
+    Steps start log-uniform between 0.001 and 0.1, rates at −1, …, −S, skips at 1, as Mamba's authors start
+    them.
 
     Args:
         d_model: Channels of the mixer.
@@ -36,44 +92,37 @@ class _SelectiveStateSpace(nn.Module):
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
         super().__init__()
         d_inner, self.dt_rank, self.d_state = expand * d_model, math.ceil(d_model / 16), d_state
-        self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
+        self.conv1d = _CausalConvolution(d_inner, d_conv)
         self.x_proj = nn.Linear(d_inner, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, d_inner)
+        self.dt_proj = _StepProjection(self.dt_rank, d_inner)
         self.A_log = nn.Parameter(torch.empty(d_inner, d_state))
         self.D = nn.Parameter(torch.empty(d_inner))
         self.reset_parameters()
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws the convolution, the steps and the states' rates as Mamba's authors do.
-
-        Steps start log-uniform between 0.001 and 0.1, rates at −1, …, −S, skips at 1. Parameters that Hugging
-        Face has just loaded stay as they are, so that a model's ``_init_weights`` can call it.
-        """
-        self.conv1d.reset_parameters()
+        """Sets the states' rates and the skips."""
         rates = torch.arange(1, self.d_state + 1, dtype=torch.float32, device=self.A_log.device)
         initialization.copy_(self.A_log, rates.log().expand_as(self.A_log))
-        initialization.ones_(self.D)
-        bound = self.dt_rank**-0.5
-        initialization.uniform_(self.dt_proj.weight, -bound, bound)
-        bias = self.dt_proj.bias
-        low, high = (math.log(step) for step in _STEP_RANGE)
-        draw = torch.rand(bias.shape, device=bias.device)
-        step = (low + (high - low) * draw).exp().clamp_min(_LEAST_STEP)
-        # The inverse of softplus.
-        initialization.copy_(bias, step + (-torch.expm1(-step)).log())
+        nn.init.ones_(self.D)
 
     def scan(
         self, x: torch.Tensor, gate: torch.Tensor, lengths: torch.Tensor | None, reverse: bool = False
     ) -> torch.Tensor:
         """``x`` and ``gate [B, N, d_inner]`` to the gated result, before the out-projection."""
-        weight = self.conv1d.weight.squeeze(1)
-        x = causal_conv(x, weight, self.conv1d.bias, lengths, "silu", reverse)
+        x = self.conv1d(x, lengths, reverse)
         step, inputs, outputs = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        delta = F.linear(step, self.dt_proj.weight)
+        delta, bias = self.dt_proj(step)
         state_matrix = -self.A_log.to(accumulator_dtype(self.A_log.dtype)).exp()
-        bias = self.dt_proj.bias
         return selective_scan(x, delta, state_matrix, inputs, outputs, self.D, gate, bias, lengths, reverse)
+
+
+class _Direction(_SelectiveStateSpace):
+    """One direction of :class:`BiMamba`."""
+
+    def forward(
+        self, x: torch.Tensor, gate: torch.Tensor, lengths: torch.Tensor | None, reverse: bool
+    ) -> torch.Tensor:
+        return self.scan(x, gate, lengths, reverse)
 
 
 class Mamba(_SelectiveStateSpace):
@@ -140,8 +189,8 @@ class BiMamba(nn.Module):
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
         super().__init__()
         _check_sizes("BiMamba", d_model, d_state, d_conv, expand)
-        self.forward_scan = _SelectiveStateSpace(d_model, d_state, d_conv, expand)
-        self.reverse_scan = _SelectiveStateSpace(d_model, d_state, d_conv, expand)
+        self.forward_scan = _Direction(d_model, d_state, d_conv, expand)
+        self.reverse_scan = _Direction(d_model, d_state, d_conv, expand)
         self.in_proj = nn.Linear(d_model, 2 * expand * d_model, bias=False)
         self.out_proj = nn.Linear(expand * d_model, d_model, bias=False)
 
@@ -156,5 +205,5 @@ class BiMamba(nn.Module):
             ``[B, N, d_model]``, 0 on padding.
         """
         x, gate = self.in_proj(x).chunk(2, dim=-1)
-        before = self.forward_scan.scan(x, gate, lengths)
-        return self.out_proj(before + self.reverse_scan.scan(x, gate, lengths, reverse=True))
+        before = self.forward_scan(x, gate, lengths, reverse=False)
+        return self.out_proj(before + self.reverse_scan(x, gate, lengths, reverse=True))

@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
+from dnachunk.nn.start import StartsItself
 from dnachunk.ops import rms_norm
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(StartsItself, nn.Module):
     """``x / √(mean(x²) + ε) ⊙ weight`` over the last dimension, computed in float32 at least.
 
     Args:
@@ -19,13 +20,22 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
         self.eps = eps
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x [..., d_model]`` to the same shape and dtype."""
-        return rms_norm(x, self.weight, self.eps)
+    def reset_parameters(self) -> None:
+        """Sets the weight to 1."""
+        nn.init.ones_(self.weight)
 
-    def before_projection(self, x: torch.Tensor) -> torch.Tensor:
-        """The same in the dtype that autocast would give a following projection, in one pass."""
-        device = x.device.type
-        if x.dtype == torch.float32 and torch.is_autocast_enabled(device):
-            return rms_norm(x, self.weight, self.eps, torch.get_autocast_dtype(device))
-        return self(x)
+    def forward(self, x: torch.Tensor, before_projection: bool = False) -> torch.Tensor:
+        """Norms.
+
+        Args:
+            x: ``[..., d_model]``.
+            before_projection: Whether to give the result in the dtype that autocast would give a following
+                projection, in one pass.
+
+        Returns:
+            The shape of ``x``, in its dtype unless said otherwise.
+        """
+        dtype = None
+        if before_projection and x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+        return rms_norm(x, self.weight, self.eps, dtype)

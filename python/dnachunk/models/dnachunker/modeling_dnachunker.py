@@ -1,7 +1,7 @@
 """DNAChunker's networks: two chunking stages around a Transformer, and the heads."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -35,7 +35,25 @@ from dnachunk.nn import (
     SelfAttention,
 )
 from dnachunk.nn.rotary import token_positions
+from dnachunk.nn.start import ZeroLinear
 from dnachunk.segmentation import Segmentation
+
+
+@dataclasses.dataclass
+class StageOutput(ModelOutput):
+    """One value of each stage, indexed and iterated as a pair.
+
+    Attributes:
+        bases: Of the first stage.
+        chunks: Of the second.
+    """
+
+    bases: Any = None
+    chunks: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values, where a ModelOutput gives their names."""
+        return iter(self.to_tuple())
 
 
 @dataclasses.dataclass
@@ -50,7 +68,8 @@ class DNAChunkerModelOutput(ModelOutput):
         stage_segmentations: The chunk of each base at both stages.
         boundary_probabilities: Of both stages, ``[B, N]`` for bases and ``[B, L]`` for the first stage's
             chunks, in [0, 1]; 1 where a boundary is forced, 0 on padding.
-        losses: The ratio losses of the stages, ``ratio_0`` and ``ratio_1``, means over the sequences.
+        losses: In training the ratio losses of the stages, ``ratio_0`` and ``ratio_1``, means over the
+            sequences.
         hidden_states: The embedding, then what each layer leaves, if asked for: ``[B, N, D]`` at the first
             stage, ``[B, L, D]`` at the second, ``[B, K, D]`` in the main network.
     """
@@ -58,8 +77,8 @@ class DNAChunkerModelOutput(ModelOutput):
     last_hidden_state: torch.Tensor | None = None
     chunk_hidden_state: torch.Tensor | None = None
     segmentation: Segmentation | None = None
-    stage_segmentations: tuple[Segmentation, ...] | None = None
-    boundary_probabilities: tuple[torch.Tensor, ...] | None = None
+    stage_segmentations: StageOutput | None = None
+    boundary_probabilities: StageOutput | None = None
     losses: dict[str, torch.Tensor] | None = None
     hidden_states: HiddenStates | None = None
 
@@ -70,8 +89,8 @@ class DNAChunkerHeadOutput(ModelOutput):
 
     Attributes:
         loss: Scalar, if labels were given.
-        losses: ``ratio_0`` and ``ratio_1``, and of the masked language model with labels ``masked``, whose
-            weighted sum is ``loss`` there.
+        losses: In training ``ratio_0`` and ``ratio_1``; of the masked language model, wherever labels are
+            given, these and ``masked``, whose weighted sum is ``loss``.
         logits: ``[B, N, V]`` (masked LM), ``[B, num_labels]`` (sequence), ``[B, N, num_labels]`` (token).
         segmentation: As in :class:`DNAChunkerModelOutput`.
         stage_segmentations: As in :class:`DNAChunkerModelOutput`.
@@ -83,8 +102,8 @@ class DNAChunkerHeadOutput(ModelOutput):
     logits: torch.Tensor | None = None
     losses: dict[str, torch.Tensor] | None = None
     segmentation: Segmentation | None = None
-    stage_segmentations: tuple[Segmentation, ...] | None = None
-    boundary_probabilities: tuple[torch.Tensor, ...] | None = None
+    stage_segmentations: StageOutput | None = None
+    boundary_probabilities: StageOutput | None = None
     hidden_states: HiddenStates | None = None
 
 
@@ -98,7 +117,7 @@ class DNAChunkerMambaLayer(GradientCheckpointingLayer):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """``x [B, T, D]`` to ``[B, T, D]``."""
-        return x + self.mixer(self.norm.before_projection(x), lengths)
+        return x + self.mixer(self.norm(x, before_projection=True), lengths)
 
 
 class DNAChunkerBlock(GradientCheckpointingLayer):
@@ -169,7 +188,7 @@ class DNAChunkerStage(nn.Module):
         self.router = Router(config.hidden_size) if is_learned else GridRouter(target_ratio)
         self.chunk = Chunk(config.chunk_pooling)
         self.dechunk = Dechunk(config.backward_gate)
-        self.residual = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.residual = ZeroLinear(config.hidden_size)
         self.decoder = _MambaStack(config, config.num_decoder_layers)
         self.protects_masks = config.mask_protection
         self.gates_residual = config.residual_gating
@@ -249,13 +268,6 @@ class DNAChunkerPreTrainedModel(DNAPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight)
-        elif isinstance(module, BiMamba):
-            module.forward_scan.reset_parameters()
-            module.reverse_scan.reset_parameters()
-        elif isinstance(module, Router):
-            module.reset_parameters()
-        elif isinstance(module, DNAChunkerStage):
-            nn.init.zeros_(module.residual.weight)
 
 
 class DNAChunkerModel(DNAChunkerPreTrainedModel):
@@ -291,7 +303,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             What each stage hands over, and the segmentation of the bases after each.
         """
         x = embed(type(self).__name__, self.embed_tokens, input_ids, inputs_embeds)
-        lengths, _ = real_lengths(type(self).__name__, x.shape, x.device, attention_mask)
+        lengths, _ = real_lengths(type(self).__name__, x, attention_mask, input_ids)
         if is_masked is None:
             if input_ids is None:
                 is_masked = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -323,6 +335,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        output_losses: bool | None = None,
         **kwargs: Any,
     ) -> DNAChunkerModelOutput:
         """Encodes.
@@ -334,6 +347,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             is_masked: ``[B, N]`` bool, bases to be treated as ``[MASK]``; default where ``input_ids`` is,
                 none with ``inputs_embeds``.
             output_hidden_states: Whether to return what each layer leaves.
+            output_losses: Whether to return the ratio losses; default in training only.
             **kwargs: ``return_dict``; anything else is refused.
 
         Returns:
@@ -342,7 +356,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         Raises:
             ValueError: On inputs out of shape or range, or padding on the left.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         encoded, segmentations = self.encode(input_ids, attention_mask, inputs_embeds, is_masked, states)
         x, num_tokens = encoded[-1].chunks, encoded[-1].routing.num_tokens
@@ -355,16 +369,18 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         stages = cast(list[DNAChunkerStage], list(self.stages))
         for stage, done in zip(reversed(stages), reversed(encoded), strict=True):
             x = stage.decode(x, done, states)
-        losses = {
-            f"ratio_{index}": ratio_loss(done.routing, target)
-            for index, (done, target) in enumerate(zip(encoded, self.config.target_ratio, strict=True))
-        }
+        losses = None
+        if self.training if output_losses is None else output_losses:
+            losses = {
+                f"ratio_{index}": ratio_loss(done.routing, target)
+                for index, (done, target) in enumerate(zip(encoded, self.config.target_ratio, strict=True))
+            }
         return DNAChunkerModelOutput(
             last_hidden_state=x,
             chunk_hidden_state=chunk_hidden_state,
             segmentation=segmentations[-1],
-            stage_segmentations=segmentations,
-            boundary_probabilities=tuple(done.routing.boundary_probability for done in encoded),
+            stage_segmentations=StageOutput(*segmentations),
+            boundary_probabilities=StageOutput(*(done.routing.boundary_probability for done in encoded)),
             losses=losses,
             hidden_states=None if states is None else tuple(states),
         )
@@ -378,6 +394,8 @@ def _with_head(encoded: DNAChunkerModelOutput, **fields: Any) -> DNAChunkerHeadO
 
 class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
     """Predicts every base: pre-training, zero-shot scores, infilling."""
+
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: DNAChunkerConfig) -> None:
         super().__init__(config)
@@ -421,9 +439,15 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
         Raises:
             ValueError: As :class:`DNAChunkerModel`; and on labels or flags of another shape.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, is_masked, output_hidden_states, return_dict=True
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            is_masked,
+            output_hidden_states,
+            None if labels is None else True,
+            return_dict=True,
         )
         logits = self.lm_head(encoded.last_hidden_state)
         if labels is None:
@@ -483,7 +507,7 @@ class _Classifier(DNAChunkerPreTrainedModel):
         Raises:
             ValueError: As :class:`DNAChunkerModel`; and on labels that do not fit the problem.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, is_masked, output_hidden_states, return_dict=True
         )

@@ -124,7 +124,7 @@ class _AttentionLayer(GradientCheckpointingLayer):
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        qkv = self.attention.project(self.norm.before_projection(x))
+        qkv = self.attention.project(self.norm(x, before_projection=True))
         return x + self.attention.attend(qkv, (cos, sin), *keys), qkv
 
 
@@ -138,7 +138,7 @@ class _FeedForwardLayer(GradientCheckpointingLayer):
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.mlp(self.norm.before_projection(x))
+        return x + self.mlp(self.norm(x, before_projection=True))
 
 
 class MergeDNABlock(nn.Module):
@@ -346,7 +346,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
     ) -> tuple[_Tokens, bool]:
         """Runs the Local Encoder; returns the tokens and whether no sequence has padding."""
         x = embed(type(self).__name__, self.embed_tokens, input_ids, inputs_embeds)
-        lengths, is_full = real_lengths(type(self).__name__, x.shape, x.device, attention_mask)
+        lengths, is_full = real_lengths(type(self).__name__, x, attention_mask, input_ids)
         if states is not None:
             states.append(x)
         return self.local_encoder(x, lengths, keep_ratio, states), is_full
@@ -377,7 +377,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         Raises:
             ValueError: On inputs out of shape or range, padding on the left, or a keep ratio out of reach.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
@@ -391,6 +391,8 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
 
 class _Autoencoder(MergeDNAPreTrainedModel):
     """All four parts and the head over the vocabulary."""
+
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: MergeDNAConfig) -> None:
         super().__init__(config)
@@ -445,7 +447,7 @@ class MergeDNAForPreTraining(_Autoencoder):
         Raises:
             ValueError: As :class:`MergeDNAModel`; and without labels where they are needed.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         config = self.config
         if keep_ratio is None:
             seed = int(torch.randint(2**62, ())) if self.training else 0
@@ -540,7 +542,7 @@ class MergeDNAForMaskedLM(_Autoencoder):
         Raises:
             ValueError: As :class:`MergeDNAModel`.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self.model.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
@@ -588,7 +590,7 @@ class _Classifier(MergeDNAPreTrainedModel):
         Raises:
             ValueError: As :class:`MergeDNAModel`; and on labels that do not fit the problem.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
         )

@@ -34,6 +34,7 @@ from dnachunk.nn import (
     SwiGLU,
 )
 from dnachunk.nn.basic_units import SelectedUnits
+from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
 from dnachunk.segmentation import Segmentation
 
@@ -51,7 +52,7 @@ class MxDNAModelOutput(ModelOutput):
         segmentation: The basic unit of each base; −1 at ``[CLS]``, ``[SEP]`` and padding.
         tokens: What the tokenization layer decided and computed: each token's centre, its expert, the
             router's probabilities, offsets and modulation of the deformable convolution.
-        losses: ``load_balancing``, over the units of this batch.
+        losses: In training ``load_balancing``, over the units of this batch.
         hidden_states: The embedding and what each nucleotide layer leaves, ``[B, N, d]``, then the assembled
             tokens and what each token layer leaves, ``[B, K, d]``, if asked for.
     """
@@ -71,8 +72,8 @@ class MxDNAHeadOutput(ModelOutput):
 
     Attributes:
         loss: Scalar, if labels were given.
-        losses: ``load_balancing``, and of the masked language model with labels ``masked``, whose weighted
-            sum is ``loss`` there.
+        losses: In training ``load_balancing``; of the masked language model, wherever labels are given, that
+            and ``masked``, whose weighted sum is ``loss``.
         logits: ``[B, N, V]`` (masked LM), ``[B, num_labels]`` (sequence), ``[B, N, num_labels]`` (token).
         segmentation: As in :class:`MxDNAModelOutput`.
         tokens: As in :class:`MxDNAModelOutput`.
@@ -164,10 +165,7 @@ class MxDNAPreTrainedModel(DNAPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         std = self.config.initializer_range
-        if isinstance(module, DeformableConv1d):
-            # Its other weights start at zero.
-            module.reset_parameters()
-        if isinstance(module, nn.Linear | nn.Embedding | DeformableConv1d):
+        if isinstance(module, nn.Linear | nn.Embedding | DeformableConv1d | UnitConvolution):
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
 
 
@@ -209,7 +207,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         """
         name = type(self).__name__
         x = embed(name, self.embed_tokens, input_ids, inputs_embeds)
-        lengths, _ = real_lengths(name, x.shape, x.device, attention_mask)
+        lengths, _ = real_lengths(name, x, attention_mask, input_ids)
         if input_ids is not None:
             _check_special_tokens(name, input_ids, lengths)
         if states is not None:
@@ -229,6 +227,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         noise_seeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        output_losses: bool | None = None,
         **kwargs: Any,
     ) -> MxDNAModelOutput:
         """Encodes.
@@ -240,6 +239,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
             noise_seeds: ``[B]`` int64, one a sequence, that the router's jitter is drawn with in training;
                 default drawn from torch's global generator.
             output_hidden_states: Whether to return what each layer leaves.
+            output_losses: Whether to return the load-balancing loss; default in training only.
             **kwargs: ``return_dict``; anything else is refused.
 
         Returns:
@@ -249,7 +249,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
             ValueError: On inputs out of shape or range, padding on the left, or ids without ``[CLS]`` and
                 ``[SEP]``.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         x, tokens = self.tokenize(input_ids, attention_mask, inputs_embeds, noise_seeds, states)
         hidden = tokens.values
@@ -260,13 +260,16 @@ class MxDNAModel(MxDNAPreTrainedModel):
             hidden = layer(hidden, *rotation, tokens.lengths)
             if states is not None:
                 states.append(hidden)
+        losses = None
+        if self.training if output_losses is None else output_losses:
+            losses = {"load_balancing": load_balancing_loss(tokens.units)}
         return MxDNAModelOutput(
             last_hidden_state=hidden,
             num_tokens=tokens.lengths,
             nucleotide_hidden_state=x,
             segmentation=tokens.units.segmentation,
             tokens=tokens,
-            losses={"load_balancing": load_balancing_loss(tokens.units)},
+            losses=losses,
             hidden_states=None if states is None else tuple(states),
         )
 
@@ -351,6 +354,8 @@ def _with_head(encoded: MxDNAModelOutput, **fields: Any) -> MxDNAHeadOutput:
 class MxDNAForMaskedLM(MxDNAPreTrainedModel):
     """Predicts every base: pre-training, zero-shot scores, infilling."""
 
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.3.weight": "model.embed_tokens.weight"}
+
     def __init__(self, config: MxDNAConfig) -> None:
         super().__init__(config)
         self.model = MxDNAModel(config)
@@ -362,6 +367,14 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
             nn.Linear(config.hidden_size, config.vocab_size),
         )
         self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The last layer of the head, over the vocabulary."""
+        return self.lm_head[-1]
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replaces it."""
+        self.lm_head[-1] = new_embeddings
 
     @can_return_tuple
     def forward(
@@ -397,7 +410,7 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
         Raises:
             ValueError: As :class:`MxDNAModel`; and on labels of another shape or range.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states, return_dict=True
         )
@@ -449,7 +462,7 @@ class _Classifier(MxDNAPreTrainedModel):
         Raises:
             ValueError: As :class:`MxDNAModel`; and on labels that do not fit the problem.
         """
-        refuse_unknown(type(self).__name__, kwargs)
+        refuse_unknown(self, kwargs)
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states, return_dict=True
         )
