@@ -1,0 +1,55 @@
+"""What keeps a wheel honest."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECK = Path(__file__).parents[1] / "release" / "check_wheel.py"
+
+
+@pytest.fixture(scope="module")
+def check_wheel():
+    spec = importlib.util.spec_from_file_location("check_wheel", CHECK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compiled(folder, source, *options):
+    library = folder / "library.so"
+    command = ["cc", "-shared", "-fPIC", "-O0", "-fno-builtin", "-x", "c", "-", "-o", library, *options]
+    subprocess.run(command, input=source, text=True, check=True)
+    return library
+
+
+def test_a_library_on_its_own_is_without_fault(check_wheel, tmp_path):
+    assert check_wheel.faults(compiled(tmp_path, "int f(void) { return 1; }", "-nostdlib"), (2, 28)) == []
+
+
+@pytest.mark.parametrize("name", ["aoti_torch_get_dim", "_ZN2at5emptyEv", "THPVariable_Wrap", "at_dim"])
+def test_a_symbol_of_torch_is_a_fault(check_wheel, name, tmp_path):
+    library = compiled(tmp_path, f"int {name}(void); int f(void) {{ return {name}(); }}", "-nostdlib")
+    assert check_wheel.faults(library, (2, 28)) == [f"leaves {name} undefined"]
+
+
+def test_a_linked_torch_is_a_fault(check_wheel, tmp_path):
+    torch = compiled(tmp_path, "int g(void) { return 1; }", "-nostdlib", "-Wl,-soname,libtorch_cpu.so")
+    torch = torch.rename(tmp_path / "libtorch_cpu.so")
+    library = compiled(tmp_path, "int g(void); int f(void) { return g(); }", "-nostdlib", "-x", "none", torch)
+    assert check_wheel.faults(library, (2, 28)) == ["links libtorch_cpu.so"]
+
+
+def test_a_newer_glibc_is_a_fault(check_wheel, tmp_path):
+    library = compiled(tmp_path, "int puts(const char *); int f(void) { return puts(0); }")
+    assert check_wheel.faults(library, (2, 28)) == []
+    found = check_wheel.faults(library, (2, 0))
+    assert found
+    assert all(fault.startswith("needs GLIBC_2.") for fault in found)
+
+
+def test_the_platform_says_which_glibc(check_wheel):
+    assert check_wheel.glibc_of(Path("dnachunk-0.1.0-cp310-abi3-manylinux_2_28_x86_64.whl")) == (2, 28)
+    with pytest.raises(SystemExit, match="manylinux"):
+        check_wheel.glibc_of(Path("dnachunk-0.1.0-cp310-abi3-linux_x86_64.whl"))
