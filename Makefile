@@ -10,6 +10,7 @@ WHEEL := $(VENV)/wheel/built
 TORCH ?= 2.9.1
 TRANSFORMERS ?=
 LIGHT = $(VENV)/torch-$(TORCH)
+BESIDE = PYTHONPATH=$(CURDIR)/$(LIGHT):$(CURDIR)/$(VENV)/wheel/unpacked
 
 .PHONY: build demo test test-slow test-rust test-torch test-hf lint format bench wheel clean
 .DELETE_ON_ERROR:
@@ -42,8 +43,9 @@ test-rust:
 test-torch: $(WHEEL)
 	$(BIN)/python release/light_torch.py $(TORCH) $(LIGHT) $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
 	sha256sum dist/*.whl
-	PYTHONPATH=$(LIGHT):$(VENV)/wheel/unpacked $(BIN)/python -m pytest -q tests/test_native.py tests/test_end_to_end.py \
-	  tests/ops tests/nn tests/models
+	$(BESIDE) $(BIN)/python release/expect.py torch=$(TORCH) dnachunk=$(VENV)/wheel/unpacked \
+	  $(if $(TRANSFORMERS),transformers=$(TRANSFORMERS))
+	$(BESIDE) $(BIN)/python -m pytest -q tests/test_native.py tests/test_end_to_end.py tests/ops tests/nn tests/models
 
 # Hugging Face's own common tests on every class.
 test-hf: build
@@ -54,7 +56,9 @@ test-hf: build
 wheel: $(WHEEL)
 	$(BIN)/python release/smoke_test.py --fresh dist/*.whl
 
-$(WHEEL): $(EXTENSION) $(shell find python -name '*.py*') README.md
+PACKAGE := $(shell find python -type f ! -path '*/__pycache__/*' ! -name '*.so') README.md LICENSE
+
+$(WHEEL): $(EXTENSION) $(PACKAGE)
 	rm -rf dist $(VENV)/wheel
 	. $(BIN)/activate && maturin build --release --quiet --zig --out dist
 	$(BIN)/python release/check_wheel.py dist/*.whl

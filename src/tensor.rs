@@ -31,7 +31,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyTensor {
                 );
                 Err(pyo3::exceptions::PyTypeError::new_err(message))
             }
-            _ => Err(not_a_tensor()),
+            Ok(None) => Err(not_a_tensor()),
+            Err(error) => Err(torch_error("tensor", &error).into()),
         }
     }
 }

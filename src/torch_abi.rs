@@ -21,6 +21,8 @@ pub(crate) const OLDEST_TORCH: (u32, u32) = (2, 9);
 type Handle = *mut c_void;
 /// 0 where a call of torch succeeded.
 type Status = i32;
+/// What failed here before torch was called, so that torch has no reason to give.
+const FAILED_HERE: Status = -1;
 
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) -> $result:ty;)*) => {
@@ -76,7 +78,7 @@ type Reason = unsafe extern "C" fn() -> *const c_char;
 ///
 /// Releases that are out change no more, so what is found here is settled.
 mod older {
-    use super::{Handle, Library, Status, c_int, c_void, ffi};
+    use super::{FAILED_HERE, Handle, Library, Status, c_int, c_void, ffi};
     use pyo3::prelude::*;
 
     /// Passing tensors between Python and C, before torch 2.14.
@@ -115,14 +117,17 @@ mod older {
             if capsule.is_null() {
                 // SAFETY: the failure is told by the status.
                 unsafe { ffi::PyErr_Clear() };
-                return 1;
+                return FAILED_HERE;
             }
             // SAFETY: an unnamed capsule that this function owns; what it holds is ours to free.
             unsafe {
                 *handle = ffi::PyCapsule_GetPointer(capsule, std::ptr::null());
                 ffi::Py_DecRef(capsule);
+                if handle.is_null() {
+                    ffi::PyErr_Clear();
+                }
             }
-            Status::from(handle.is_null())
+            if handle.is_null() { FAILED_HERE } else { 0 }
         }
 
         /// # Safety
@@ -130,7 +135,7 @@ mod older {
         pub(super) unsafe fn object_of(&self, tensor: Handle, object: &mut *mut c_void) -> Status {
             // SAFETY: a live `at::Tensor`.
             *object = unsafe { (self.wrap)(tensor) };
-            Status::from(object.is_null())
+            if object.is_null() { FAILED_HERE } else { 0 }
         }
     }
 
@@ -244,11 +249,13 @@ fn set_error(message: &str) {
 /// Makes a call of torch; its failure becomes the error that `tch` asks for.
 fn call(name: &str, body: impl FnOnce(&Torch) -> Status) {
     let Some(torch) = TORCH.get() else { return set_error("torch is not loaded") };
-    if body(torch) == 0 {
-        return;
-    }
+    let reason = match body(torch) {
+        0 => return,
+        FAILED_HERE => None,
+        _ => torch.reason,
+    };
     // SAFETY: it returns a C string that lives until this thread's next call, or null.
-    let reason = torch.reason.map(|reason| unsafe { reason() }).filter(|reason| !reason.is_null());
+    let reason = reason.map(|reason| unsafe { reason() }).filter(|reason| !reason.is_null());
     // SAFETY: as above.
     let reason = reason.map(|reason| unsafe { CStr::from_ptr(reason) }.to_string_lossy().into_owned());
     set_error(&reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| format!("{name} failed")));
@@ -379,7 +386,7 @@ unsafe extern "C" fn atg_empty(
         strides[axis - 1] = strides[axis].saturating_mul(size[axis].max(1));
     }
     call("atg_empty", |torch| {
-        let Some(dtype) = torch.dtypes.iter().find(|known| known.1 == kind) else { return 1 };
+        let Some(dtype) = torch.dtypes.iter().find(|known| known.1 == kind) else { return FAILED_HERE };
         // SAFETY: two slices of `size_len` numbers, and a place for the new handle.
         unsafe {
             let cpu = (torch.functions.aoti_torch_device_type_cpu)();
@@ -421,10 +428,18 @@ unsafe extern "C" fn atg_contiguous(out: *mut Handle, tensor: Handle) {
         at_shape(tensor, shape.as_mut_ptr());
         let mut copy = std::ptr::null_mut();
         atg_empty(&raw mut copy, shape.as_ptr(), shape.len() as c_int, at_scalar_type(tensor), -1);
-        if !copy.is_null() {
-            call("atg_contiguous", |torch| (torch.functions.aoti_torch_copy_)(copy, tensor, 0));
+        if copy.is_null() {
+            return;
         }
-        *out = copy;
+        call("atg_contiguous", |torch| {
+            let status = (torch.functions.aoti_torch_copy_)(copy, tensor, 0);
+            if status == 0 {
+                *out = copy;
+            } else {
+                (torch.functions.aoti_torch_delete_tensor_object)(copy);
+            }
+            status
+        });
     }
 }
 

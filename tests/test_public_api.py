@@ -1,5 +1,6 @@
 import importlib
 import inspect
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -82,23 +83,69 @@ def test_sizes_take_further_fields(system):
 
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
-@pytest.mark.parametrize("first", ["dnachunk", "transformers"])
-def test_auto_classes_know_the_models_whichever_is_imported_first(system, first, tmp_path):
-    getattr(dnachunk, f"{system}Model")(getattr(dnachunk, f"{system}Config").micro()).save_pretrained(
-        tmp_path
-    )
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import dnachunk",
+        "from transformers import AutoModel, AutoTokenizer",
+        "from dnachunk.models.dnachunk_model import Model",
+        "import pickle; config = pickle.load(open(folder + '/config.pkl', 'rb'))",
+        "import dnachunk, importlib.util as u; u.find_spec('transformers.models.auto.configuration_auto')",
+    ],
+    ids=["package", "transformers", "model", "pickle", "looking"],
+)
+def test_auto_classes_know_the_models_whatever_comes_first(system, first, tmp_path):
+    config = getattr(dnachunk, f"{system}Config").micro()
+    getattr(dnachunk, f"{system}Model")(config).save_pretrained(tmp_path)
     dnachunk.DNATokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.pkl").write_bytes(pickle.dumps(config))
+    first = first.replace("dnachunk_model import Model", f"{system.lower()} import {system}Model")
     code = f"""
-import {first}, sys
-import dnachunk
-if {first == "dnachunk"}:
+import sys
+folder = {str(tmp_path)!r}
+{first}
+if {first == "import dnachunk"}:
     heavy = {{"torch", "transformers"}} & set(sys.modules)
     assert not heavy, heavy
+if {"pickle" in first}:
+    from transformers import AutoModel
+    assert type(AutoModel.from_config(config)).__name__ == {system + "Model"!r}
+import dnachunk
 from transformers import AutoModel, AutoTokenizer
-model = AutoModel.from_pretrained({str(tmp_path)!r})
+model = AutoModel.from_pretrained(folder)
 assert type(model) is dnachunk.{system}Model, type(model)
-tokenizer = AutoTokenizer.from_pretrained({str(tmp_path)!r})
+tokenizer = AutoTokenizer.from_pretrained(folder)
 assert type(tokenizer) is dnachunk.DNATokenizer, type(tokenizer)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_transformers_is_imported_where_the_package_cannot_be():
+    code = """
+import torch, warnings
+torch.__version__ = "2.8.1"
+import dnachunk
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from transformers import AutoConfig, AutoTokenizer
+assert any("dnachunk runs with torch 2.9 and later" in str(each.message) for each in caught)
+try:
+    dnachunk.MergeDNAModel
+except ImportError as error:
+    assert "torch 2.8.1" in str(error)
+else:
+    raise AssertionError("it was imported")
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_modules_are_attributes():
+    code = """
+import dnachunk
+assert dnachunk.models.mergedna.MergeDNAConfig is dnachunk.MergeDNAConfig
+assert dnachunk.data.windows.Interval is dnachunk.data.Interval
+assert dnachunk.alphabet.PAD_ID == 0
+assert not hasattr(dnachunk, "nonsense")
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
 

@@ -57,7 +57,6 @@ __all__ = [
     "build_info",
 ]
 
-_SUBPACKAGES = ("baselines", "data", "evaluation", "models", "nn", "ops", "training", "visualization")
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
@@ -67,7 +66,6 @@ __getattr__, __dir__ = lazy_names(
         "Segmentation": "dnachunk.segmentation",
         "__version__": "dnachunk.version",
         "build_info": "dnachunk._native",
-        **{name: f"dnachunk.{name}" for name in _SUBPACKAGES},
     },
 )
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -17,21 +18,43 @@ def lazy_names(
 
     Args:
         package: Its ``__name__``.
-        homes: The module that defines each name; a name that is itself a module's last part is that module.
+        homes: The module that defines each name. A module of the package is a name as well.
 
     Returns:
         Both functions.
     """
 
     def load(name: str) -> Any:
-        if name not in homes:
+        if name in homes:
+            value = getattr(importlib.import_module(homes[name]), name)
+        elif not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
+            value = importlib.import_module(f"{package}.{name}")
+        else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(homes[name])
-        value = module if homes[name] == f"{package}.{name}" else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 
     return load, lambda: sorted({*vars(sys.modules[package]), *homes})
+
+
+class _ThenImport(importlib.abc.Loader):
+    """Loads a module as its own loader does, then imports modules of ours."""
+
+    def __init__(self, finder: "_AfterImport", loader: importlib.abc.Loader) -> None:
+        self.finder = finder
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        if self.finder in sys.meta_path:
+            sys.meta_path.remove(self.finder)
+        _import_or_warn(self.finder.then)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
@@ -40,32 +63,36 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def __init__(self, module: str, then: Sequence[str]) -> None:
         self.module = module
         self.then = then
+        self.is_asking_others = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self.module:
+        if fullname != self.module or self.is_asking_others:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def run_then_import(module: ModuleType) -> None:
-            run(module)
-            for name in self.then:
-                importlib.import_module(name)
-
-        setattr(spec.loader, "exec_module", run_then_import)  # noqa: B010  (a method, for this module alone)
+        self.is_asking_others = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.is_asking_others = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _ThenImport(self, spec.loader)
         return spec
+
+
+def _import_or_warn(modules: Sequence[str]) -> None:
+    """Imports modules; somebody else's import, which this follows, does not fail because ours does."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            warnings.warn(f"{name} could not be imported: {error}", ImportWarning, stacklevel=2)
 
 
 def after_import(module: str, then: Sequence[str]) -> None:
     """Imports the modules ``then`` as soon as ``module`` is there: now, if it is already."""
     if module in sys.modules:
-        for name in then:
-            importlib.import_module(name)
+        _import_or_warn(then)
     else:
         sys.meta_path.insert(0, _AfterImport(module, then))
 

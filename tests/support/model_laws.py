@@ -15,6 +15,7 @@ import peft
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.fsdp
 import torch.nn.functional as F
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer, TrainingArguments, pipeline
 
@@ -661,6 +662,8 @@ def check_config_of_others(case: ModelCase, folder: Any) -> None:
     ):
         for name in ("tokenizer_class", "bos_token_id", "auto_map", "my_note", "quantization_config"):
             assert getattr(loaded, name) == getattr(config, name), name
+    with pytest.raises(ValueError, match=r"hidden_size must be .*, got 33"):
+        type(config).from_pretrained(folder, hidden_size=33)
     config, unused = type(config).from_pretrained(folder, num_labels=3, nonsense=1, return_unused_kwargs=True)
     assert (config.num_labels, unused) == (3, {"nonsense": 1})
 
@@ -676,16 +679,72 @@ def check_offloading(case: ModelCase, head: str, folder: Any) -> None:
 
     expected = outputs(case.build(head))
     leaves = [name for name, module in case.build(head).named_modules() if module._parameters]
-    device_map = {name: ("cpu", "disk")[index % 2] for index, name in enumerate(leaves)}
+    by_turns = {name: ("cpu", "disk")[index % 2] for index, name in enumerate(leaves)}
+    size = sum(values.nbytes for values in case.build(head).state_dict().values())
+    no_split = sorted(case.build(head)._no_split_modules)
+    by_size = accelerate.infer_auto_device_map(
+        case.build(head), {"cpu": size // 2}, no_split_module_classes=no_split
+    )
+    assert {"cpu", "disk"} == set(by_size.values())
     cpu = torch.device("cpu")
     for offloaded in (
         accelerate.cpu_offload(case.build(head), cpu),
         accelerate.disk_offload(case.build(head), str(folder / "all"), cpu),
-        accelerate.dispatch_model(case.build(head), device_map, cpu, offload_dir=str(folder / "mixed")),
+        accelerate.dispatch_model(case.build(head), by_turns, cpu, offload_dir=str(folder / "by_turns")),
+        accelerate.dispatch_model(case.build(head), by_size, cpu, offload_dir=str(folder / "by_size")),
     ):
         assert any(parameter.is_meta for parameter in offloaded.parameters())
         for row, want in zip(outputs(offloaded), expected, strict=True):
             assert_fields_close(row, want, 0.0)
+
+
+def check_sharding(case: ModelCase, head: str, folder: Any) -> None:
+    """Sharded by FSDP in the units that the model names, it gives what it gives, and learns."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'store'}", rank=0, world_size=1
+    )
+    try:
+        plain, sharded = case.build(head), case.build(head)
+        units = [module for module in sharded.modules() if type(module).__name__ in plain._no_split_modules]
+        assert units
+        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+        for unit in [*units, sharded]:
+            torch.distributed.fsdp.fully_shard(unit, mesh=mesh)
+        batch = case.with_labels(head, case.batch([37, 20]))
+        outputs = [model(**batch, **case.draws(head, 2)) for model in (sharded, plain)]
+        results = [rows_of(case, output, batch) for output in outputs]
+        for row, want in zip(*results, strict=True):
+            assert_fields_close(row, want, TOLERANCE[torch.float32])
+        for output, rows in zip(outputs, results, strict=True):
+            loss = output.get("loss")
+            (project(rows[0]) if loss is None else loss).backward()
+        wanted = dict(plain.named_parameters())
+        for name, parameter in sharded.named_parameters():
+            want = wanted[name].grad
+            got = None if parameter.grad is None else parameter.grad.full_tensor()
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5, msg=name)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def check_heads_of_users(case: ModelCase, folder: Any) -> None:
+    """What a subclass adds starts as transformers starts it, and finite where a checkpoint lacks it."""
+    base_class = case.heads["base"][0]
+
+    class WithHead(base_class):
+        def __init__(self, config):
+            super().__init__(config)
+            self.convolve = torch.nn.Conv1d(config.hidden_size, 64, 3)
+            self.normalize = torch.nn.BatchNorm1d(64)
+            self.scale = torch.nn.LayerNorm(64, bias=False)
+            self.post_init()
+
+    case.build("base").save_pretrained(folder)
+    loaded = WithHead.from_pretrained(folder)
+    std = loaded.config.initializer_range
+    assert loaded.convolve.weight.std().item() == pytest.approx(std, rel=0.1)
+    for weight in (loaded.normalize.weight, loaded.scale.weight, loaded.normalize.running_var):
+        assert torch.equal(weight.detach(), torch.ones(64))
 
 
 def check_pipeline(case: ModelCase, head: str, tokenizer: Any) -> None:
@@ -894,6 +953,14 @@ class ModelLaws:
 
     def test_offloading(self, head, tmp_path):
         check_offloading(self.case, head, tmp_path)
+
+    # Nothing is changed in place, which is what FSDP warns of.
+    @pytest.mark.filterwarnings("ignore:FSDP2-wrapped module:UserWarning")
+    def test_sharding(self, head, tmp_path):
+        check_sharding(self.case, head, tmp_path)
+
+    def test_heads_of_users(self, tmp_path):
+        check_heads_of_users(self.case, tmp_path)
 
     def test_pipeline(self, head):
         if head == "pretraining":

@@ -31,6 +31,11 @@ _OF_TRANSFORMERS = frozenset(
 )
 
 
+def _register_models() -> None:
+    # The Auto classes are asked for the model of a configuration, hence not before there is one.
+    importlib.import_module("dnachunk.models.auto_models")
+
+
 class DNAConfig(PreTrainedConfig):
     """Base of all configurations: fields are checked, and unknown ones refused.
 
@@ -58,7 +63,7 @@ class DNAConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuses unknown fields, then checks the known ones."""
         # Only what was written down says of itself which model it is of.
-        is_read = "model_type" in kwargs
+        is_read = kwargs.pop("model_type", None) is not None
         unknown = sorted(set(kwargs) - _OF_TRANSFORMERS)
         if unknown and not is_read:
             got = ", ".join(f"{name}={kwargs[name]!r}" for name in unknown)
@@ -70,8 +75,12 @@ class DNAConfig(PreTrainedConfig):
             )
         super().__post_init__(**kwargs)
         self.check_fields()
-        # The Auto classes are asked for the model of a configuration, hence not before there is one.
-        importlib.import_module("dnachunk.models.auto_models")
+        _register_models()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Comes back from a pickle, where no field is set by a constructor."""
+        self.__dict__.update(state)
+        _register_models()
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -87,7 +96,10 @@ class DNAConfig(PreTrainedConfig):
         Raises:
             ValueError: On a field out of range, with the value.
         """
-        return super().from_dict({"model_type": cls.model_type, **config_dict}, **kwargs)
+        read = super().from_dict({"model_type": cls.model_type, **config_dict}, **kwargs)
+        # Fields to change were set one by one.
+        (read[0] if isinstance(read, tuple) else read).check_fields()
+        return read
 
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> "DNAConfig":

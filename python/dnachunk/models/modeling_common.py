@@ -32,9 +32,9 @@ class DNAPreTrainedModel(PreTrainedModel):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+        else:
+            # Norms, and what a user's own head is made of.
+            super()._init_weights(module)
 
     def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
         """Switches full attention between ``"sdpa"`` and ``"eager"``."""

@@ -41,7 +41,7 @@ from dnachunk.segmentation import Segmentation
 
 @dataclasses.dataclass
 class StageOutput(ModelOutput):
-    """One value of each stage, indexed and iterated as a pair.
+    """One value of each stage, indexed and iterated as a pair, not as the mapping that it also is.
 
     Attributes:
         bases: Of the first stage.

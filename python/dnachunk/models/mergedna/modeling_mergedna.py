@@ -320,7 +320,8 @@ class MergeDNAPreTrainedModel(DNAPreTrainedModel):
 
     config_class = MergeDNAConfig
     config: MergeDNAConfig
-    _no_split_modules: ClassVar[list[str]] = ["MergeDNABlock"]
+    # Merging comes between the two layers of a block.
+    _no_split_modules: ClassVar[list[str]] = ["_AttentionLayer", "_FeedForwardLayer"]
 
     def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
