@@ -68,7 +68,8 @@ def test_saved_and_loaded_by_the_auto_class(system, tmp_path):
     loaded = auto.from_pretrained(tmp_path).eval()
     batch = letters(system)
     with torch.no_grad():
-        assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+        # Not to the bit: where weights lie in memory changes the order of torch's own sums.
+        torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
 
 
 @pytest.mark.parametrize(
