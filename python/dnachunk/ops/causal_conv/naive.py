@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._rows import pad_rows
 
 
 def causal_conv_naive(
@@ -22,8 +23,8 @@ def causal_conv_naive(
     real = (torch.arange(length, device=x.device) < lengths[:, None])[:, :, None]
     width = weight.shape[1]
     # Padding lies on the right, where it counts as the zeros that precede a sequence in reverse.
-    around = (0, 0, 0, width - 1) if reverse else (0, 0, width - 1, 0)
-    seen = F.pad(x.to(dtype).where(real, 0), around)
+    around = (0, width - 1) if reverse else (width - 1, 0)
+    seen = pad_rows(x.to(dtype).where(real, 0), *around)
     taps = weight.to(dtype).flip(1) if reverse else weight.to(dtype)
     out = torch.zeros(channels, dtype=dtype, device=x.device) if bias is None else bias.to(dtype)
     for tap in range(width):

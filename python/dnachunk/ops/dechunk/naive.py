@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.ops._check import accumulator_dtype, without_autocast
+from dnachunk.ops._rows import pad_rows
 
 SMALLEST_GATE = 1e-4
 
@@ -31,7 +32,7 @@ def _gates(
 
 def _at_positions(values: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
     """``z̃ [B, N, D]`` in the accumulator dtype, 0 on padding."""
-    padded = F.pad(values.to(accumulator_dtype(values.dtype)), (0, 0, 0, 1))
+    padded = pad_rows(values.to(accumulator_dtype(values.dtype)), 0, 1)
     row = torch.where(token_index < 0, values.shape[1], token_index)
     row = row + padded.shape[1] * torch.arange(len(row), device=row.device)[:, None]
     return padded.flatten(0, 1).index_select(0, row.flatten()).view(*token_index.shape, values.shape[2])
@@ -75,8 +76,8 @@ def _scan(log_keep: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         return _decays(log_keep) @ inputs
     missing = -length % BLOCK
     log_keep = F.pad(log_keep, (0, missing)).unflatten(1, (-1, BLOCK))
-    local = _decays(log_keep) @ F.pad(inputs, (0, 0, 0, missing)).unflatten(1, (-1, BLOCK))
-    entering = F.pad(_scan(log_keep.sum(dim=-1), local[:, :, -1]), (0, 0, 1, 0))[:, :-1]
+    local = _decays(log_keep) @ pad_rows(inputs, 0, missing).unflatten(1, (-1, BLOCK))
+    entering = pad_rows(_scan(log_keep.sum(dim=-1), local[:, :, -1]), 1, 0)[:, :-1]
     return (local + log_keep.cumsum(dim=-1).exp()[..., None] * entering[:, :, None]).flatten(1, 2)[:, :length]
 
 
@@ -111,7 +112,7 @@ def dechunk_torch(
         left_states = _scan(left_keep, ends[:, :, 0])
         right_states = _scan(right_keep.flip(1), ends[:, :, 1].flip(1)).flip(1)
         entering = torch.stack(
-            [F.pad(left_states, (0, 0, 1, 0))[:, :-1], F.pad(right_states, (0, 0, 0, 1))[:, 1:]], dim=-2
+            [pad_rows(left_states, 1, 0)[:, :-1], pad_rows(right_states, 0, 1)[:, 1:]], dim=-2
         )
         left_share, right_share = log_keep.cumsum(dim=-1).exp()
         shares = torch.stack([left_share, right_share.flip(-1)], dim=-1)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._rows import pad_rows
 
 # From here on softplus is linear in float64 too, and the exponential in its definition not yet infinite.
 _LINEAR_FROM = 40.0
@@ -104,8 +105,8 @@ def _scan_in_chunks(
     if not length:
         return step
     state = step.new_zeros(step.shape[0], *matrix.shape)
-    padding = (0, 0, 0, -length % _COLUMNS)
-    chunks = [F.pad(rows, padding).split(_ROWS * _COLUMNS, dim=1) for rows in (step, x, inputs, outputs)]
+    missing, span = -length % _COLUMNS, _ROWS * _COLUMNS
+    chunks = [pad_rows(rows, 0, missing).split(span, dim=1) for rows in (step, x, inputs, outputs)]
     results = []
     for chunk in zip(*chunks, strict=True):
         # Recomputed for the backward pass: all states of a sequence would not fit.
