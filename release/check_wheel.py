@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 # Names that torch's libraries alone define, mangled or not.
-OF_TORCH = re.compile(r"aoti_|torch|c10|caffe2|THP|^_ZN?K?\d*2at|^atg?_|libtorch|libc10")
+OF_TORCH = re.compile(r"aoti_|torch|c10|caffe2|THP|^_ZN?K?\d*2at|^atg?_")
 
 
 def glibc_of(wheel: Path) -> tuple[int, ...]:
@@ -26,17 +26,20 @@ def glibc_of(wheel: Path) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
+def run(*command: str | Path) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def faults(library: Path, promised: tuple[int, ...]) -> list[str]:
     """What in a library breaks the promise, a line each."""
-    dynamic = subprocess.run(["objdump", "-T", library], check=True, capture_output=True, text=True).stdout
-    versions = {tuple(map(int, text.split("."))) for text in re.findall(r"GLIBC_(\d+(?:\.\d+)+)", dynamic)}
+    needed = re.findall(r"GLIBC_(\d+(?:\.\d+)+)", run("objdump", "-T", library))
+    versions = {tuple(map(int, text.split("."))) for text in needed}
     found = [f"needs GLIBC_{'.'.join(map(str, each))}" for each in sorted(versions) if each > promised]
-    headers = subprocess.run(["objdump", "-p", library], check=True, capture_output=True, text=True).stdout
-    found += [f"links {name}" for name in re.findall(r"NEEDED\s+(\S+)", headers) if OF_TORCH.search(name)]
-    undefined = subprocess.run(
-        ["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True
-    ).stdout
-    names = [line.split()[-1].split("@")[0] for line in undefined.splitlines()]
+    linked = re.findall(r"NEEDED\s+(\S+)", run("objdump", "-p", library))
+    found += [f"links {name}" for name in linked if OF_TORCH.search(name)]
+    undefined = run("nm", "-D", "--undefined-only", library).splitlines()
+    names = [line.split()[-1].split("@")[0] for line in undefined]
     return found + [f"leaves {name} undefined" for name in names if OF_TORCH.search(name)]
 
 

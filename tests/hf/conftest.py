@@ -1,8 +1,7 @@
-"""Hugging Face's own common tests, from the source distribution of the transformers installed: ``make
-test-hf``.
+"""Hugging Face's own common tests, from the source distribution of the transformers installed.
 
-That distribution holds the common tests, but not the folders of helpers beside them; what the tests import
-from those is stood in for here.
+``make test-hf`` runs them. That distribution holds the common tests, but not the folders of helpers beside
+them; what the tests import from those is stood in for here.
 """
 
 import importlib.util

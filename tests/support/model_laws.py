@@ -677,14 +677,12 @@ def check_offloading(case: ModelCase, head: str, folder: Any) -> None:
         with torch.no_grad():
             return rows_of(case, model(**arguments), batch)
 
-    expected = outputs(case.build(head))
-    leaves = [name for name, module in case.build(head).named_modules() if module._parameters]
+    plain = case.build(head)
+    expected = outputs(plain)
+    leaves = [name for name, module in plain.named_modules() if module._parameters]
     by_turns = {name: ("cpu", "disk")[index % 2] for index, name in enumerate(leaves)}
-    size = sum(values.nbytes for values in case.build(head).state_dict().values())
-    no_split = sorted(case.build(head)._no_split_modules)
-    by_size = accelerate.infer_auto_device_map(
-        case.build(head), {"cpu": size // 2}, no_split_module_classes=no_split
-    )
+    half = {"cpu": sum(values.nbytes for values in plain.state_dict().values()) // 2}
+    by_size = accelerate.infer_auto_device_map(plain, half, sorted(plain._no_split_modules))
     assert {"cpu", "disk"} == set(by_size.values())
     cpu = torch.device("cpu")
     for offloaded in (

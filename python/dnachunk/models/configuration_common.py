@@ -16,17 +16,31 @@ Boundaries = Literal["learned", "fixed"]
 # Fields of transformers that PreTrainedConfig takes without declaring them.
 _OF_TRANSFORMERS = frozenset(
     {
-        *(
-            "_attn_implementation_internal",
-            "_experts_implementation_internal",
-            "_name_or_path",
-            "name_or_path",
-        ),
-        *("attn_implementation", "experts_implementation", "auto_map", "custom_pipelines", "num_labels"),
-        *("output_attentions", "quantization_config", "task_specific_params", "finetuning_task", "prefix"),
-        *("tokenizer_class", "torch_dtype", "transformers_version", "use_cache"),
-        *("bos_token_id", "cls_token_id", "decoder_start_token_id", "eos_token_id", "mask_token_id"),
-        *("sep_token_id", "unk_token_id"),
+        "_attn_implementation_internal",
+        "_experts_implementation_internal",
+        "_name_or_path",
+        "attn_implementation",
+        "auto_map",
+        "bos_token_id",
+        "cls_token_id",
+        "custom_pipelines",
+        "decoder_start_token_id",
+        "eos_token_id",
+        "experts_implementation",
+        "finetuning_task",
+        "mask_token_id",
+        "name_or_path",
+        "num_labels",
+        "output_attentions",
+        "prefix",
+        "quantization_config",
+        "sep_token_id",
+        "task_specific_params",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "unk_token_id",
+        "use_cache",
     }
 )
 
