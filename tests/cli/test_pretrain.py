@@ -10,10 +10,12 @@ from transformers import AutoModelForPreTraining, AutoTokenizer
 
 from dnachunk import DNATokenizer, MergeDNAForPreTraining
 from dnachunk.alphabet import MASK_ID
-from dnachunk.cli.pretrain import parse_training_arguments
+from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowCollator
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.evaluation import letter_frequency_scores
+from dnachunk.training.arguments import training_arguments
+from dnachunk.training.pretrain import DEFAULTS
 from tests.cli.conftest import FAULTS, SMALL
 
 QUICK = [*SMALL, "--max-steps", 4, "--per-device-train-batch-size", 2, "--use-cpu", "--eval-windows", 5]
@@ -155,7 +157,7 @@ def test_training_arguments_by_their_names(tmp_path):
         "--seed",
         "7",
     ]
-    args = parse_training_arguments([*words, "--use-cpu"], tmp_path)
+    args = training_arguments(tmp_path, DEFAULTS, read_training_arguments([*words, "--use-cpu"]))
     assert (args.learning_rate, args.adam_beta2, args.bf16, args.seed) == (3e-4, 0.9, True, 7)
     assert args.lr_scheduler_type == "linear"
     # What is not said is as the paper has it, not as Hugging Face.

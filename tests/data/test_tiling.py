@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnachunk.data import Genome, Interval
-from dnachunk.data.tiling import Tile, TileTokens, fetch_tile, join_tiles, overlaps, record_tiles, tiles_near
+from dnachunk.inference.tiling import (
+    Tile,
+    TileTokens,
+    fetch_tile,
+    join_tiles,
+    overlaps,
+    record_tiles,
+    tiles_near,
+)
 from dnachunk.random import mix
 
 
@@ -57,7 +65,7 @@ def test_long_runs_of_n_are_left_out_and_short_ones_are_not(tmp_path):
 
 
 def test_runs_across_pieces_are_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("dnachunk.data.tiling._PIECE_BP", 4)
+    monkeypatch.setattr("dnachunk.inference.tiling._PIECE_BP", 4)
     genome = genome_of(tmp_path, "ACNNNNNNNNNNNACNNNNNNA")
     assert spans(record_tiles(genome, 0, 8, 0)) == [(0, 2, False), (13, 21, False), (14, 22, True)]
 

@@ -21,9 +21,11 @@ from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForSequenceClassifica
 from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Problem, Task
 from dnachunk.evaluation import predict, score_predictions
-from dnachunk.training import Candidate, FineTuner, LoRA, finetune, grid
+from dnachunk.models.limits import length_limits
+from dnachunk.training import Candidate, FineTuner, LoRA, grid
+from dnachunk.training import run_search as finetune
 from dnachunk.training.adaptation import add_lora, called_linears, load_with_head
-from dnachunk.training.finetune import StopEarly, length_limits
+from dnachunk.training.finetuner import StopEarly
 from tests.training.finetuning import (
     arguments,
     labelled,

@@ -8,11 +8,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainingArguments
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, T_ID
 from dnachunk.baselines import baseline_config
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, WindowCollator, WindowDataset, default_holdout
 from dnachunk.data.masking import mask_bases, mask_seeds
-from dnachunk.data.token_windows import mask_windows, tokenize_windows
+from dnachunk.data.token_windows import mask_windows
 from dnachunk.evaluation.token_letters import hidden_base_logits
-from dnachunk.training import PreTrainer, load_pretrained
+from dnachunk.models.loading import load_pretrained
+from dnachunk.training import PreTrainer
 from dnachunk.training.objectives import objective_of
 from tests.training.runs import GLOBAL_BATCH, logged, write_genome
 
