@@ -1,6 +1,7 @@
 """Which token each base belongs to: the value that all three tokenizers produce."""
 
 import dataclasses
+import html
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,12 @@ from dnachunk.alphabet import SPECIAL_TOKENS
 from dnachunk.files import replacing
 
 _SYMBOL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)) + "|.", re.DOTALL)
+
+SHOWN_ROWS = 4
+"""Sequences that a notebook shows of a segmentation."""
+SHOWN_TOKENS = 300
+"""Tokens that it shows of each."""
+_BACKGROUNDS = ("#cfe5f5", "#f8e3b8")
 
 
 def split_symbols(sequence: str) -> list[str]:
@@ -205,6 +212,44 @@ class Segmentation:
         lengths = self.lengths
         lengths = lengths[lengths > 0].clamp(max=max_length) if max_length else lengths[lengths > 0]
         return lengths.bincount(minlength=(max_length or 0) + 1)
+
+    def to_html(self, sequences: Sequence[str] | None = None) -> str:
+        """Tokens coloured over the sequence, as a notebook shows them; hovering gives places and lengths.
+
+        Args:
+            sequences: Text of each sequence, as :meth:`tokens` takes it; default a dot for each base.
+
+        Returns:
+            HTML of the first :data:`SHOWN_ROWS` sequences and :data:`SHOWN_TOKENS` tokens of each.
+
+        Raises:
+            ValueError: If there is not a text for each sequence, or one has not as many bases.
+        """
+        if sequences is not None and (isinstance(sequences, str) or len(sequences) != len(self)):
+            raise ValueError(
+                f"Segmentation.to_html: sequences must have {len(self)} entries, got {sequences!r:.80}"
+            )
+        lengths, shown = self.lengths.cpu().tolist(), []
+        for row in range(min(len(self), SHOWN_ROWS)):
+            count = int(self.num_tokens[row])
+            texts = self.tokens(sequences[row], row) if sequences else ["·" * bp for bp in lengths[row]]
+            spans, start = [], 0
+            for token, (text, bp) in enumerate(zip(texts[:count], lengths[row], strict=False)):
+                if token == SHOWN_TOKENS:
+                    break
+                spans.append(
+                    f'<span title="token {token}: {start + 1}–{start + bp}, {bp} bp" style="background:'
+                    f'{_BACKGROUNDS[token % 2]};color:#000">{html.escape(text)}</span>'
+                )
+                start += bp
+            more = f" … of {count:,} tokens" if count > SHOWN_TOKENS else ""
+            shown.append(f"<div>{'<wbr>'.join(spans)}{more}</div>")
+        if len(self) > SHOWN_ROWS:
+            shown.append(f"<div>… of {len(self):,} sequences</div>")
+        return f'<div style="font-family:monospace;line-height:1.6">{"".join(shown)}</div>'
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def compose(self, coarser: "Segmentation") -> "Segmentation":
         """The tokens made by grouping these tokens.
