@@ -10,7 +10,7 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_the_papers_values():
+def test_default_values():
     config = DNAChunkerConfig()
     assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.5, 0.5], 0.03, 0.1)
     assert (config.state_size, config.conv_kernel, config.expand) == (16, 4, 2)

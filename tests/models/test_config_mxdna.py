@@ -10,7 +10,7 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_the_papers_values():
+def test_default_values():
     config = MxDNAConfig()
     assert (config.kernel_sizes, config.deformable_kernel_size) == (list(range(1, 11)), 3)
     assert (config.router_jitter, config.load_balancing_weight) == (0.01, 0.01)
