@@ -54,6 +54,11 @@ def test_it_trains_saves_and_tells(run, fasta, tmp_path):
         assert metrics[name] == evaluations[-1][name]
         assert metrics[f"start_{name}"] == evaluations[0][name]
 
+    state = torch.load(tmp_path / "run" / "checkpoint-4" / "optimizer.pt", weights_only=True)
+    for group in state["param_groups"]:
+        assert (group["initial_lr"], group["betas"]) == (1e-3, (0.9, 0.95))
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.0, 1e-8}
+
     # The baselines read what the model read.
     genome = Genome(fasta)
     held_out = HeldOutWindows([genome], 64, [Interval("two")], max_windows=5)

@@ -217,6 +217,23 @@ def test_only_modules_that_are_called_with_a_gradient_are_adapted():
     assert learning == {"called", "classifier"}
 
 
+@pytest.mark.parametrize(("lora", "scale"), [(LoRA(rank=4), 2), (LoRA(rank=4, alpha=2), 0.5)])
+def test_adapters_are_scaled_by_alpha_over_rank(lora, scale):
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.linear(x)
+
+    wrapped, x = add_lora(Inner(), lora, {"x": torch.randn(2, 4)}), torch.randn(3, 4)
+    linear = wrapped.base_model.model.linear
+    down, up = linear.lora_A["default"].weight, linear.lora_B["default"].weight
+    torch.nn.init.normal_(up)
+    torch.testing.assert_close(wrapped(x), linear.base_layer(x) + scale * x @ down.T @ up.T)
+
+
 @pytest.mark.parametrize("values", [{"rank": 0}, {"dropout": 1.0}])
 def test_lora_out_of_range(values):
     with pytest.raises(ValueError, match=r"LoRA: (rank|dropout) must be"):
