@@ -32,11 +32,14 @@ SIDE_BY_SIDE = ("ops", "models")
 # What registers all models with transformers' Auto classes.
 REGISTRIES = ("models.auto_configurations", "models.auto_models")
 
+# What reads and writes files in Rust.
+FILES = ("data.genome", "data.text")
+
 
 def may_use_rust(module):
-    """The wrapper of each kernel, and the one of the genome reader."""
+    """The wrapper of each kernel, and those of the genome reader and the bgzip writer."""
     parts = module.split(".")
-    return (parts[0] == "ops" and len(parts) == 3 and parts[2] == "op") or module == "data.genome"
+    return (parts[0] == "ops" and len(parts) == 3 and parts[2] == "op") or module in FILES
 
 
 def module_of(path):
@@ -91,7 +94,9 @@ def violations(source, module, *, is_package=False):
         if LEVEL[target_top] > LEVEL[top]:
             found.append(f"{place}: upwards")
         if target == "_native" and name != "build_info" and not may_use_rust(module):
-            found.append(f"{place}: only ops/*/op.py and data/genome.py call the compiled module")
+            found.append(
+                f"{place}: only ops/*/op.py, data/genome.py and data/text.py call the compiled module"
+            )
         folders = [name.split(".") for name in (module, target)]
         in_folder = f"{module}." in {".".join(name.split(".")[:2]) + "." for name in MODULES if "." in name}
         if module in REGISTRIES:

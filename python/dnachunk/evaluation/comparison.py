@@ -62,14 +62,12 @@ class Comparison:
 
     def ranks(self, task: str) -> dict[str, float]:
         """The models' ranks on a task, 1 for the best; empty while a score is missing."""
+        from scipy.stats import rankdata
+
         if any((model, task) not in self.scores for model in self.models):
             return {}
-        values = {model: self.scores[model, task].printed for model in self.models}
-        return {
-            model: sum(other > value for other in values.values())
-            + (sum(other == value for other in values.values()) + 1) / 2
-            for model, value in values.items()
-        }
+        ranks = rankdata([-self.scores[model, task].printed for model in self.models])
+        return dict(zip(self.models, ranks.tolist(), strict=True))
 
     @property
     def averages(self) -> dict[str, Score]:
