@@ -306,7 +306,7 @@ def test_compare_models(runs, table, tmp_path):
         **QUICK,
     )
     assert list(result.metrics["scores"]) == ["one", "two"]
-    assert "| at (MCC)" in str(result)
+    assert "at (MCC)" in str(result)
     assert "<table>" in result._repr_html_()
     assert (tmp_path / "run" / "results.md").is_file()
     for arguments, said in (
