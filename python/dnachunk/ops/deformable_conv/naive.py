@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from dnachunk.ops._lengths import real_positions
+
 
 def deformable_sample_naive(
     x: torch.Tensor, offset: torch.Tensor, modulation: torch.Tensor, lengths: torch.Tensor | None
@@ -15,7 +17,7 @@ def deformable_sample_naive(
     row = torch.arange(rows, device=x.device)
     is_read = torch.ones(batch, rows, dtype=torch.bool, device=x.device)
     if lengths is not None:
-        is_read = row < lengths[:, None]
+        is_read = real_positions(lengths, rows)
     # No offset reaches further than this, and every whole number up to it fits an integer.
     far = rows + taps
     whole = offset.floor().nan_to_num(nan=far).clamp(-far, far)
