@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizerFast
 
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
-from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.ops import decode_dna, encode_dna
 
 MAX_K: Final = 8
 MAX_BPE_SIZE: Final = 1 << 16

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from dnachunk.ops._lengths import real_positions
 
 
-def deformable_sample_naive(
+def deformable_columns_naive(
     x: torch.Tensor, offset: torch.Tensor, modulation: torch.Tensor, lengths: torch.Tensor | None
 ) -> torch.Tensor:
     """``columns[b, i, m] = modulation[b, i, m] · X(i + m − ⌊f/2⌋ + offset[b, i, m])``, ``[B, K, f, D]``."""
@@ -43,5 +43,5 @@ def deformable_conv_naive(
     lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.deformable_conv`."""
-    columns = deformable_sample_naive(x, offset, modulation, lengths)
+    columns = deformable_columns_naive(x, offset, modulation, lengths)
     return F.linear(columns.flatten(2), weight.transpose(1, 2).flatten(1))
