@@ -15,6 +15,9 @@ pub const FIRST_BASE_ID: u8 = 5;
 /// Id of `N`, the last one.
 pub const N_ID: u8 = 9;
 
+/// The bit in which lower and upper case differ.
+pub const CASE: u8 = b'a' ^ b'A';
+
 /// Number of ids.
 pub const NUM_IDS: usize = 10;
 

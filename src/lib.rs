@@ -8,11 +8,13 @@ pub mod flag;
 pub mod float;
 pub mod genome;
 pub mod groups;
+pub mod indexed_rows;
 mod library;
 pub mod ops;
 pub mod parallel;
 pub mod rows;
 pub mod runs;
+pub mod simd;
 #[cfg(feature = "python")]
 pub mod tensor;
 #[cfg(feature = "python")]
@@ -27,7 +29,7 @@ mod python {
     #[pymodule_export]
     use crate::genome::binding::PyGenome;
     #[pymodule_export]
-    use crate::ops::basic_units::binding::{basic_units_by_sorting, basic_units_forward};
+    use crate::ops::basic_units::binding::basic_units_forward;
     #[pymodule_export]
     use crate::ops::boundary_routing::binding::{boundary_routing_backward, boundary_routing_forward};
     #[pymodule_export]
@@ -37,9 +39,11 @@ mod python {
     #[pymodule_export]
     use crate::ops::dechunk::binding::{dechunk_backward, dechunk_forward};
     #[pymodule_export]
-    use crate::ops::deformable_conv::binding::{deformable_sample_backward, deformable_sample_forward};
+    use crate::ops::decode_dna::binding::decode_dna;
     #[pymodule_export]
-    use crate::ops::dna_codec::binding::{decode_dna, encode_dna};
+    use crate::ops::deformable_conv::binding::{deformable_conv_backward, deformable_conv_forward};
+    #[pymodule_export]
+    use crate::ops::encode_dna::binding::encode_dna;
     #[pymodule_export]
     use crate::ops::global_match::binding::global_match_forward;
     #[pymodule_export]
@@ -57,11 +61,13 @@ mod python {
     #[pymodule_export]
     use crate::ops::token_merge::binding::{token_merge_backward, token_merge_forward};
     #[pymodule_export]
-    use crate::ops::token_unmerge::binding::{token_sum_forward, token_unmerge_forward};
+    use crate::ops::token_sum::binding::token_sum_forward;
     #[pymodule_export]
-    use crate::ops::unit_gather::binding::{
-        unit_gather_backward, unit_gather_forward, unit_scatter_backward, unit_scatter_forward,
-    };
+    use crate::ops::token_unmerge::binding::token_unmerge_forward;
+    #[pymodule_export]
+    use crate::ops::unit_gather::binding::{unit_gather_backward, unit_gather_forward};
+    #[pymodule_export]
+    use crate::ops::unit_scatter::binding::{unit_scatter_backward, unit_scatter_forward};
     #[pymodule_export]
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
 

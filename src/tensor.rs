@@ -117,25 +117,46 @@ pub fn dtype_name(kind: Kind) -> String {
 }
 
 /// A contiguous CPU tensor of a checked dtype and rank, for the time of a kernel.
-pub struct Input<T> {
+pub struct Input<T, const RANK: usize> {
     tensor: Tensor,
-    shape: Vec<usize>,
+    shape: [usize; RANK],
     _element: std::marker::PhantomData<T>,
 }
 
-impl<T: Element> Input<T> {
+impl<T: Element, const RANK: usize> Input<T, RANK> {
     /// Checks device, dtype and rank; copies only what is not contiguous.
-    pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor, rank: usize) -> Result<Self> {
-        let tensor = check::<T>(op, argument, tensor, rank)?;
+    pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor) -> Result<Self> {
+        let (tensor, shape) = check::<T, RANK>(op, argument, tensor)?;
         let tensor = tensor.f_contiguous().map_err(|error| torch_error(op, &error))?;
-        let shape = shape_of(op, argument, &tensor)?;
+        expect_data(op, argument, &tensor, shape)?;
         Ok(Self { tensor, shape, _element: std::marker::PhantomData })
+    }
+
+    /// Checks the shape too, where it is known beforehand.
+    pub fn with_shape(
+        op: &'static str,
+        argument: &'static str,
+        tensor: &PyTensor,
+        shape: [usize; RANK],
+    ) -> Result<Self> {
+        Self::new(op, argument, tensor)?.expect_shape(op, argument, shape)
+    }
+
+    /// Fails unless the shape is the expected one.
+    pub fn expect_shape(
+        self,
+        op: &'static str,
+        argument: &'static str,
+        expected: [usize; RANK],
+    ) -> Result<Self> {
+        check_shape(op, argument, self.shape, expected)?;
+        Ok(self)
     }
 
     /// The dimensions.
     #[must_use]
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
+    pub fn shape(&self) -> [usize; RANK] {
+        self.shape
     }
 
     /// The elements in row-major order.
@@ -147,15 +168,6 @@ impl<T: Element> Input<T> {
         }
         // SAFETY: a contiguous CPU tensor of this dtype, kept alive by `self`.
         unsafe { std::slice::from_raw_parts(self.tensor.data_ptr().cast::<T>(), len) }
-    }
-
-    /// Fails unless the shape is the expected one.
-    pub fn expect_shape(self, op: &'static str, argument: &'static str, expected: &[usize]) -> Result<Self> {
-        if self.shape == expected {
-            Ok(self)
-        } else {
-            Err(Error::value(op, argument, format!("{expected:?}"), format!("{:?}", self.shape)))
-        }
     }
 }
 
@@ -170,19 +182,25 @@ pub struct RowsInput<T> {
 impl<T: Element> RowsInput<T> {
     /// Checks device, dtype and rank; copies only if the elements of a row are apart.
     pub fn new(op: &'static str, argument: &'static str, tensor: &PyTensor) -> Result<Self> {
-        let tensor = check::<T>(op, argument, tensor, 3)?;
-        let is_apart = tensor.size()[2] > 1 && tensor.stride()[2] != 1;
+        let (tensor, shape) = check::<T, 3>(op, argument, tensor)?;
+        let is_apart = shape[2] > 1 && tensor.stride()[2] != 1;
         let tensor = if is_apart { tensor.f_contiguous() } else { tensor.f_alias() };
         let tensor = tensor.map_err(|error| torch_error(op, &error))?;
-        let &[batch, length, channels] = shape_of(op, argument, &tensor)?.as_slice() else {
-            unreachable!("rank is checked")
-        };
-        let &[batch_stride, row_stride, _] = tensor.stride().as_slice() else {
-            unreachable!("rank is checked")
-        };
-        let strides = [batch_stride as usize, row_stride as usize];
-        let shape = [batch, length, channels];
-        Ok(Self { tensor, shape, strides, _element: std::marker::PhantomData })
+        expect_data(op, argument, &tensor, shape)?;
+        let [batch_stride, row_stride, _] = of_rank(op, argument, tensor.stride())?;
+        Ok(Self { tensor, shape, strides: [batch_stride, row_stride], _element: std::marker::PhantomData })
+    }
+
+    /// Checks the shape too, where it is known beforehand.
+    pub fn with_shape(
+        op: &'static str,
+        argument: &'static str,
+        tensor: &PyTensor,
+        shape: [usize; 3],
+    ) -> Result<Self> {
+        let rows = Self::new(op, argument, tensor)?;
+        check_shape(op, argument, rows.shape, shape)?;
+        Ok(rows)
     }
 
     /// The dimensions.
@@ -203,28 +221,14 @@ impl<T: Element> RowsInput<T> {
         let elements = unsafe { std::slice::from_raw_parts(self.tensor.data_ptr().cast::<T>(), len) };
         Rows::new(elements, batch_stride, row_stride)
     }
-
-    /// Fails unless the shape is the expected one.
-    pub fn expect_shape(
-        self,
-        op: &'static str,
-        argument: &'static str,
-        expected: [usize; 3],
-    ) -> Result<Self> {
-        if self.shape == expected {
-            Ok(self)
-        } else {
-            Err(Error::value(op, argument, format!("{expected:?}"), format!("{:?}", self.shape)))
-        }
-    }
 }
 
-fn check<'a, T: Element>(
+/// The tensor and its dimensions, if device, dtype and rank are as they must be.
+fn check<'a, T: Element, const RANK: usize>(
     op: &'static str,
     argument: &'static str,
     tensor: &'a PyTensor,
-    rank: usize,
-) -> Result<&'a Tensor> {
+) -> Result<(&'a Tensor, [usize; RANK])> {
     let tensor = &tensor.0;
     if tensor.device() != tch::Device::Cpu {
         return Err(Error::value(op, argument, "on the CPU", device_name(tensor)));
@@ -232,10 +236,45 @@ fn check<'a, T: Element>(
     if tensor.kind() != T::KIND {
         return Err(Error::type_(op, argument, dtype_name(T::KIND), dtype_name(tensor.kind())));
     }
-    if tensor.dim() != rank {
-        return Err(Error::value(op, argument, format!("of rank {rank}"), format!("{:?}", tensor.size())));
+    Ok((tensor, of_rank(op, argument, tensor.size())?))
+}
+
+/// One number for each of the `RANK` dimensions of a tensor.
+fn of_rank<const RANK: usize>(
+    op: &'static str,
+    argument: &'static str,
+    numbers: Vec<i64>,
+) -> Result<[usize; RANK]> {
+    let numbers = <[i64; RANK]>::try_from(numbers);
+    numbers
+        .map(|numbers| numbers.map(|number| number as usize))
+        .map_err(|numbers| Error::value(op, argument, format!("of rank {RANK}"), format!("{numbers:?}")))
+}
+
+fn check_shape<const RANK: usize>(
+    op: &'static str,
+    argument: &'static str,
+    shape: [usize; RANK],
+    expected: [usize; RANK],
+) -> Result<()> {
+    if shape == expected {
+        Ok(())
+    } else {
+        Err(Error::value(op, argument, format!("{expected:?}"), format!("{shape:?}")))
     }
-    Ok(tensor)
+}
+
+/// Fails where a tensor of elements has no memory.
+fn expect_data<const RANK: usize>(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+    shape: [usize; RANK],
+) -> Result<()> {
+    if !shape.contains(&0) && tensor.data_ptr().is_null() {
+        return Err(Error::value(op, argument, "a tensor with data", "one without, such as a fake tensor"));
+    }
+    Ok(())
 }
 
 /// Torch's name of the device that a tensor is on, such as `cuda:0` or `meta`.
@@ -249,18 +288,14 @@ fn device_name(tensor: &Tensor) -> String {
     name.unwrap_or_else(|_| "on another device".to_owned())
 }
 
-/// The dimensions of a tensor that has data.
-fn shape_of(op: &'static str, argument: &'static str, tensor: &Tensor) -> Result<Vec<usize>> {
-    let shape: Vec<usize> = tensor.size().iter().map(|&length| length as usize).collect();
-    if !shape.contains(&0) && tensor.data_ptr().is_null() {
-        return Err(Error::value(op, argument, "a tensor with data", "one without, such as a fake tensor"));
-    }
-    Ok(shape)
-}
-
 /// Real positions of each of `batch` sequences, each checked to be in `[0, length]`.
-pub fn lengths_of(op: &'static str, lengths: &PyTensor, batch: usize, length: usize) -> Result<Input<i64>> {
-    let lengths = Input::<i64>::new(op, "lengths", lengths, 1)?.expect_shape(op, "lengths", &[batch])?;
+pub fn lengths_of(
+    op: &'static str,
+    lengths: &PyTensor,
+    batch: usize,
+    length: usize,
+) -> Result<Input<i64, 1>> {
+    let lengths = Input::<i64, 1>::with_shape(op, "lengths", lengths, [batch])?;
     match lengths.as_slice().iter().find(|&&real| !(0..=length as i64).contains(&real)) {
         None => Ok(lengths),
         Some(wrong) => Err(Error::value(op, "lengths", format!("in [0, {length}]"), wrong.to_string())),
@@ -276,8 +311,8 @@ pub struct Output<T> {
 
 impl<T: Element> Output<T> {
     /// Allocates without initialising: the kernel writes every element.
-    pub fn new(op: &'static str, shape: &[usize]) -> Result<Self> {
-        let size: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
+    pub fn new<const RANK: usize>(op: &'static str, shape: [usize; RANK]) -> Result<Self> {
+        let size = shape.map(|length| length as i64);
         let tensor =
             Tensor::f_empty(size, (T::KIND, tch::Device::Cpu)).map_err(|error| torch_error(op, &error))?;
         let mut output = Self { tensor, len: shape.iter().product(), _element: std::marker::PhantomData };

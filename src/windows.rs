@@ -1,5 +1,6 @@
 //! Windows of a sequence: consecutive groups of positions, the first cut short by a shift, the last by the end.
 
+use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// The windows of one sequence of `length` positions.
@@ -14,6 +15,23 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// Fails unless `window` is at least 1 and `shift` in `[0, window)`.
+    pub fn new(op: &'static str, window: i64, shift: i64, length: usize) -> Result<Self> {
+        if window < 1 {
+            return Err(Error::value(op, "window", "at least 1", window.to_string()));
+        }
+        if !(0..window).contains(&shift) {
+            return Err(Error::value(op, "shift", format!("in [0, {window})"), shift.to_string()));
+        }
+        Ok(Self { window: window as usize, shift: shift as usize, length })
+    }
+
+    /// Windows of the same size and shift over a sequence of another length.
+    #[must_use]
+    pub fn over(self, length: usize) -> Self {
+        Self { length, ..self }
+    }
+
     /// How many windows there are.
     #[must_use]
     pub fn count(&self) -> usize {

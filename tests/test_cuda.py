@@ -12,7 +12,6 @@ from dnachunk.data.masking import mask_bases
 from dnachunk.tokenization import between_special_tokens
 from tests.ops import (
     test_basic_units,
-    test_blocks,
     test_boundary_routing,
     test_causal_conv,
     test_chunk_pool,
@@ -21,10 +20,15 @@ from tests.ops import (
     test_global_match,
     test_neighbor_cosine,
     test_neighbor_match,
+    test_rms_norm,
+    test_rotary,
     test_selective_scan,
+    test_swiglu,
     test_token_merge,
+    test_token_sum,
     test_token_unmerge,
     test_unit_gather,
+    test_unit_scatter,
     test_window_attention,
 )
 from tests.support import op_case
@@ -38,21 +42,21 @@ OPERATIONS = {
     "neighbor_match": (test_neighbor_match.sample, []),
     "global_match": (test_global_match.sample, []),
     "token_merge": (test_token_merge.sample, ["x", "scores"]),
-    "token_unmerge": (test_token_unmerge.unmerge_sample, ["x"]),
-    "token_sum": (test_token_unmerge.sum_sample, ["x"]),
+    "token_unmerge": (test_token_unmerge.sample, ["x"]),
+    "token_sum": (test_token_sum.sample, ["x"]),
     "window_attention": (test_window_attention.sample, ["qkv"]),
     "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
     "basic_units": (test_basic_units.sample, []),
-    "unit_gather": (test_unit_gather.gather_sample, ["x"]),
-    "unit_scatter": (test_unit_gather.scatter_sample, ["residual", "values", "weight"]),
+    "unit_gather": (test_unit_gather.sample, ["x"]),
+    "unit_scatter": (test_unit_scatter.sample, ["residual", "values", "weight"]),
     "boundary_routing": (test_boundary_routing.sample, ["query", "key"]),
     "chunk_pool": (test_chunk_pool.sample, ["x"]),
     "dechunk": (test_dechunk.sample, test_dechunk.FLOATS),
     "causal_conv": (test_causal_conv.sample, test_causal_conv.DIFFERENTIABLE),
     "selective_scan": (test_selective_scan.sample, test_selective_scan.DIFFERENTIABLE),
-    "swiglu": (test_blocks.swiglu_sample, ["gate_up"]),
-    "rms_norm": (test_blocks.rms_norm_sample, ["x", "weight"]),
-    "rotary": (test_blocks.rotary_sample, ["qkv"]),
+    "swiglu": (test_swiglu.sample, ["gate_up"]),
+    "rms_norm": (test_rms_norm.sample, ["x", "weight"]),
+    "rotary": (test_rotary.sample, ["qkv"]),
 }
 
 

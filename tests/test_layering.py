@@ -1,6 +1,7 @@
-"""Imports go one way: ops, nn, models, then what uses them, then the command line."""
+"""Imports go one way: ops, nn, models, then what uses them, then the command line; in Rust too."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import dnachunk
 
 PACKAGE = Path(dnachunk.__file__).parent
+RUST = Path(__file__).parent.parent / "src"
 
 # Lowest first: a module imports from its own layer and from those before it. "" is the package's own module.
 LAYERS = [
@@ -203,3 +205,75 @@ def test_each_violation_is_named(module, source, fault):
 )
 def test_what_is_allowed_passes(module, source):
     assert violations(source, module) == []
+
+
+# What only some files of `src/` may name: torch, Python and threads each have one door.
+RUST_DOORS = {
+    "tch": r"tensor|torch_abi|.*/binding",
+    "pyo3": r"error|lib|tensor|torch_abi|.*/binding",
+    "crate::tensor": r"tensor|.*/binding",
+    "rayon": r"parallel",
+}
+
+
+def rust_violations(source, module):
+    """What is wrong with the names that a file of ``src/`` uses, as ``ops/rotary/cpu``; one line a fault."""
+    found = []
+    folders = module.split("/")
+    in_op = folders[0] == "ops" and len(folders) == 3
+    for line, text in enumerate(source.splitlines(), start=1):
+        code = text.split("//")[0]
+        place = f"{module}:{line} names"
+        for name, files in RUST_DOORS.items():
+            if re.search(rf"(?<![\w:]){name}::", code) and not re.fullmatch(files, module):
+                found.append(f"{place} {name}: not through its door")
+        for op in re.findall(r"crate::ops::(\w+)|crate::ops\b", code):
+            if in_op and op != folders[1]:
+                found.append(f"{place} ops::{op}: sideways")
+            elif folders[0] not in ("ops", "lib"):
+                found.append(f"{place} ops::{op}: upwards")
+        if in_op and "super::super::" in code:
+            found.append(f"{place} super::super: sideways")
+    return found
+
+
+def test_rust_goes_one_way():
+    found, modules = [], sorted(RUST.rglob("*.rs"))
+    assert len(modules) > 50
+    for path in modules:
+        module = path.relative_to(RUST).with_suffix("").as_posix()
+        found += rust_violations(path.read_text(encoding="utf-8"), module)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("ops/unit_gather/binding", "use crate::ops::token_sum::cpu::sum;", "sideways"),
+        ("ops/unit_gather/cpu", "use super::super::token_sum;", "sideways"),
+        ("ops/rotary/cpu", "use crate::tensor::Input;", "door"),
+        ("ops/rotary/cpu", "    x: &tch::Tensor,", "door"),
+        ("ops/rotary/mod", "use pyo3::prelude::*;", "door"),
+        ("rows", "use rayon::prelude::*;", "door"),
+        ("rows", "use crate::ops::rotary::cpu;", "upwards"),
+    ],
+)
+def test_each_violation_in_rust_is_named(module, source, fault):
+    found = rust_violations(f"\n{source}", module)
+    assert len(found) == 1, found
+    assert fault in found[0]
+    assert found[0].startswith(f"{module}:2 ")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("ops/rotary/binding", "use crate::tensor::{Input, Output};\nuse pyo3::prelude::*;"),
+        ("ops/rotary/cpu", "use super::BLOCK;\nuse crate::simd::dot; // not crate::ops::swiglu"),
+        ("ops/rotary/mod", "//! As [`swiglu`](crate::ops::swiglu)."),
+        ("lib", "use crate::ops::rotary::binding::rotary_forward;"),
+        ("parallel", "use rayon::ThreadPool;"),
+    ],
+)
+def test_what_is_allowed_in_rust_passes(module, source):
+    assert rust_violations(source, module) == []

@@ -9,7 +9,6 @@ from torch import Tensor
 __all__ = [
     "BgzipWriter",
     "Genome",
-    "basic_units_by_sorting",
     "basic_units_forward",
     "boundary_routing_backward",
     "boundary_routing_forward",
@@ -21,8 +20,8 @@ __all__ = [
     "dechunk_backward",
     "dechunk_forward",
     "decode_dna",
-    "deformable_sample_backward",
-    "deformable_sample_forward",
+    "deformable_conv_backward",
+    "deformable_conv_forward",
     "encode_dna",
     "global_match_forward",
     "neighbor_cosine_backward",
@@ -73,14 +72,11 @@ class Genome:
         self, record_index: int, start_bp: int, end_bp: int, reverse_complement: bool = False
     ) -> tuple[Tensor, Tensor]: ...
 
-def basic_units_by_sorting(
-    scores: Tensor, kernel_sizes: Sequence[int], starts: Tensor, ends: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 def basic_units_forward(
     scores: Tensor, kernel_sizes: Sequence[int], starts: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 def boundary_routing_backward(
-    query: Tensor, key: Tensor, boundary_probability: Tensor, inverse_norms: Tensor, grad_probability: Tensor
+    grad_probability: Tensor, boundary_probability: Tensor, inverse_norms: Tensor, query: Tensor, key: Tensor
 ) -> tuple[Tensor, Tensor]: ...
 def boundary_routing_forward(
     query: Tensor, key: Tensor, lengths: Tensor, is_protected: Tensor | None
@@ -100,33 +96,33 @@ def causal_conv_forward(
 def chunk_pool_backward(grad: Tensor, token_index: Tensor, pooling: str) -> Tensor: ...
 def chunk_pool_forward(x: Tensor, token_index: Tensor, max_tokens: int, pooling: str) -> Tensor: ...
 def dechunk_backward(
+    grad: Tensor,
     values: Tensor,
     boundary_probability: Tensor,
     is_forced: Tensor,
     token_index: Tensor,
-    grad: Tensor,
     backward_gate: str,
 ) -> tuple[Tensor, Tensor]: ...
 def dechunk_forward(
     values: Tensor, boundary_probability: Tensor, is_forced: Tensor, token_index: Tensor, backward_gate: str
 ) -> Tensor: ...
 def decode_dna(ids: Tensor, offsets: Tensor, repeat_mask: Tensor | None) -> list[str]: ...
-def deformable_sample_backward(
-    x: Tensor, offset: Tensor, modulation: Tensor, lengths: Tensor | None, grad_columns: Tensor
+def deformable_conv_backward(
+    grad_columns: Tensor, x: Tensor, offset: Tensor, modulation: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]: ...
-def deformable_sample_forward(
+def deformable_conv_forward(
     x: Tensor, offset: Tensor, modulation: Tensor, lengths: Tensor | None
 ) -> Tensor: ...
 def encode_dna(sequences: Sequence[bytes | str]) -> tuple[Tensor, Tensor, Tensor]: ...
 def global_match_forward(metric: Tensor, lengths: Tensor, num_merges: Tensor) -> Tensor: ...
 def neighbor_cosine_backward(
-    grouping: Tensor, scores: Tensor, norms: Tensor, grad_scores: Tensor
+    grad_scores: Tensor, scores: Tensor, norms: Tensor, grouping: Tensor
 ) -> Tensor: ...
 def neighbor_cosine_forward(grouping: Tensor) -> tuple[Tensor, Tensor]: ...
 def neighbor_match_forward(
     scores: Tensor, lengths: Tensor, num_merges: Tensor, window: int, shift: int, budget: str
 ) -> tuple[Tensor, Tensor]: ...
-def rms_norm_backward(x: Tensor, weight: Tensor, inverse: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]: ...
+def rms_norm_backward(grad: Tensor, inverse: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]: ...
 def rms_norm_forward(x: Tensor, weight: Tensor, epsilon: float, dtype: str) -> tuple[Tensor, Tensor]: ...
 def rotary_backward(grad: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
 def rotary_forward(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
@@ -156,13 +152,13 @@ def selective_scan_forward(
     lengths: Tensor,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]: ...
-def swiglu_backward(gate_up: Tensor, grad: Tensor) -> Tensor: ...
+def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor: ...
 def swiglu_forward(gate_up: Tensor) -> Tensor: ...
 def token_merge_backward(
     grad: Tensor,
+    merged_sizes: Tensor,
     x: Tensor,
     sizes: Tensor,
-    merged_sizes: Tensor,
     token_index: Tensor,
     scores: Tensor | None,
     threshold: Tensor | None,
@@ -190,11 +186,11 @@ def unit_scatter_backward(
 ) -> tuple[Tensor, Tensor]: ...
 def unit_scatter_forward(residual: Tensor, values: Tensor, weight: Tensor, position: Tensor) -> Tensor: ...
 def window_attention_backward(
+    grad: Tensor,
     qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
     lengths: Tensor,
-    grad_output: Tensor,
     window: int,
     shift: int,
 ) -> Tensor: ...

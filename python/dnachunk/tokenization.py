@@ -10,7 +10,7 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils.generic import PaddingStrategy
 
 from dnachunk.alphabet import CLS_ID, MASK_ID, NUM_IDS, PAD_ID, SEP_ID, SPECIAL_TOKENS, TOKENS, UNK_ID
-from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.ops import decode_dna, encode_dna
 
 _ID_OF_TOKEN = {token: index for index, token in enumerate(TOKENS)}
 _SPECIAL_TOKEN_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")

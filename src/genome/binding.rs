@@ -33,7 +33,7 @@ impl PyGenome {
     ) -> PyResult<(PyTensor, PyTensor)> {
         let (record, range) = self.0.check_range(record_index, start_bp..end_bp)?;
         let shape = [(range.end - range.start) as usize];
-        let (mut ids, mut repeats) = (Output::<u8>::new(OP, &shape)?, Output::<bool>::new(OP, &shape)?);
+        let (mut ids, mut repeats) = (Output::<u8>::new(OP, shape)?, Output::<bool>::new(OP, shape)?);
         let (ids_out, repeats_out) = (ids.as_mut_slice(), repeats.as_mut_slice());
         py.detach(|| self.0.fetch(record, range, reverse_complement, ids_out, repeats_out))?;
         Ok((ids.into_tensor(), repeats.into_tensor()))

@@ -196,7 +196,7 @@ def test_opcheck():
     op_case.opcheck("boundary_routing", query, key, lengths, None)
     query, key = query.detach(), key.detach()
     p, *_, inverse_norms = torch.ops.dnachunk.boundary_routing(query, key, lengths, None)
-    op_case.opcheck("boundary_routing_backward", query, key, p, inverse_norms, torch.randn(3, 9))
+    op_case.opcheck("boundary_routing_backward", torch.randn(3, 9), p, inverse_norms, query, key)
 
 
 def test_bad_input():

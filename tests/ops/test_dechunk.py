@@ -261,7 +261,7 @@ def test_opcheck():
     op_case.opcheck("dechunk", values, probability, is_forced, token_index, gate)
     values, probability = values.detach(), probability.detach()
     grad = torch.randn(3, 9, 3)
-    op_case.opcheck("dechunk_backward", values, probability, is_forced, token_index, grad, gate)
+    op_case.opcheck("dechunk_backward", grad, values, probability, is_forced, token_index, gate)
 
 
 def test_bad_input():

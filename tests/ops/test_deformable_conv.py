@@ -51,7 +51,7 @@ def by_torchvision(x, offset, modulation, weight, lengths):
 
 def sampled(x, offset, modulation, lengths=None):
     """The building block whose kernel is ours."""
-    return torch.ops.dnachunk.deformable_sample(x, offset, modulation, lengths)
+    return torch.ops.dnachunk.deformable_conv(x, offset, modulation, lengths)
 
 
 def test_literal():
@@ -269,8 +269,8 @@ def test_gradient():
 def test_opcheck(lengths):
     kwargs = sample((7, 4), 7, 3)
     inputs = [kwargs[name] for name in ("x", "offset", "modulation")]
-    op_case.opcheck("deformable_sample", *(x.clone().requires_grad_() for x in inputs), lengths)
-    op_case.opcheck("deformable_sample_backward", *inputs, lengths, torch.randn(2, 7, 3, 3))
+    op_case.opcheck("deformable_conv", *(x.clone().requires_grad_() for x in inputs), lengths)
+    op_case.opcheck("deformable_conv_backward", torch.randn(2, 7, 3, 3), *inputs, lengths)
 
 
 def test_compiled():
@@ -341,7 +341,7 @@ def test_bad_input(changes, error, message):
 
 def test_tensors_without_elements_take_no_memory():
     x, taps = torch.empty(2**45, 0, 4), torch.empty(2**45, 0, 3)
-    assert torch.ops.dnachunk.deformable_sample(x, taps, taps, None).shape == (2**45, 0, 3, 4)
+    assert torch.ops.dnachunk.deformable_conv(x, taps, taps, None).shape == (2**45, 0, 3, 4)
 
 
 def test_shapes_on_the_device_meta():

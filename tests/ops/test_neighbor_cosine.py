@@ -55,7 +55,7 @@ def test_opcheck():
     g = torch.randn(2, 7, 3, requires_grad=True)
     op_case.opcheck("neighbor_cosine", g)
     scores, norms = torch.ops.dnachunk.neighbor_cosine(g.detach())
-    op_case.opcheck("neighbor_cosine_backward", g.detach(), scores, norms, torch.randn(2, 7))
+    op_case.opcheck("neighbor_cosine_backward", torch.randn(2, 7), scores, norms, g.detach())
 
 
 def test_bad_input():

@@ -137,7 +137,7 @@ def test_opcheck():
     op_case.opcheck("token_merge", x, *head, scores, *tail)
     op_case.opcheck("token_merge", x, *head, None, None, 4, 2, 0.1)
     merged, sizes = torch.ops.dnachunk.token_merge(x.detach(), *head, None, None, 4, 2, 0.1)
-    saved = (torch.randn_like(merged), x.detach(), head[0], sizes, head[1])
+    saved = (torch.randn_like(merged), sizes, x.detach(), *head[:2])
     op_case.opcheck("token_merge_backward", *saved, scores.detach(), *tail)
     op_case.opcheck("token_merge_backward", *saved, None, None, 4, 2, 0.1)
 

@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrai
 
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
 from dnachunk.baselines.windows import tokenize_windows
-from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.segmentation import Encoded, Segmentation
 
 MAX_K: Final = 8

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
 from dnachunk.data.text import open_text
-from dnachunk.ops.dna_codec import encode_dna
+from dnachunk.ops import encode_dna
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 FASTA_SUFFIXES = (".fa", ".fna", ".fasta")

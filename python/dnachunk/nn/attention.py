@@ -7,6 +7,7 @@ from torch import nn
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
 from dnachunk.ops._check import check_dtype, check_shape
+from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops.rotary.naive import rotary_naive
 
 
@@ -21,7 +22,7 @@ def _attend_in_windows(
     qkv: torch.Tensor, rotation: Rotation, lengths: torch.Tensor | None, window: int, shift: int = 0
 ) -> torch.Tensor:
     if lengths is None:
-        lengths = torch.full((qkv.shape[0],), qkv.shape[1], device=qkv.device)
+        lengths = full_lengths(qkv)
     return window_attention(qkv, *_angles_beside(qkv, rotation), lengths, window, shift).flatten(2)
 
 
@@ -35,7 +36,7 @@ def _attend(
 ) -> torch.Tensor:
     """``[B, H, L, d]`` queries over the first ``lengths`` of ``[B, H, K, d]`` keys, to ``[B, L, H d]``."""
     if lengths is not None:
-        is_real = torch.arange(key.shape[2], device=key.device) < lengths[:, None]
+        is_real = real_positions(lengths, key.shape[2])
         bias = torch.where(is_real, 0.0 if bias is None else bias, -torch.inf)
     if bias is not None:
         bias = bias[:, None, None, :].to(query.dtype)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnachunk.ops import basic_units
+from dnachunk.ops._lengths import full_lengths
 from dnachunk.random import counter_uniform
 from dnachunk.segmentation import Segmentation
 
@@ -108,7 +109,7 @@ class BasicUnits(nn.Module):
         if starts is None:
             starts = torch.zeros(batch, dtype=torch.int64, device=x.device)
         if ends is None:
-            ends = torch.full((batch,), length, device=x.device)
+            ends = full_lengths(x)
         dtype = torch.promote_types(x.dtype, torch.float32)
         inputs = x.to(dtype)
         if self.training and self.jitter:

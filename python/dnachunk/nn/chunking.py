@@ -28,6 +28,7 @@ from torch import nn
 
 from dnachunk.nn.start import IdentityLinear
 from dnachunk.ops import boundary_routing, chunk_pool, dechunk
+from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops.chunk_pool.op import Pooling
 from dnachunk.ops.dechunk.op import BackwardGate
 
@@ -68,7 +69,7 @@ class Chunks:
     @property
     def is_padding(self) -> torch.Tensor:
         """``[B, L]`` bool, True where there is no chunk, as ``src_key_padding_mask`` wants it."""
-        return torch.arange(self.values.shape[1], device=self.lengths.device) >= self.lengths[:, None]
+        return ~real_positions(self.lengths, self.values.shape[1])
 
 
 # So that a module which takes or gives them can be exported.
@@ -156,7 +157,7 @@ def _route(
     query: torch.Tensor, key: torch.Tensor, lengths: torch.Tensor | None, is_protected: torch.Tensor | None
 ) -> Routing:
     if lengths is None:
-        lengths = torch.full((query.shape[0],), query.shape[1], device=query.device)
+        lengths = full_lengths(query)
     return Routing(*boundary_routing(query, key, lengths, is_protected), lengths)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from dnachunk.nn.start import StartsItself
 from dnachunk.ops import deformable_conv
 from dnachunk.ops._check import check_shape
+from dnachunk.ops._lengths import real_positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class DeformableConv1d(StartsItself, nn.Module):
         check_shape("DeformableConv1d", "x", x, ("B", "K", self.weight.shape[1]))
         if lengths is not None:
             check_shape("DeformableConv1d", "lengths", lengths, (x.shape[0],))
-            is_real = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]
+            is_real = real_positions(lengths, x.shape[1])[:, :, None]
             x = x.where(is_real, 0)
         with torch.autocast(x.device.type, enabled=False):
             offset, logits = self._convolve(x).chunk(2, dim=-1)

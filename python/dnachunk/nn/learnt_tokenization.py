@@ -11,6 +11,7 @@ from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d
 from dnachunk.ops import backend_of, token_unmerge
+from dnachunk.ops._lengths import full_lengths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ class LearntTokenization(nn.Module):
         """
         batch, length, _ = x.shape
         if lengths is None:
-            lengths = torch.full((batch,), length, device=x.device)
+            lengths = full_lengths(x)
         if backend_of(x) == "rust" and not torch.compiler.is_compiling():
             outside = (lengths < 2) | (lengths > length)
             if outside.any():

@@ -10,6 +10,7 @@ from torch import nn
 from dnachunk.nn.start import FrozenProjection
 from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
 from dnachunk.ops._check import check_shape
+from dnachunk.ops._lengths import full_lengths, real_positions
 
 MergeGradient = Literal["straight_through", "frozen", "none"]
 Budget = Literal["window", "sequence"]
@@ -193,9 +194,9 @@ class TokenMerge(nn.Module):
             padded_tokens = num_tokens if padded_tokens is None else padded_tokens
             num_tokens = torch.full((batch,), num_tokens, device=x.device)
         if lengths is None:
-            lengths = torch.full((batch,), length, device=x.device)
+            lengths = full_lengths(x)
         if sizes is None:
-            sizes = (torch.arange(length, device=x.device) < lengths[:, None]).long()
+            sizes = real_positions(lengths, length).long()
         if padded_tokens is None:
             raise ValueError("TokenMerge: padded_tokens must be given with a tensor num_tokens, got None")
         if self.grouping is None:

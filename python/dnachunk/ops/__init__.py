@@ -6,8 +6,9 @@ from dnachunk.ops.boundary_routing import boundary_routing
 from dnachunk.ops.causal_conv import causal_conv
 from dnachunk.ops.chunk_pool import chunk_pool
 from dnachunk.ops.dechunk import dechunk
+from dnachunk.ops.decode_dna import decode_dna
 from dnachunk.ops.deformable_conv import deformable_conv
-from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.ops.encode_dna import encode_dna
 from dnachunk.ops.global_match import global_match
 from dnachunk.ops.neighbor_cosine import neighbor_cosine
 from dnachunk.ops.neighbor_match import neighbor_match
@@ -16,8 +17,10 @@ from dnachunk.ops.rotary import rotary
 from dnachunk.ops.selective_scan import selective_scan
 from dnachunk.ops.swiglu import swiglu
 from dnachunk.ops.token_merge import token_merge
-from dnachunk.ops.token_unmerge import token_sum, token_unmerge
-from dnachunk.ops.unit_gather import unit_gather, unit_scatter
+from dnachunk.ops.token_sum import token_sum
+from dnachunk.ops.token_unmerge import token_unmerge
+from dnachunk.ops.unit_gather import unit_gather
+from dnachunk.ops.unit_scatter import unit_scatter
 from dnachunk.ops.window_attention import window_attention
 
 __all__ = [

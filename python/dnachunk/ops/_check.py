@@ -56,6 +56,14 @@ def check_same_device(op: str, **tensors: torch.Tensor | None) -> None:
         raise ValueError(f"{op}: all tensors must be on one device, got {got}")
 
 
+def check_windows(op: str, window: int, shift: int) -> None:
+    """Raises :class:`ValueError` unless windows of ``window`` positions can be cut short by ``shift``."""
+    if window < 1 or not 0 <= shift < window:
+        raise ValueError(
+            f"{op}: window must be at least 1 and shift in [0, window), got {window} and {shift}"
+        )
+
+
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Where tensors keep their dtype; the device ``meta`` knows no autocast."""
     if device.type == "meta":

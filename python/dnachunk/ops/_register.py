@@ -31,13 +31,19 @@ def register(
         fake: The shape and dtype rule, on fake tensors.
         backward: ``(ctx, *grad_outputs) -> grads``; absent for operations that decide, and for a
             ``…_backward`` that has no gradient itself, where asking for one raises.
-        setup_context: Saves what ``backward`` needs.
+        setup_context: Saves what ``backward`` needs; by default all arguments, tensors then.
     """
     qualified_name = f"dnachunk::{name}"
     torch.library.define(qualified_name, schema)
     torch.library.impl(qualified_name, "CPU", cpu)
     torch.library.register_fake(qualified_name, fake)
-    if backward is None and name.endswith("_backward"):
+    if backward is not None and setup_context is None:
+
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            del output
+            ctx.save_for_backward(*inputs)
+
+    elif backward is None and name.endswith("_backward"):
         # Without it torch would take the second derivative for 0.
         def backward(_ctx: Any, *_grads: Any) -> None:
             raise RuntimeError(f"{name.removesuffix('_backward')} is differentiable once, not twice")

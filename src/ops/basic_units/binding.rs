@@ -1,7 +1,7 @@
-//! Python entry points of [`basic_units`](super).
+//! Python entry point of [`basic_units`](super).
 
 use super::cpu::{Score, Shape, Units};
-use super::{MAX_SIZE, by_sorting, cpu};
+use super::{MAX_SIZE, cpu};
 use crate::error::{Error, Result};
 use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, num_threads};
 use pyo3::prelude::*;
@@ -25,8 +25,7 @@ fn sizes(kernel_sizes: &[i64], experts: usize) -> Result<Vec<u8>> {
 }
 
 fn ranges(starts: &PyTensor, ends: &PyTensor, batch: usize, length: usize) -> Result<Vec<Range<usize>>> {
-    let bounds =
-        |argument, tensor| Input::<i64>::new(OP, argument, tensor, 1)?.expect_shape(OP, argument, &[batch]);
+    let bounds = |argument, tensor| Input::<i64, 1>::with_shape(OP, argument, tensor, [batch]);
     let (starts, ends) = (bounds("starts", starts)?, bounds("ends", ends)?);
     let check = |(sequence, (&start, &end)): (usize, (&i64, &i64))| {
         if 0 <= start && start <= end && end <= length as i64 {
@@ -39,26 +38,25 @@ fn ranges(starts: &PyTensor, ends: &PyTensor, batch: usize, length: usize) -> Re
     starts.as_slice().iter().zip(ends.as_slice()).enumerate().map(check).collect()
 }
 
-fn decide<S: Element + Score>(
+fn forward<S: Element + Score>(
     py: Python<'_>,
     scores: &PyTensor,
     kernel_sizes: &[i64],
     starts: &PyTensor,
     ends: &PyTensor,
-    run: impl Fn(&[S], Shape<'_>, usize, Units<'_>) + Send + Sync,
 ) -> Result<Decision> {
-    let scores = Input::<S>::new(OP, "scores", scores, 3)?;
-    let &[batch, length, experts] = scores.shape() else { unreachable!("rank is checked") };
+    let scores = Input::<S, 3>::new(OP, "scores", scores)?;
+    let [batch, length, experts] = scores.shape();
     let sizes = sizes(kernel_sizes, experts)?;
     let ranges = ranges(starts, ends, batch, length)?;
     if length.saturating_mul(experts) > u32::MAX as usize {
         let expected = format!("of at most {} candidates a sequence", u32::MAX);
         return Err(Error::value(OP, "scores", expected, format!("{:?}", scores.shape())));
     }
-    let mut token_index = Output::<i64>::new(OP, &[batch, length])?;
-    let mut num_tokens = Output::<i64>::new(OP, &[batch])?;
-    let mut token_center = Output::<i64>::new(OP, &[batch, length])?;
-    let mut token_expert = Output::<i64>::new(OP, &[batch, length])?;
+    let mut token_index = Output::<i64>::new(OP, [batch, length])?;
+    let mut num_tokens = Output::<i64>::new(OP, [batch])?;
+    let mut token_center = Output::<i64>::new(OP, [batch, length])?;
+    let mut token_expert = Output::<i64>::new(OP, [batch, length])?;
     let units = Units {
         token_index: token_index.as_mut_slice(),
         num_tokens: num_tokens.as_mut_slice(),
@@ -67,7 +65,7 @@ fn decide<S: Element + Score>(
     };
     let scores = scores.as_slice();
     let shape = Shape { length, sizes: &sizes, ranges: &ranges };
-    py.detach(|| run(scores, shape, num_threads(), units));
+    py.detach(|| cpu::forward(scores, shape, num_threads(), units));
     Ok((
         token_index.into_tensor(),
         num_tokens.into_tensor(),
@@ -86,21 +84,9 @@ pub fn basic_units_forward(
     ends: PyTensor,
 ) -> PyResult<Decision> {
     let decision = match scores.0.kind() {
-        tch::Kind::Float => decide(py, &scores, &kernel_sizes, &starts, &ends, cpu::forward::<f32>),
-        tch::Kind::Double => decide(py, &scores, &kernel_sizes, &starts, &ends, cpu::forward::<f64>),
+        tch::Kind::Float => forward::<f32>(py, &scores, &kernel_sizes, &starts, &ends),
+        tch::Kind::Double => forward::<f64>(py, &scores, &kernel_sizes, &starts, &ends),
         other => Err(Error::type_(OP, "scores", "float32 or float64", dtype_name(other))),
     };
     Ok(decision?)
-}
-
-/// The same decision of float32 scores by sorting all candidates: the benchmark's rival.
-#[pyfunction]
-pub fn basic_units_by_sorting(
-    py: Python<'_>,
-    scores: PyTensor,
-    kernel_sizes: Vec<i64>,
-    starts: PyTensor,
-    ends: PyTensor,
-) -> PyResult<Decision> {
-    Ok(decide(py, &scores, &kernel_sizes, &starts, &ends, by_sorting::forward)?)
 }

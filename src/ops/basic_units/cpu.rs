@@ -13,7 +13,8 @@
 //! all windows are alike, a climb never turns back, so it meets positions of the stack again only after a fall.
 
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
@@ -75,7 +76,7 @@ pub struct Shape<'a> {
 
 /// Runs `select(sequence, experts)` for every sequence, where `experts [N]` is to receive the expert of each
 /// unit at the unit's first base and is −1 elsewhere, and numbers the tokens.
-pub fn for_each_sequence(
+fn for_each_sequence(
     shape: Shape<'_>,
     threads: usize,
     units: Units<'_>,
@@ -168,7 +169,7 @@ struct Positions<'a, K> {
     rooms: &'a mut [u8],
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn best_of_span<S: Score>(
     scores: &[S],
     sizes: &[u8],
@@ -289,7 +290,7 @@ struct Patience {
 }
 
 /// Takes the units that climbs from `interior` lead to, of those climbs that stay inside it.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn sweep<S: Score>(
     sequence: &mut Sequence<'_, S>,
     interior: &Range<usize>,
@@ -390,7 +391,6 @@ pub fn forward<S: Score>(scores: &[S], shape: Shape<'_>, threads: usize, units: 
 
 #[cfg(test)]
 mod tests {
-    use super::super::by_sorting;
     use super::*;
     use proptest::prelude::*;
 
@@ -413,6 +413,32 @@ mod tests {
         };
         run(Shape { length, sizes, ranges }, units);
         (index, counts, centers, experts)
+    }
+
+    /// The definition: all candidates sorted, then taken where they are free.
+    fn by_sorting(scores: &[f32], shape: Shape<'_>, units: Units<'_>) {
+        let Shape { length, sizes, ranges } = shape;
+        units.token_expert.fill(-1);
+        for_each_sequence(shape, 1, units, |sequence, taken| {
+            let range = ranges[sequence].start as isize..ranges[sequence].end as isize;
+            let score = |place: usize| scores[sequence * length * sizes.len() + place].key();
+            let mut places: Vec<usize> = (0..length * sizes.len()).collect();
+            places.sort_by_key(|&place| std::cmp::Reverse(score(place)));
+            let mut is_taken = vec![false; length];
+            for place in places {
+                let (center, expert) = (place / sizes.len(), place % sizes.len());
+                let start = center as isize - isize::from(sizes[expert] / 2);
+                let end = start + isize::from(sizes[expert]);
+                if start < range.start || end > range.end {
+                    continue;
+                }
+                let unit = start as usize..end as usize;
+                if !is_taken[unit.clone()].contains(&true) {
+                    taken[unit.start] = expert as i64;
+                    is_taken[unit].fill(true);
+                }
+            }
+        });
     }
 
     #[test]
@@ -451,8 +477,7 @@ mod tests {
             let scores: Vec<f32> = scores.iter().map(|score| (score * levels as f32).round()).collect();
             let ranges = ends.map(|(a, b)| a.min(b).min(length)..a.max(b).min(length));
             let ours = decide(|shape, units| forward(&scores, shape, threads, units), length, &sizes, &ranges);
-            let theirs =
-                decide(|shape, units| by_sorting::forward(&scores, shape, threads, units), length, &sizes, &ranges);
+            let theirs = decide(|shape, units| by_sorting(&scores, shape, units), length, &sizes, &ranges);
             prop_assert_eq!(ours, theirs);
         }
     }

@@ -11,7 +11,6 @@
 
 #[cfg(feature = "python")]
 pub mod binding;
-pub mod by_sorting;
 pub mod cpu;
 
 /// Largest kernel size.

@@ -1,10 +1,10 @@
 //! Python entry points of [`boundary_routing`](super).
 
 use super::cpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flag::Flag;
 use crate::float::Scalar;
-use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::tensor::{Element, Input, Output, PyTensor, lengths_of, num_threads};
 use crate::with_float;
 use pyo3::prelude::*;
 
@@ -20,28 +20,19 @@ fn forward<T: Element + Scalar<Acc: Element>>(
     lengths: &PyTensor,
     is_protected: Option<&PyTensor>,
 ) -> Result<Results> {
-    let query = Input::<T>::new(OP, "query", query, 3)?;
-    let &[batch, positions, channels] = query.shape() else { unreachable!("rank is checked") };
-    let key = Input::<T>::new(OP, "key", key, 3)?.expect_shape(OP, "key", query.shape())?;
-    let lengths = Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
+    let query = Input::<T, 3>::new(OP, "query", query)?;
+    let [batch, positions, channels] = query.shape();
+    let key = Input::<T, 3>::with_shape(OP, "key", key, query.shape())?;
+    let lengths = lengths_of(OP, lengths, batch, positions)?;
     let shape = [batch, positions];
-    let is_protected = match is_protected {
-        None => None,
-        Some(tensor) => Some(Input::<Flag>::new(OP, "is_protected", tensor, 2)?.expect_shape(
-            OP,
-            "is_protected",
-            &shape,
-        )?),
-    };
-    if let Some(length) = lengths.as_slice().iter().find(|&&length| length < 0 || length > positions as i64) {
-        return Err(Error::value(OP, "lengths", format!("in [0, {positions}]"), length.to_string()));
-    }
-    let mut probability = Output::<T::Acc>::new(OP, &shape)?;
-    let mut inverse_norms = Output::<T::Acc>::new(OP, &[batch, positions, 2])?;
-    let (mut is_boundary, mut is_forced) =
-        (Output::<bool>::new(OP, &shape)?, Output::<bool>::new(OP, &shape)?);
+    let is_protected = is_protected
+        .map(|tensor| Input::<Flag, 2>::with_shape(OP, "is_protected", tensor, shape))
+        .transpose()?;
+    let mut probability = Output::<T::Acc>::new(OP, shape)?;
+    let mut inverse_norms = Output::<T::Acc>::new(OP, [batch, positions, 2])?;
+    let (mut is_boundary, mut is_forced) = (Output::<bool>::new(OP, shape)?, Output::<bool>::new(OP, shape)?);
     let (mut token_index, mut num_tokens) =
-        (Output::<i64>::new(OP, &shape)?, Output::<i64>::new(OP, &[batch])?);
+        (Output::<i64>::new(OP, shape)?, Output::<i64>::new(OP, [batch])?);
     let (query, key, lengths) = (query.as_slice(), key.as_slice(), lengths.as_slice());
     let is_protected = is_protected.as_ref().map(Input::as_slice);
     let (probability_out, inverse_out) =
@@ -78,40 +69,36 @@ fn forward<T: Element + Scalar<Acc: Element>>(
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    query: &PyTensor,
-    key: &PyTensor,
+    grad_probability: &PyTensor,
     probability: &PyTensor,
     inverse_norms: &PyTensor,
-    grad_probability: &PyTensor,
+    query: &PyTensor,
+    key: &PyTensor,
 ) -> Result<(PyTensor, PyTensor)> {
-    let query = Input::<T>::new(OP, "query", query, 3)?;
-    let &[batch, positions, channels] = query.shape() else { unreachable!("rank is checked") };
-    let key = Input::<T>::new(OP, "key", key, 3)?.expect_shape(OP, "key", query.shape())?;
-    let per_position = |argument, tensor| {
-        Input::<T::Acc>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, positions])
-    };
+    let query = Input::<T, 3>::new(OP, "query", query)?;
+    let [batch, positions, channels] = query.shape();
+    let key = Input::<T, 3>::with_shape(OP, "key", key, query.shape())?;
+    let per_position =
+        |argument, tensor| Input::<T::Acc, 2>::with_shape(OP, argument, tensor, [batch, positions]);
     let probability = per_position("boundary_probability", probability)?;
     let grad_probability = per_position("grad_probability", grad_probability)?;
-    let inverse_norms = Input::<T::Acc>::new(OP, "inverse_norms", inverse_norms, 3)?.expect_shape(
-        OP,
-        "inverse_norms",
-        &[batch, positions, 2],
-    )?;
+    let inverse_norms =
+        Input::<T::Acc, 3>::with_shape(OP, "inverse_norms", inverse_norms, [batch, positions, 2])?;
     let shape = [batch, positions, channels];
-    let (mut grad_query, mut grad_key) = (Output::<T>::new(OP, &shape)?, Output::<T>::new(OP, &shape)?);
+    let (mut grad_query, mut grad_key) = (Output::<T>::new(OP, shape)?, Output::<T>::new(OP, shape)?);
     let (query, key, probability) = (query.as_slice(), key.as_slice(), probability.as_slice());
     let (inverse_norms, grad) = (inverse_norms.as_slice().as_chunks().0, grad_probability.as_slice());
     let (query_out, key_out) = (grad_query.as_mut_slice(), grad_key.as_mut_slice());
     let threads = num_threads();
     py.detach(|| {
         cpu::backward(
+            grad,
+            probability,
+            inverse_norms,
             query,
             key,
             positions,
             channels,
-            probability,
-            inverse_norms,
-            grad,
             threads,
             query_out,
             key_out,
@@ -140,13 +127,13 @@ pub fn boundary_routing_forward(
 #[pyfunction]
 pub fn boundary_routing_backward(
     py: Python<'_>,
-    query: PyTensor,
-    key: PyTensor,
+    grad_probability: PyTensor,
     boundary_probability: PyTensor,
     inverse_norms: PyTensor,
-    grad_probability: PyTensor,
+    query: PyTensor,
+    key: PyTensor,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "query", query.0.kind(), T => {
-        backward::<T>(py, &query, &key, &boundary_probability, &inverse_norms, &grad_probability)
+        backward::<T>(py, &grad_probability, &boundary_probability, &inverse_norms, &query, &key)
     })?)
 }

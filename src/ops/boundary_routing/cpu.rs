@@ -3,9 +3,9 @@
 use super::{EPSILON, LARGEST_BOUNDARY_COSINE};
 use crate::flag::Flag;
 use crate::float::{Accumulator, Scalar};
-use crate::ops::neighbor_cosine::cpu::dot;
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::{dot, vectorized};
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Positions handed to a task at once.
@@ -28,7 +28,7 @@ struct Decisions<'a, A> {
     is_forced: &'a mut [bool],
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn decide<T: Scalar>(sequence: &Sequence<'_, T>, span: Range<usize>, out: &mut Decisions<'_, T::Acc>) {
     let channels = sequence.channels;
     let epsilon = T::Acc::from_f64(EPSILON);
@@ -120,7 +120,7 @@ pub fn forward<T: Scalar>(
 }
 
 /// `grad_query [S, D]` of the rows of `query [S, D]`, and `grad_key` of the rows of `key`, one position before.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn gradients_of<T: Scalar>(
     query: &[T],
     key: &[T],
@@ -157,13 +157,13 @@ fn gradients_of<T: Scalar>(
 
 /// Writes `grad_query [B, N, D]` and `grad_key [B, N, D]` from what the forward gave.
 pub fn backward<T: Scalar>(
+    grad_probability: &[T::Acc],
+    probability: &[T::Acc],
+    inverse_norms: &[[T::Acc; 2]],
     query: &[T],
     key: &[T],
     positions: usize,
     channels: usize,
-    probability: &[T::Acc],
-    inverse_norms: &[[T::Acc; 2]],
-    grad_probability: &[T::Acc],
     threads: usize,
     grad_query: &mut [T],
     grad_key: &mut [T],
@@ -236,7 +236,7 @@ mod tests {
 
         let (mut grad_query, mut grad_key) = ([7.0; 10], [7.0; 10]);
         let grad = [1.0, 8.0, 8.0, 8.0, 1.0];
-        backward(&QUERY, &KEY, 5, 2, &p, &inverse, &grad, 1, &mut grad_query, &mut grad_key);
+        backward(&grad, &p, &inverse, &QUERY, &KEY, 5, 2, 1, &mut grad_query, &mut grad_key);
         // −½ · 8 · (k / 4) / 2 and −½ · 8 · (q / 2) / 4; parallel vectors have no gradient.
         assert_eq!(grad_query, [0.0, 0.0, -2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(grad_key, [0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);

@@ -33,9 +33,9 @@ macro_rules! with_width {
 /// The checked arguments that forward and backward share.
 struct Inputs<T: Scalar> {
     x: RowsInput<T>,
-    weight: Input<T::Acc>,
-    bias: Option<Input<T::Acc>>,
-    lengths: Input<i64>,
+    weight: Input<T::Acc, 2>,
+    bias: Option<Input<T::Acc, 1>>,
+    lengths: Input<i64, 1>,
     silu: bool,
     reverse: bool,
 }
@@ -51,19 +51,15 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
     ) -> Result<Self> {
         let x = RowsInput::<T>::new(OP, "x", x)?;
         let [batch, length, channels] = x.shape();
-        let weight = Input::<T::Acc>::new(OP, "weight", weight, 2)?;
+        let weight = Input::<T::Acc, 2>::new(OP, "weight", weight)?;
         let width = weight.shape()[1];
         if !WIDTHS.contains(&width) {
             let expected = format!("[D, W] with W from {} to {}", WIDTHS.start(), WIDTHS.end());
             return Err(Error::value(OP, "weight", expected, format!("{:?}", weight.shape())));
         }
-        let weight = weight.expect_shape(OP, "weight", &[channels, width])?;
-        let bias = match bias {
-            Some(bias) => {
-                Some(Input::<T::Acc>::new(OP, "bias", bias, 1)?.expect_shape(OP, "bias", &[channels])?)
-            }
-            None => None,
-        };
+        let weight = weight.expect_shape(OP, "weight", [channels, width])?;
+        let bias =
+            bias.map(|bias| Input::<T::Acc, 1>::with_shape(OP, "bias", bias, [channels])).transpose()?;
         let lengths = lengths_of(OP, lengths, batch, length)?;
         Ok(Self { x, weight, bias, lengths, silu, reverse })
     }
@@ -88,7 +84,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
 }
 
 fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>) -> Result<PyTensor> {
-    let mut out = Output::<T>::new(OP, &inputs.x.shape())?;
+    let mut out = Output::<T>::new(OP, inputs.x.shape())?;
     let (arguments, out_slice, threads) = (inputs.arguments(), out.as_mut_slice(), num_threads());
     with_width!(inputs.width(), W => {
         py.detach(|| cpu::forward::<T, W>(&arguments, threads, out_slice));
@@ -98,18 +94,18 @@ fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    inputs: &Inputs<T>,
     grad: &PyTensor,
+    inputs: &Inputs<T>,
 ) -> Result<(PyTensor, PyTensor, PyTensor)> {
     let shape = inputs.x.shape();
-    let grad = RowsInput::<T>::new(OP, "grad", grad)?.expect_shape(OP, "grad", shape)?;
-    let mut grad_x = Output::<T>::new(OP, &shape)?;
+    let grad = RowsInput::<T>::with_shape(OP, "grad", grad, shape)?;
+    let mut grad_x = Output::<T>::new(OP, shape)?;
     let mut grad_weight = Output::<T::Acc>::new(OP, inputs.weight.shape())?;
-    let mut grad_bias = Output::<T::Acc>::new(OP, &[inputs.bias.as_ref().map_or(0, |_| shape[2])])?;
+    let mut grad_bias = Output::<T::Acc>::new(OP, [inputs.bias.as_ref().map_or(0, |_| shape[2])])?;
     let (arguments, grad, threads) = (inputs.arguments(), grad.as_rows(), num_threads());
     let (x, weight, bias) = (grad_x.as_mut_slice(), grad_weight.as_mut_slice(), grad_bias.as_mut_slice());
     with_width!(inputs.width(), W => {
-        py.detach(|| cpu::backward::<T, W>(&arguments, grad, threads, x, weight, bias));
+        py.detach(|| cpu::backward::<T, W>(grad, &arguments, threads, x, weight, bias));
     });
     Ok((grad_x.into_tensor(), grad_weight.into_tensor(), grad_bias.into_tensor()))
 }
@@ -145,6 +141,6 @@ pub fn causal_conv_backward(
 ) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => {
         Inputs::<T>::new(&x, &weight, bias.as_ref(), &lengths, silu, reverse)
-            .and_then(|inputs| backward(py, &inputs, &grad))
+            .and_then(|inputs| backward(py, &grad, &inputs))
     })?)
 }

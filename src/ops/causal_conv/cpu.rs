@@ -3,7 +3,8 @@
 use crate::float::{Accumulator, Scalar, sigmoid};
 use crate::parallel::{self, Disjoint};
 use crate::rows::{Order, Rows};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Steps handed to a task at once.
@@ -118,7 +119,7 @@ fn convolved<T: Scalar, const W: usize>(
     sum
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_span<T: Scalar, const W: usize>(
     arguments: &Arguments<'_, T>,
     taps: &Taps<T::Acc, W>,
@@ -168,7 +169,7 @@ struct Scratch<A, const W: usize> {
     bias: [A; TILE],
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_span<T: Scalar, const W: usize>(
     arguments: &Arguments<'_, T>,
     taps: &Taps<T::Acc, W>,
@@ -231,8 +232,8 @@ fn backward_span<T: Scalar, const W: usize>(
 /// Writes the gradients of `x`, of `weight [D, W]` and, unless it is empty, of `bias [D]` from that of the
 /// result, `[B, N, D]`.
 pub fn backward<T: Scalar, const W: usize>(
-    arguments: &Arguments<'_, T>,
     grad_out: Rows<'_, T>,
+    arguments: &Arguments<'_, T>,
     threads: usize,
     grad_x: &mut [T],
     grad_weight: &mut [T::Acc],
@@ -318,7 +319,7 @@ mod tests {
     fn gradients() {
         let (mut x, mut weight, mut bias) = ([9.0; 4], [9.0; 2], [9.0; 1]);
         let grad = Rows::new(&[1.0, 2.0, 3.0, PADDING], 4, 1);
-        backward::<_, 2>(&arguments(false), grad, 1, &mut x, &mut weight, &mut bias);
+        backward::<_, 2>(grad, &arguments(false), 1, &mut x, &mut weight, &mut bias);
         assert_eq!(x, [21.0, 32.0, 3.0, 0.0]);
         // 2 · 1 + 3 · 2 and 1 · 1 + 2 · 2 + 3 · 5
         assert_eq!((weight, bias), ([8.0, 20.0], [6.0]));

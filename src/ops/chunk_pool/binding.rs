@@ -26,13 +26,12 @@ fn forward<T: Element + Scalar>(
     pooling: &str,
 ) -> Result<PyTensor> {
     let (max_tokens, pooling) = (count(OP, "max_tokens", max_tokens)?, pooling_of(pooling)?);
-    let x = Input::<T>::new(OP, "x", x, 3)?;
-    let &[batch, positions, channels] = x.shape() else { unreachable!("rank is checked") };
+    let x = Input::<T, 3>::new(OP, "x", x)?;
+    let [batch, positions, channels] = x.shape();
     let shape = [batch, positions];
-    let token_index =
-        Input::<i64>::new(OP, "token_index", token_index, 2)?.expect_shape(OP, "token_index", &shape)?;
+    let token_index = Input::<i64, 2>::with_shape(OP, "token_index", token_index, shape)?;
     let runs = of_batch(OP, token_index.as_slice(), shape, max_tokens)?;
-    let mut out = Output::<T>::new(OP, &[batch, max_tokens, channels])?;
+    let mut out = Output::<T>::new(OP, [batch, max_tokens, channels])?;
     let (x, out_slice, threads) = (x.as_slice(), out.as_mut_slice(), num_threads());
     py.detach(|| cpu::forward(x, &runs, positions, max_tokens, channels, pooling, threads, out_slice));
     Ok(out.into_tensor())
@@ -45,14 +44,14 @@ fn backward<T: Element + Scalar>(
     pooling: &str,
 ) -> Result<PyTensor> {
     let pooling = pooling_of(pooling)?;
-    let grad = Input::<T>::new(OP, "grad", grad, 3)?;
-    let &[batch, max_tokens, channels] = grad.shape() else { unreachable!("rank is checked") };
-    let token_index = Input::<i64>::new(OP, "token_index", token_index, 2)?;
+    let grad = Input::<T, 3>::new(OP, "grad", grad)?;
+    let [batch, max_tokens, channels] = grad.shape();
+    let token_index = Input::<i64, 2>::new(OP, "token_index", token_index)?;
     let shape = [batch, token_index.shape()[1]];
-    let token_index = token_index.expect_shape(OP, "token_index", &shape)?;
+    let token_index = token_index.expect_shape(OP, "token_index", shape)?;
     let (index, positions, threads) = (token_index.as_slice(), shape[1], num_threads());
     let runs = of_batch(OP, index, shape, max_tokens)?;
-    let mut grad_x = Output::<T>::new(OP, &[batch, positions, channels])?;
+    let mut grad_x = Output::<T>::new(OP, [batch, positions, channels])?;
     let (grad, out) = (grad.as_slice(), grad_x.as_mut_slice());
     py.detach(|| {
         cpu::backward(grad, &runs, index, positions, max_tokens, channels, pooling, threads, out);

@@ -4,7 +4,8 @@ use super::Pooling;
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
 use crate::runs::Runs;
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Chunks, or positions, handed to a task at once.
@@ -13,7 +14,7 @@ const SPAN: usize = 256;
 /// Channels that are summed at once.
 const BLOCK: usize = 64;
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn pool_span<T: Scalar>(
     x: &[T],
     runs: &Runs,
@@ -84,7 +85,7 @@ pub fn forward<T: Scalar>(
     });
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn spread_span<T: Scalar>(
     grad: &[T],
     runs: &Runs,

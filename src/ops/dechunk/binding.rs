@@ -13,10 +13,10 @@ const OP: &str = "dechunk";
 
 /// Checked arguments, alive for the time of a kernel.
 struct Inputs<T: Scalar> {
-    values: Input<T>,
-    probability: Input<T::Acc>,
-    is_forced: Input<Flag>,
-    token_index: Input<i64>,
+    values: Input<T, 3>,
+    probability: Input<T::Acc, 2>,
+    is_forced: Input<Flag, 2>,
+    token_index: Input<i64, 2>,
     runs: Vec<Runs>,
     backward_gate: BackwardGate,
 }
@@ -36,17 +36,12 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
                 return Err(Error::value(OP, "backward_gate", "'right' or 'left'", format!("{other:?}")));
             }
         };
-        let values = Input::<T>::new(OP, "values", values, 3)?;
-        let token_index = Input::<i64>::new(OP, "token_index", token_index, 2)?;
+        let values = Input::<T, 3>::new(OP, "values", values)?;
+        let token_index = Input::<i64, 2>::new(OP, "token_index", token_index)?;
         let shape = [values.shape()[0], token_index.shape()[1]];
-        let token_index = token_index.expect_shape(OP, "token_index", &shape)?;
-        let probability = Input::<T::Acc>::new(OP, "boundary_probability", probability, 2)?.expect_shape(
-            OP,
-            "boundary_probability",
-            &shape,
-        )?;
-        let is_forced =
-            Input::<Flag>::new(OP, "is_forced", is_forced, 2)?.expect_shape(OP, "is_forced", &shape)?;
+        let token_index = token_index.expect_shape(OP, "token_index", shape)?;
+        let probability = Input::<T::Acc, 2>::with_shape(OP, "boundary_probability", probability, shape)?;
+        let is_forced = Input::<Flag, 2>::with_shape(OP, "is_forced", is_forced, shape)?;
         let runs = of_batch(OP, token_index.as_slice(), shape, values.shape()[1])?;
         Ok(Self { values, probability, is_forced, token_index, runs, backward_gate })
     }
@@ -74,7 +69,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
 
 fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: Result<Inputs<T>>) -> Result<PyTensor> {
     let inputs = inputs?;
-    let mut out = Output::<T>::new(OP, &inputs.positions_shape())?;
+    let mut out = Output::<T>::new(OP, inputs.positions_shape())?;
     let (arguments, out_slice) = (inputs.arguments(), out.as_mut_slice());
     py.detach(|| cpu::forward(&arguments, num_threads(), out_slice));
     Ok(out.into_tensor())
@@ -82,16 +77,16 @@ fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: Result<Inp
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    inputs: Result<Inputs<T>>,
     grad: &PyTensor,
+    inputs: Result<Inputs<T>>,
 ) -> Result<(PyTensor, PyTensor)> {
     let inputs = inputs?;
-    let grad = Input::<T>::new(OP, "grad", grad, 3)?.expect_shape(OP, "grad", &inputs.positions_shape())?;
+    let grad = Input::<T, 3>::with_shape(OP, "grad", grad, inputs.positions_shape())?;
     let mut grad_values = Output::<T>::new(OP, inputs.values.shape())?;
     let mut grad_probability = Output::<T::Acc>::new(OP, inputs.probability.shape())?;
     let (arguments, grad) = (inputs.arguments(), grad.as_slice());
     let (values_out, probability_out) = (grad_values.as_mut_slice(), grad_probability.as_mut_slice());
-    py.detach(|| cpu::backward(&arguments, grad, num_threads(), values_out, probability_out));
+    py.detach(|| cpu::backward(grad, &arguments, num_threads(), values_out, probability_out));
     Ok((grad_values.into_tensor(), grad_probability.into_tensor()))
 }
 
@@ -114,16 +109,16 @@ pub fn dechunk_forward(
 #[pyfunction]
 pub fn dechunk_backward(
     py: Python<'_>,
+    grad: PyTensor,
     values: PyTensor,
     boundary_probability: PyTensor,
     is_forced: PyTensor,
     token_index: PyTensor,
-    grad: PyTensor,
     backward_gate: &str,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "values", values.0.kind(), T => {
         let inputs =
             Inputs::<T>::new(&values, &boundary_probability, &is_forced, &token_index, backward_gate);
-        backward(py, inputs, &grad)
+        backward(py, &grad, inputs)
     })?)
 }

@@ -5,10 +5,9 @@ use crate::flag::Flag;
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
 use crate::runs::Runs;
-use multiversion::multiversion;
+use crate::simd::{dot_difference, vectorized};
+use macro_rules_attribute::apply;
 use std::ops::Range;
-
-const LANES: usize = 16;
 
 /// States of a tile: with their gradients they fit the cache.
 const TILE_STATES: usize = 1 << 16;
@@ -246,14 +245,14 @@ impl<A: Accumulator> Edges<A> {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn add_scaled<A: Accumulator>(scale: A, from: &[A], to: &mut [A]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = scale.mul_add(*from, *to);
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn weighted_sums<T: Scalar>(
     rows: &[T],
     weights: &[[T::Acc; 2]],
@@ -273,23 +272,6 @@ fn weighted_sums<T: Scalar>(
 #[inline(always)]
 fn blend<A: Accumulator>(gate: A, new: A, state: A) -> A {
     (A::ONE - gate).mul_add(state, gate * new)
-}
-
-/// `⟨grad, value − from⟩`.
-#[inline(always)]
-fn dot<T: Scalar>(grad: &[T::Acc], value: &[T], from: &[T::Acc]) -> T::Acc {
-    let mut lanes = [T::Acc::ZERO; LANES];
-    let (grads, grads_rest) = grad.as_chunks::<LANES>();
-    let (values, values_rest) = value.as_chunks::<LANES>();
-    let (froms, froms_rest) = from.as_chunks::<LANES>();
-    for (grad, (value, from)) in grads.iter().zip(values.iter().zip(froms)) {
-        for lane in 0..LANES {
-            lanes[lane] = grad[lane].mul_add(value[lane].load() - from[lane], lanes[lane]);
-        }
-    }
-    let rest = grads_rest.iter().zip(values_rest.iter().zip(froms_rest));
-    lanes.iter().copied().sum::<T::Acc>()
-        + rest.map(|(grad, (value, from))| *grad * (value.load() - *from)).sum()
 }
 
 /// Rows of a recurrence from the right at `positions`, and then the one that enters them. `step(t, from, to)`
@@ -321,7 +303,7 @@ fn states_from_right<T: Scalar>(tile: &Tile<'_, T>, entering: &[T::Acc]) -> Vec<
     })
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_tile<T: Scalar>(tile: &Tile<'_, T>, entering: [&[T::Acc]; 2], out: &mut [T]) {
     let channels = entering[0].len();
     let half = T::Acc::from_f64(0.5);
@@ -339,7 +321,7 @@ fn forward_tile<T: Scalar>(tile: &Tile<'_, T>, entering: [&[T::Acc]; 2], out: &m
 }
 
 /// Writes, doubled, the gradients of each position's gates: `[left, right]`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_tile<T: Scalar>(
     tile: &Tile<'_, T>,
     grad: &[T],
@@ -369,7 +351,10 @@ fn backward_tile<T: Scalar>(
         for (state, grad) in right_grad.iter_mut().zip(grad_of(t)) {
             *state = keep.mul_add(*state, grad.load());
         }
-        *grad_gates = [dot(left_grad, value, &from_left), dot(&right_grad, value, next)];
+        *grad_gates = [
+            dot_difference(left_grad, value, &from_left, |sum| sum),
+            dot_difference(&right_grad, value, next, |sum| sum),
+        ];
         let (left_gate, right_gate) = (tile.gates.left[t], tile.gates.right[t]);
         let grads = left_grad.iter().zip(&right_grad);
         for ((state, new), (sum, (left, right))) in
@@ -423,8 +408,8 @@ pub fn forward<T: Scalar>(arguments: &Arguments<'_, T>, threads: usize, out: &mu
 
 /// Writes `grad_values [B, L, D]` and `grad_probability [B, N]` from `grad [B, N, D]`.
 pub fn backward<T: Scalar>(
-    arguments: &Arguments<'_, T>,
     grad: &[T],
+    arguments: &Arguments<'_, T>,
     threads: usize,
     grad_values: &mut [T],
     grad_probability: &mut [T::Acc],
@@ -527,7 +512,7 @@ mod tests {
         let grad = [2.0, 4.0, 6.0, 8.0, f64::NAN];
         let arguments = arguments(&values, &probability, &token_index, &runs, BackwardGate::Right);
         let (mut grad_values, mut grad_probability) = ([9.0; 4], [9.0; 5]);
-        backward(&arguments, &grad, 1, &mut grad_values, &mut grad_probability);
+        backward(&grad, &arguments, 1, &mut grad_values, &mut grad_probability);
         // Twice the result is 8 + ½ (8 + 16), ½ (8 + 16) + 16, and 4 at the third and fourth, twice.
         assert_eq!(grad_values, [1.0 + 0.5 + 1.0, 0.5 + 1.0 + 2.0, 14.0, 0.0]);
         // The gate at 1 moves both the first and the second result, by 16 − 8 and 8 − 16 … halved.

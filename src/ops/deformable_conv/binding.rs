@@ -3,17 +3,17 @@
 use super::cpu::{self, Arguments};
 use crate::error::{Error, Result};
 use crate::float::Scalar;
-use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::tensor::{Element, Input, Output, PyTensor, lengths_of, num_threads};
 use crate::with_float;
 use pyo3::prelude::*;
 
-const OP: &str = "deformable_sample";
+const OP: &str = "deformable_conv";
 
 /// The checked arguments that forward and backward share.
 struct Inputs<T: Scalar> {
-    x: Input<T>,
-    offset: Input<T::Acc>,
-    modulation: Input<T::Acc>,
+    x: Input<T, 3>,
+    offset: Input<T::Acc, 3>,
+    modulation: Input<T::Acc, 3>,
     lengths: Vec<usize>,
 }
 
@@ -24,16 +24,12 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
         modulation: &PyTensor,
         lengths: Option<&PyTensor>,
     ) -> Result<Self> {
-        let x = Input::<T>::new(OP, "x", x, 3)?;
-        let &[batch, rows, _] = x.shape() else { unreachable!("rank is checked") };
-        let offset = Input::<T::Acc>::new(OP, "offset", offset, 3)?;
-        let &[_, _, taps] = offset.shape() else { unreachable!("rank is checked") };
-        let offset = offset.expect_shape(OP, "offset", &[batch, rows, taps])?;
-        let modulation = Input::<T::Acc>::new(OP, "modulation", modulation, 3)?.expect_shape(
-            OP,
-            "modulation",
-            &[batch, rows, taps],
-        )?;
+        let x = Input::<T, 3>::new(OP, "x", x)?;
+        let [batch, rows, _] = x.shape();
+        let offset = Input::<T::Acc, 3>::new(OP, "offset", offset)?;
+        let [_, _, taps] = offset.shape();
+        let offset = offset.expect_shape(OP, "offset", [batch, rows, taps])?;
+        let modulation = Input::<T::Acc, 3>::with_shape(OP, "modulation", modulation, [batch, rows, taps])?;
         if rows.saturating_mul(taps) > u32::MAX as usize {
             return Err(Error::value(OP, "offset", "of fewer than 2³² samples", format!("{rows} x {taps}")));
         }
@@ -41,22 +37,15 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
             // Nothing bounds the sequences of a tensor without elements.
             None => vec![rows; if rows == 0 { 0 } else { batch }],
             Some(lengths) => {
-                let lengths =
-                    Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
-                let real = |&real: &i64| {
-                    let in_range = usize::try_from(real).ok().filter(|&real| real <= rows);
-                    in_range.ok_or_else(|| {
-                        Error::value(OP, "lengths", format!("in [0, {rows}]"), real.to_string())
-                    })
-                };
-                lengths.as_slice().iter().map(real).collect::<Result<_>>()?
+                let lengths = lengths_of(OP, lengths, batch, rows)?;
+                lengths.as_slice().iter().map(|&real| real as usize).collect()
             }
         };
         Ok(Self { x, offset, modulation, lengths })
     }
 
     fn arguments(&self) -> Arguments<'_, T> {
-        let &[_, rows, channels] = self.x.shape() else { unreachable!("rank is checked") };
+        let [_, rows, channels] = self.x.shape();
         Arguments {
             x: self.x.as_slice(),
             offset: self.offset.as_slice(),
@@ -75,7 +64,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
 }
 
 fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>) -> Result<PyTensor> {
-    let mut columns = Output::<T>::new(OP, &inputs.columns_shape())?;
+    let mut columns = Output::<T>::new(OP, inputs.columns_shape())?;
     let (arguments, slice) = (inputs.arguments(), columns.as_mut_slice());
     py.detach(|| cpu::forward(&arguments, num_threads(), slice));
     Ok(columns.into_tensor())
@@ -83,11 +72,10 @@ fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    inputs: &Inputs<T>,
     grad_columns: &PyTensor,
+    inputs: &Inputs<T>,
 ) -> Result<(PyTensor, PyTensor, PyTensor)> {
-    let grad_columns = Input::<T>::new(OP, "grad_columns", grad_columns, 4)?;
-    let grad_columns = grad_columns.expect_shape(OP, "grad_columns", &inputs.columns_shape())?;
+    let grad_columns = Input::<T, 4>::with_shape(OP, "grad_columns", grad_columns, inputs.columns_shape())?;
     let mut grad_x = Output::<T>::new(OP, inputs.x.shape())?;
     let mut grad_offset = Output::<T::Acc>::new(OP, inputs.offset.shape())?;
     let mut grad_modulation = Output::<T::Acc>::new(OP, inputs.offset.shape())?;
@@ -96,8 +84,8 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     let grad_modulation_slice = grad_modulation.as_mut_slice();
     py.detach(|| {
         cpu::backward(
-            &arguments,
             grad_columns,
+            &arguments,
             num_threads(),
             grad_x_slice,
             grad_offset_slice,
@@ -109,7 +97,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
 
 /// `x [B, K, D]` to `columns [B, K, f, D]`.
 #[pyfunction]
-pub fn deformable_sample_forward(
+pub fn deformable_conv_forward(
     py: Python<'_>,
     x: PyTensor,
     offset: PyTensor,
@@ -123,16 +111,16 @@ pub fn deformable_sample_forward(
 
 /// Gradients of `x`, `offset` and `modulation`.
 #[pyfunction]
-pub fn deformable_sample_backward(
+pub fn deformable_conv_backward(
     py: Python<'_>,
+    grad_columns: PyTensor,
     x: PyTensor,
     offset: PyTensor,
     modulation: PyTensor,
     lengths: Option<PyTensor>,
-    grad_columns: PyTensor,
 ) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => {
         Inputs::<T>::new(&x, &offset, &modulation, lengths.as_ref())
-            .and_then(|inputs| backward(py, &inputs, &grad_columns))
+            .and_then(|inputs| backward(py, &grad_columns, &inputs))
     })?)
 }

@@ -3,7 +3,8 @@
 use crate::float::{Accumulator, Scalar};
 use crate::groups::Groups;
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Rows handed to a task at once.
@@ -83,7 +84,7 @@ impl<'a, T: Scalar> Sequence<'a, T> {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn sample_span<T: Scalar>(sequence: &Sequence<'_, T>, samples: Range<usize>, columns: &mut [T]) {
     for (sample, out) in samples.zip(columns.chunks_exact_mut(sequence.zeros.len())) {
         let Some(gap) = sequence.gap(sample) else {
@@ -136,7 +137,7 @@ fn scatter<T: Scalar>(
 
 /// Writes the gradients of `rows` into `grad_x`, and hands those of the offset and the modulation of every
 /// sample to `give`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn gather_span<T: Scalar, G: Fn(usize, T::Acc, T::Acc)>(
     sequence: &Sequence<'_, T>,
     samples_of: &Groups,
@@ -198,8 +199,8 @@ pub fn forward<T: Scalar>(arguments: &Arguments<'_, T>, threads: usize, columns:
 
 /// Writes `grad_x [B, K, D]`, `grad_offset` and `grad_modulation [B, K, f]` from `grad_columns [B, K, f, D]`.
 pub fn backward<T: Scalar>(
-    arguments: &Arguments<'_, T>,
     grad_columns: &[T],
+    arguments: &Arguments<'_, T>,
     threads: usize,
     grad_x: &mut [T],
     grad_offset: &mut [T::Acc],
@@ -282,7 +283,7 @@ mod tests {
             let (offset, modulation) = ([far; 3], [1.0; 3]);
             let arguments = arguments(&offset, &modulation, &[3]);
             forward(&arguments, 1, &mut columns);
-            backward(&arguments, &[1.0; 3], 1, &mut grad_x, &mut grad_offset, &mut grad_modulation);
+            backward(&[1.0; 3], &arguments, 1, &mut grad_x, &mut grad_offset, &mut grad_modulation);
             assert_eq!([columns, grad_x, grad_offset, grad_modulation], [[0.0; 3]; 4]);
         }
     }
@@ -294,7 +295,7 @@ mod tests {
         let (offset, modulation) = ([0.5, -1.75, 0.0], [2.0, 1.0, 1.0]);
         let arguments = arguments(&offset, &modulation, &[3]);
         let grads = [1.0, 10.0, 100.0];
-        backward(&arguments, &grads, 1, &mut grad_x, &mut grad_offset, &mut grad_modulation);
+        backward(&grads, &arguments, 1, &mut grad_x, &mut grad_offset, &mut grad_modulation);
         assert_eq!(grad_x, [1.0 + 2.5, 1.0, 100.0]);
         assert_eq!(grad_offset, [6.0, 10.0, -1600.0]);
         assert_eq!(grad_modulation, [2.5, 2.5, 1600.0]);

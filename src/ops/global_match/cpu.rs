@@ -3,7 +3,9 @@
 use super::{EPSILON, GRID};
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
-use multiversion::{multiversion, target::match_target};
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
+use multiversion::target::match_target;
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -67,12 +69,12 @@ fn pack<T: Scalar, const WIDTH: usize>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn pack_candidates<T: Scalar>(sequence: &[T], channels: usize, first: usize, packed: &mut [[T::Acc; ROWS]]) {
     pack(sequence, channels, 2 * first, GRID, 0.0, packed);
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn pack_panel<T: Scalar>(sequence: &[T], channels: usize, panel: usize, packed: &mut [[T::Acc; PANEL]]) {
     // A sum with NaN beats nothing, so a column without a keeper never wins.
     pack(sequence, channels, 2 * panel * PANEL + 1, 1.0, f64::NAN, packed);
@@ -101,7 +103,7 @@ fn multiply_columns<A: Accumulator, const WIDTH: usize>(
 }
 
 // This and the next stay functions of their own: merged into one loop they are not vectorised.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn multiply<A: Accumulator>(
     candidates: &[[A; ROWS]],
     keepers: &[[A; PANEL]],
@@ -113,7 +115,7 @@ fn multiply<A: Accumulator>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn keep_best<A: Accumulator>(products: &[[A; PANEL]; ROWS], panel: u32, best: &mut [Best<A>; ROWS]) {
     let snap = snap::<A>();
     for (products, best) in products.iter().zip(best) {
@@ -195,8 +197,8 @@ struct Sequence {
 pub fn forward<T: Scalar>(
     metric: &[T],
     channels: usize,
-    lengths: &[usize],
-    num_merges: &[usize],
+    lengths: &[i64],
+    num_merges: &[i64],
     threads: usize,
     token_index: &mut [i64],
 ) {
@@ -210,6 +212,7 @@ pub fn forward<T: Scalar>(
         .zip(num_merges)
         .enumerate()
         .map(|(index, (&length, &num_merges))| {
+            let (length, num_merges) = (length as usize, num_merges as usize);
             let matched = if num_merges == 0 { 0 } else { length };
             let (panels, proposals) = (num_panels, num_proposals);
             num_panels += (matched / 2).div_ceil(PANEL);
@@ -269,10 +272,10 @@ fn blocks_of(
 mod tests {
     use super::*;
 
-    fn matched<T: Scalar>(metric: &[T], channels: usize, num_merges: usize) -> Vec<i64> {
+    fn matched<T: Scalar>(metric: &[T], channels: usize, num_merges: i64) -> Vec<i64> {
         let length = metric.len() / channels;
         let mut token_index = vec![9; length];
-        forward(metric, channels, &[length], &[num_merges], 2, &mut token_index);
+        forward(metric, channels, &[length as i64], &[num_merges], 2, &mut token_index);
         token_index
     }
 
@@ -291,7 +294,7 @@ mod tests {
             let metric = vec![-1.0_f64; length * 3];
             let expected: Vec<_> =
                 (0..length).map(|i| if i < 4 && i % 2 == 0 { 0 } else { i as i64 / 2 }).collect();
-            let mut token_index = matched(&metric, 3, length.div_ceil(2).min(2));
+            let mut token_index = matched(&metric, 3, length.div_ceil(2).min(2) as i64);
             token_index.truncate(4);
             assert_eq!(token_index, &expected[..token_index.len()]);
         }

@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 const OP: &str = "neighbor_cosine";
 
 fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, g: &PyTensor) -> Result<(PyTensor, PyTensor)> {
-    let g = Input::<T>::new(OP, "grouping", g, 3)?;
-    let &[batch, length, channels] = g.shape() else { unreachable!("rank is checked") };
-    let mut norms = Output::<T::Acc>::new(OP, &[batch, length])?;
-    let mut cosines = Output::<T::Acc>::new(OP, &[batch, length])?;
+    let g = Input::<T, 3>::new(OP, "grouping", g)?;
+    let [batch, length, channels] = g.shape();
+    let mut norms = Output::<T::Acc>::new(OP, [batch, length])?;
+    let mut cosines = Output::<T::Acc>::new(OP, [batch, length])?;
     let (g, norms_out, cosines_out) = (g.as_slice(), norms.as_mut_slice(), cosines.as_mut_slice());
     py.detach(|| cpu::forward(g, length, channels, num_threads(), norms_out, cosines_out));
     Ok((cosines.into_tensor(), norms.into_tensor()))
@@ -21,22 +21,21 @@ fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, g: &PyTensor) -> R
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    g: &PyTensor,
+    grad_cosines: &PyTensor,
     cosines: &PyTensor,
     norms: &PyTensor,
-    grad_cosines: &PyTensor,
+    g: &PyTensor,
 ) -> Result<PyTensor> {
-    let g = Input::<T>::new(OP, "grouping", g, 3)?;
-    let &[batch, length, channels] = g.shape() else { unreachable!("rank is checked") };
+    let g = Input::<T, 3>::new(OP, "grouping", g)?;
+    let [batch, length, channels] = g.shape();
     let shape = [batch, length];
-    let cosines = Input::<T::Acc>::new(OP, "scores", cosines, 2)?.expect_shape(OP, "scores", &shape)?;
-    let norms = Input::<T::Acc>::new(OP, "norms", norms, 2)?.expect_shape(OP, "norms", &shape)?;
-    let grad_cosines =
-        Input::<T::Acc>::new(OP, "grad_scores", grad_cosines, 2)?.expect_shape(OP, "grad_scores", &shape)?;
-    let mut grad = Output::<T>::new(OP, &[batch, length, channels])?;
+    let cosines = Input::<T::Acc, 2>::with_shape(OP, "scores", cosines, shape)?;
+    let norms = Input::<T::Acc, 2>::with_shape(OP, "norms", norms, shape)?;
+    let grad_cosines = Input::<T::Acc, 2>::with_shape(OP, "grad_scores", grad_cosines, shape)?;
+    let mut grad = Output::<T>::new(OP, [batch, length, channels])?;
     let (g, grad_out) = (g.as_slice(), grad.as_mut_slice());
     let (cosines, norms, grad_cosines) = (cosines.as_slice(), norms.as_slice(), grad_cosines.as_slice());
-    py.detach(|| cpu::backward(g, length, channels, norms, cosines, grad_cosines, num_threads(), grad_out));
+    py.detach(|| cpu::backward(grad_cosines, cosines, norms, g, length, channels, num_threads(), grad_out));
     Ok(grad.into_tensor())
 }
 
@@ -50,12 +49,12 @@ pub fn neighbor_cosine_forward(py: Python<'_>, grouping: PyTensor) -> PyResult<(
 #[pyfunction]
 pub fn neighbor_cosine_backward(
     py: Python<'_>,
-    grouping: PyTensor,
+    grad_scores: PyTensor,
     scores: PyTensor,
     norms: PyTensor,
-    grad_scores: PyTensor,
+    grouping: PyTensor,
 ) -> PyResult<PyTensor> {
     Ok(with_float!(OP, "grouping", grouping.0.kind(), T => {
-        backward::<T>(py, &grouping, &scores, &norms, &grad_scores)
+        backward::<T>(py, &grad_scores, &scores, &norms, &grouping)
     })?)
 }

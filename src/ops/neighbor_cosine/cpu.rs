@@ -3,29 +3,13 @@
 use super::EPSILON;
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
-
-const LANES: usize = 16;
+use crate::simd::{dot, vectorized};
+use macro_rules_attribute::apply;
 
 /// Positions handed to a task at once.
 const SPAN: usize = 512;
 
-/// `⟨a, b⟩`.
-#[inline(always)]
-pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T::Acc {
-    let mut lanes = [T::Acc::ZERO; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] = a[lane].load().mul_add(b[lane].load(), lanes[lane]);
-        }
-    }
-    let rest: T::Acc = a_rest.iter().zip(b_rest).map(|(a, b)| a.load() * b.load()).sum();
-    lanes.iter().copied().sum::<T::Acc>() + rest
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn norms_of<T: Scalar>(rows: &[T], channels: usize, norms: &mut [T::Acc]) {
     let epsilon = T::Acc::from_f64(EPSILON);
     for (row, norm) in rows.chunks_exact(channels).zip(norms) {
@@ -33,7 +17,7 @@ fn norms_of<T: Scalar>(rows: &[T], channels: usize, norms: &mut [T::Acc]) {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn cosines_of<T: Scalar>(
     sequence: &[T],
     channels: usize,
@@ -51,7 +35,7 @@ fn cosines_of<T: Scalar>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn gradients_of<T: Scalar>(
     sequence: &[T],
     channels: usize,
@@ -123,14 +107,14 @@ pub fn forward<T: Scalar>(
     });
 }
 
-/// Writes `grad [B, N, G]` from the forward's `norms` and `cosines` and the gradient of the cosines.
+/// Writes `grad [B, N, G]` from the gradient of the forward's `cosines`, those and its `norms`.
 pub fn backward<T: Scalar>(
+    grad_cosines: &[T::Acc],
+    cosines: &[T::Acc],
+    norms: &[T::Acc],
     g: &[T],
     length: usize,
     channels: usize,
-    norms: &[T::Acc],
-    cosines: &[T::Acc],
-    grad_cosines: &[T::Acc],
     threads: usize,
     grad: &mut [T],
 ) {
@@ -173,7 +157,7 @@ mod tests {
         let g = [2.0_f64, 0.0, 0.0, 4.0];
         let (mut norms, mut cosines, mut grad) = ([0.0; 2], [0.0; 2], [0.0; 4]);
         forward(&g, 2, 2, 1, &mut norms, &mut cosines);
-        backward(&g, 2, 2, &norms, &cosines, &[1.0, 5.0], 1, &mut grad);
+        backward(&[1.0, 5.0], &cosines, &norms, &g, 2, 2, 1, &mut grad);
         assert_eq!(grad, [0.0, 0.5, 0.25, 0.0]);
     }
 }

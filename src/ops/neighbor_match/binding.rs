@@ -1,9 +1,9 @@
 //! Python entry point of [`neighbor_match`](super).
 
 use super::cpu;
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
 use crate::float::Accumulator;
-use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, num_threads};
+use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, lengths_of, num_threads};
 use crate::windows::Windows;
 use pyo3::prelude::*;
 use tch::Kind;
@@ -15,43 +15,29 @@ fn forward<A: Element + Accumulator>(
     scores: &PyTensor,
     lengths: &PyTensor,
     num_merges: &PyTensor,
-    window: usize,
-    shift: usize,
+    window: i64,
+    shift: i64,
     per_window: bool,
 ) -> Result<(PyTensor, PyTensor)> {
-    let scores = Input::<A>::new(OP, "scores", scores, 2)?;
-    let &[batch, length] = scores.shape() else { unreachable!("rank is checked") };
-    let lengths = Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
-    let num_merges =
-        Input::<i64>::new(OP, "num_merges", num_merges, 1)?.expect_shape(OP, "num_merges", &[batch])?;
+    let scores = Input::<A, 2>::new(OP, "scores", scores)?;
+    let [batch, length] = scores.shape();
+    let windows = Windows::new(OP, window, shift, length)?;
+    let lengths = lengths_of(OP, lengths, batch, length)?;
+    let num_merges = Input::<i64, 1>::with_shape(OP, "num_merges", num_merges, [batch])?;
     for (&real, &merges) in lengths.as_slice().iter().zip(num_merges.as_slice()) {
-        if real < 0 || real > length as i64 {
-            return Err(Error::value(OP, "lengths", format!("in [0, {length}]"), real.to_string()));
-        }
-        let capacity = cpu::capacity(Windows { window, shift, length: real as usize });
-        if merges < 0 || merges > capacity as i64 {
+        let capacity = cpu::capacity(windows.over(real as usize));
+        if !(0..=capacity as i64).contains(&merges) {
             let expected = format!("in [0, {capacity}] for {real} positions in windows of {window}");
             return Err(Error::value(OP, "num_merges", expected, merges.to_string()));
         }
     }
-    let mut token_index = Output::<i64>::new(OP, &[batch, length])?;
-    let mut threshold = Output::<A>::new(OP, &[batch, length])?;
+    let mut token_index = Output::<i64>::new(OP, [batch, length])?;
+    let mut threshold = Output::<A>::new(OP, [batch, length])?;
     let (index_out, threshold_out) = (token_index.as_mut_slice(), threshold.as_mut_slice());
     let (scores, lengths, num_merges) = (scores.as_slice(), lengths.as_slice(), num_merges.as_slice());
     let threads = num_threads();
     py.detach(|| {
-        cpu::forward(
-            scores,
-            length,
-            lengths,
-            num_merges,
-            window,
-            shift,
-            per_window,
-            threads,
-            index_out,
-            threshold_out,
-        );
+        cpu::forward(scores, lengths, num_merges, windows, per_window, threads, index_out, threshold_out);
     });
     Ok((token_index.into_tensor(), threshold.into_tensor()))
 }
@@ -67,16 +53,6 @@ pub fn neighbor_match_forward(
     shift: i64,
     budget: &str,
 ) -> PyResult<(PyTensor, PyTensor)> {
-    let (window, shift) = (count(OP, "window", window)?, count(OP, "shift", shift)?);
-    if window == 0 || shift >= window {
-        return Err(Error::value(
-            OP,
-            "window and shift",
-            "window ≥ 1, shift < window",
-            format!("{window}, {shift}"),
-        )
-        .into());
-    }
     let per_window = match budget {
         "window" => true,
         "sequence" => false,

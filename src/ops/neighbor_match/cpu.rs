@@ -127,24 +127,23 @@ fn midpoint(proposals: &[Proposal]) -> f64 {
 
 /// Writes `token_index [B, N]` and `threshold [B, N]`.
 ///
-/// `lengths` must lie in `[0, N]` and `num_merges` in `[0, capacity]`.
+/// `lengths` must lie in `[0, N]` and `num_merges` in `[0, capacity]`; `windows` are those of `N` positions.
 pub fn forward<A: Accumulator>(
     scores: &[A],
-    length: usize,
     lengths: &[i64],
     num_merges: &[i64],
-    window: usize,
-    shift: usize,
+    windows: Windows,
     per_window: bool,
     threads: usize,
     token_index: &mut [i64],
     threshold: &mut [A],
 ) {
+    let length = windows.length;
     let token_index = Disjoint::new(token_index);
     let threshold = Disjoint::new(threshold);
     parallel::for_each(threads, lengths.len(), |sequence| {
         let row = sequence * length..(sequence + 1) * length;
-        let windows = Windows { window, shift, length: lengths[sequence] as usize };
+        let windows = windows.over(lengths[sequence] as usize);
         // SAFETY: each sequence has rows of its own.
         let (token_index, threshold) =
             unsafe { (token_index.part(row.clone()), threshold.part(row.clone())) };
@@ -162,11 +161,9 @@ mod tests {
         let lengths = [scores.len() as i64];
         forward(
             scores,
-            scores.len(),
             &lengths,
             &[num_merges],
-            window,
-            0,
+            Windows { window, shift: 0, length: scores.len() },
             per_window,
             1,
             &mut token_index,

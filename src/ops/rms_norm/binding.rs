@@ -43,11 +43,11 @@ fn forward<T: Element + Scalar<Acc: Element>, U: Element + Scalar<Acc = T::Acc>>
     weight: &PyTensor,
     epsilon: f64,
 ) -> Result<(PyTensor, PyTensor)> {
-    let x = Input::<T>::new(OP, "x", x, 2)?;
-    let &[rows, width] = x.shape() else { unreachable!("rank is checked") };
-    let weight = Input::<T::Acc>::new(OP, "weight", weight, 1)?.expect_shape(OP, "weight", &[width])?;
-    let mut out = Output::<U>::new(OP, &[rows, width])?;
-    let mut inverse = Output::<T::Acc>::new(OP, &[rows])?;
+    let x = Input::<T, 2>::new(OP, "x", x)?;
+    let [rows, width] = x.shape();
+    let weight = Input::<T::Acc, 1>::with_shape(OP, "weight", weight, [width])?;
+    let mut out = Output::<U>::new(OP, [rows, width])?;
+    let mut inverse = Output::<T::Acc>::new(OP, [rows])?;
     let (x, weight, threads) = (x.as_slice(), weight.as_slice(), num_threads());
     let (out_slice, inverse_slice) = (out.as_mut_slice(), inverse.as_mut_slice());
     py.detach(|| cpu::forward::<T, U>(x, weight, epsilon, threads, out_slice, inverse_slice));
@@ -56,22 +56,22 @@ fn forward<T: Element + Scalar<Acc: Element>, U: Element + Scalar<Acc = T::Acc>>
 
 fn backward<T: Element + Scalar<Acc: Element>, U: Element + Scalar<Acc = T::Acc>>(
     py: Python<'_>,
+    grad: &PyTensor,
+    inverse: &PyTensor,
     x: &PyTensor,
     weight: &PyTensor,
-    inverse: &PyTensor,
-    grad: &PyTensor,
 ) -> Result<(PyTensor, PyTensor)> {
-    let x = Input::<T>::new(OP, "x", x, 2)?;
-    let &[rows, width] = x.shape() else { unreachable!("rank is checked") };
-    let weight = Input::<T::Acc>::new(OP, "weight", weight, 1)?.expect_shape(OP, "weight", &[width])?;
-    let inverse = Input::<T::Acc>::new(OP, "inverse", inverse, 1)?.expect_shape(OP, "inverse", &[rows])?;
-    let grad = Input::<U>::new(OP, "grad", grad, 2)?.expect_shape(OP, "grad", &[rows, width])?;
-    let mut grad_x = Output::<T>::new(OP, &[rows, width])?;
-    let mut grad_weight = Output::<T::Acc>::new(OP, &[width])?;
+    let x = Input::<T, 2>::new(OP, "x", x)?;
+    let [rows, width] = x.shape();
+    let weight = Input::<T::Acc, 1>::with_shape(OP, "weight", weight, [width])?;
+    let inverse = Input::<T::Acc, 1>::with_shape(OP, "inverse", inverse, [rows])?;
+    let grad = Input::<U, 2>::with_shape(OP, "grad", grad, [rows, width])?;
+    let mut grad_x = Output::<T>::new(OP, [rows, width])?;
+    let mut grad_weight = Output::<T::Acc>::new(OP, [width])?;
     let (x, weight, inverse, grad) = (x.as_slice(), weight.as_slice(), inverse.as_slice(), grad.as_slice());
     let (grad_x_slice, grad_weight_slice) = (grad_x.as_mut_slice(), grad_weight.as_mut_slice());
     let threads = num_threads();
-    py.detach(|| cpu::backward::<T, U>(x, weight, inverse, grad, threads, grad_x_slice, grad_weight_slice));
+    py.detach(|| cpu::backward::<T, U>(grad, inverse, x, weight, threads, grad_x_slice, grad_weight_slice));
     Ok((grad_x.into_tensor(), grad_weight.into_tensor()))
 }
 
@@ -98,10 +98,10 @@ pub fn rms_norm_forward(
 #[pyfunction]
 pub fn rms_norm_backward(
     py: Python<'_>,
+    grad: PyTensor,
+    inverse: PyTensor,
     x: PyTensor,
     weight: PyTensor,
-    inverse: PyTensor,
-    grad: PyTensor,
 ) -> PyResult<(PyTensor, PyTensor)> {
-    Ok(with_types!(x.0.kind(), grad.0.kind(), T, U => backward::<T, U>(py, &x, &weight, &inverse, &grad))?)
+    Ok(with_types!(x.0.kind(), grad.0.kind(), T, U => backward::<T, U>(py, &grad, &inverse, &x, &weight))?)
 }

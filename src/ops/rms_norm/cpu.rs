@@ -2,7 +2,8 @@
 
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 
 /// Rows handed to a task at once, and summed into one partial gradient of the weight.
 const BLOCK: usize = 64;
@@ -20,7 +21,7 @@ fn sum_of<A: Accumulator>(count: usize, term: impl Fn(usize) -> A) -> A {
     lanes.iter().copied().sum::<A>() + (whole..count).map(term).sum::<A>()
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_block<T: Scalar, U: Scalar<Acc = T::Acc>>(
     x: &[T],
     weight: &[T::Acc],
@@ -40,7 +41,7 @@ fn forward_block<T: Scalar, U: Scalar<Acc = T::Acc>>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_block<T: Scalar, U: Scalar<Acc = T::Acc>>(
     x: &[T],
     weight: &[T::Acc],
@@ -91,10 +92,10 @@ pub fn forward<T: Scalar, U: Scalar<Acc = T::Acc>>(
 
 /// Writes `grad_x [R, D]` and `grad_weight [D]`.
 pub fn backward<T: Scalar, U: Scalar<Acc = T::Acc>>(
+    grad: &[U],
+    inverse: &[T::Acc],
     x: &[T],
     weight: &[T::Acc],
-    inverse: &[T::Acc],
-    grad: &[U],
     threads: usize,
     grad_x: &mut [T],
     grad_weight: &mut [T::Acc],
@@ -134,7 +135,7 @@ mod tests {
         forward(&[1.0_f32, 7.0], &[1.0, 2.0], 0.0, 1, &mut out, &mut inverse);
         assert_eq!((out, inverse), ([0.2, 2.8], [0.2]));
         let (mut grad_x, mut grad_weight) = ([9.0_f32; 2], [9.0_f32; 2]);
-        backward(&[1.0_f32, 7.0], &[1.0, 2.0], &inverse, &[5.0_f32, 0.0], 1, &mut grad_x, &mut grad_weight);
+        backward(&[5.0_f32, 0.0], &inverse, &[1.0_f32, 7.0], &[1.0, 2.0], 1, &mut grad_x, &mut grad_weight);
         assert_eq!(grad_weight, [1.0, 0.0]);
         assert!((grad_x[0] - 0.98).abs() < 1e-6 && (grad_x[1] + 0.14).abs() < 1e-6);
     }

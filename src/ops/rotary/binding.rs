@@ -16,15 +16,15 @@ fn turn<T: Element + Scalar<Acc: Element>>(
     sin: &PyTensor,
     inverse: bool,
 ) -> Result<PyTensor> {
-    let qkv = Input::<T>::new(OP, "qkv", qkv, 5)?;
-    let &[batch, length, packed, heads, channels] = qkv.shape() else { unreachable!("rank is checked") };
+    let qkv = Input::<T, 5>::new(OP, "qkv", qkv)?;
+    let [batch, length, packed, heads, channels] = qkv.shape();
     if packed != 3 || channels % 2 == 1 {
         return Err(Error::value(OP, "qkv", "[B, L, 3, H, d] with an even d", format!("{:?}", qkv.shape())));
     }
-    let cos = Input::<T::Acc>::new(OP, "cos", cos, 3)?;
+    let cos = Input::<T::Acc, 3>::new(OP, "cos", cos)?;
     let angles = [if cos.shape()[0] == 1 { 1 } else { batch }, length, channels / 2];
-    let cos = cos.expect_shape(OP, "cos", &angles)?;
-    let sin = Input::<T::Acc>::new(OP, "sin", sin, 3)?.expect_shape(OP, "sin", &angles)?;
+    let cos = cos.expect_shape(OP, "cos", angles)?;
+    let sin = Input::<T::Acc, 3>::with_shape(OP, "sin", sin, angles)?;
     let mut out = Output::<T>::new(OP, qkv.shape())?;
     let shape = Shape { batch, length, heads, half: channels / 2 };
     let (qkv, cos, sin, out_slice) = (qkv.as_slice(), cos.as_slice(), sin.as_slice(), out.as_mut_slice());

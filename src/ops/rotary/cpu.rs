@@ -2,7 +2,8 @@
 
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 
 /// Positions handed to a task at once.
 const SPAN: usize = 32;
@@ -20,7 +21,7 @@ pub struct Shape {
     pub half: usize,
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn turn<T: Scalar>(heads: &[T], cos: &[T::Acc], sin: &[T::Acc], sign: T::Acc, out: &mut [T]) {
     let half = cos.len();
     for (row, out) in heads.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)) {

@@ -14,13 +14,13 @@ const OP: &str = "selective_scan";
 struct Inputs<T: Scalar> {
     x: RowsInput<T>,
     delta: RowsInput<T>,
-    state_matrix: Input<T::Acc>,
+    state_matrix: Input<T::Acc, 2>,
     input_matrix: RowsInput<T>,
     output_matrix: RowsInput<T>,
-    skip: Input<T::Acc>,
+    skip: Input<T::Acc, 1>,
     gate: Option<RowsInput<T>>,
-    delta_bias: Option<Input<T::Acc>>,
-    lengths: Input<i64>,
+    delta_bias: Option<Input<T::Acc, 1>>,
+    lengths: Input<i64, 1>,
     reverse: bool,
 }
 
@@ -40,24 +40,23 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
         let x = RowsInput::<T>::new(OP, "x", x)?;
         let [batch, length, channels] = x.shape();
         let like_x = |argument: &'static str, tensor: &PyTensor| {
-            RowsInput::<T>::new(OP, argument, tensor)?.expect_shape(OP, argument, x.shape())
+            RowsInput::<T>::with_shape(OP, argument, tensor, x.shape())
         };
         let by_channel = |argument: &'static str, tensor: &PyTensor| {
-            Input::<T::Acc>::new(OP, argument, tensor, 1)?.expect_shape(OP, argument, &[channels])
+            Input::<T::Acc, 1>::with_shape(OP, argument, tensor, [channels])
         };
         let delta = like_x("delta", delta)?;
         let gate = gate.map(|gate| like_x("gate", gate)).transpose()?;
         let skip = by_channel("skip", skip)?;
         let delta_bias = delta_bias.map(|bias| by_channel("delta_bias", bias)).transpose()?;
-        let state_matrix = Input::<T::Acc>::new(OP, "state_matrix", state_matrix, 2)?;
+        let state_matrix = Input::<T::Acc, 2>::new(OP, "state_matrix", state_matrix)?;
         let state_size = state_matrix.shape()[1];
-        let state_matrix = state_matrix.expect_shape(OP, "state_matrix", &[channels, state_size])?;
+        let state_matrix = state_matrix.expect_shape(OP, "state_matrix", [channels, state_size])?;
         if let Some(wrong) = state_matrix.as_slice().iter().find(|&&rate| rate > T::Acc::ZERO) {
             return Err(Error::value(OP, "state_matrix", "at most 0", wrong.to_f64().to_string()));
         }
         let by_position = |argument: &'static str, tensor: &PyTensor| {
-            let shape = [batch, length, state_size];
-            RowsInput::<T>::new(OP, argument, tensor)?.expect_shape(OP, argument, shape)
+            RowsInput::<T>::with_shape(OP, argument, tensor, [batch, length, state_size])
         };
         let input_matrix = by_position("input_matrix", input_matrix)?;
         let output_matrix = by_position("output_matrix", output_matrix)?;
@@ -108,8 +107,8 @@ fn forward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
     inputs: &Inputs<T>,
 ) -> Result<(PyTensor, PyTensor)> {
-    let mut out = Output::<T>::new(OP, &inputs.x.shape())?;
-    let mut states = Output::<T::Acc>::new(OP, &inputs.states_shape())?;
+    let mut out = Output::<T>::new(OP, inputs.x.shape())?;
+    let mut states = Output::<T::Acc>::new(OP, inputs.states_shape())?;
     let (arguments, threads) = (inputs.arguments(), num_threads());
     let (out_slice, states_slice) = (out.as_mut_slice(), states.as_mut_slice());
     py.detach(|| cpu::forward(&arguments, threads, out_slice, states_slice));
@@ -121,23 +120,22 @@ type GradientTensors = (PyTensor, PyTensor, PyTensor, PyTensor, PyTensor, PyTens
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
-    inputs: &Inputs<T>,
     grad: &PyTensor,
     states: &PyTensor,
+    inputs: &Inputs<T>,
 ) -> Result<GradientTensors> {
     let shape @ [batch, length, channels] = inputs.x.shape();
-    let grad = RowsInput::<T>::new(OP, "grad", grad)?.expect_shape(OP, "grad", shape)?;
-    let states =
-        Input::<T::Acc>::new(OP, "states", states, 4)?.expect_shape(OP, "states", &inputs.states_shape())?;
+    let grad = RowsInput::<T>::with_shape(OP, "grad", grad, shape)?;
+    let states = Input::<T::Acc, 4>::with_shape(OP, "states", states, inputs.states_shape())?;
     let matrix_shape = [batch, length, inputs.state_size()];
-    let mut x = Output::<T>::new(OP, &shape)?;
-    let mut delta = Output::<T>::new(OP, &shape)?;
+    let mut x = Output::<T>::new(OP, shape)?;
+    let mut delta = Output::<T>::new(OP, shape)?;
     let mut state_matrix = Output::<T::Acc>::new(OP, inputs.state_matrix.shape())?;
-    let mut input_matrix = Output::<T>::new(OP, &matrix_shape)?;
-    let mut output_matrix = Output::<T>::new(OP, &matrix_shape)?;
-    let mut skip = Output::<T::Acc>::new(OP, &[channels])?;
-    let mut gate = Output::<T>::new(OP, &inputs.gate.as_ref().map_or([0; 3], RowsInput::shape))?;
-    let mut delta_bias = Output::<T::Acc>::new(OP, &[inputs.delta_bias.as_ref().map_or(0, |_| channels)])?;
+    let mut input_matrix = Output::<T>::new(OP, matrix_shape)?;
+    let mut output_matrix = Output::<T>::new(OP, matrix_shape)?;
+    let mut skip = Output::<T::Acc>::new(OP, [channels])?;
+    let mut gate = Output::<T>::new(OP, inputs.gate.as_ref().map_or([0; 3], RowsInput::shape))?;
+    let mut delta_bias = Output::<T::Acc>::new(OP, [inputs.delta_bias.as_ref().map_or(0, |_| channels)])?;
     let gradients = Gradients {
         x: x.as_mut_slice(),
         delta: delta.as_mut_slice(),
@@ -150,7 +148,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     };
     let (arguments, grad, states, threads) =
         (inputs.arguments(), grad.as_rows(), states.as_slice(), num_threads());
-    py.detach(|| cpu::backward(&arguments, grad, states, threads, gradients));
+    py.detach(|| cpu::backward(grad, states, &arguments, threads, gradients));
     Ok((
         x.into_tensor(),
         delta.into_tensor(),
@@ -225,6 +223,6 @@ pub fn selective_scan_backward(
             &lengths,
             reverse,
         )
-        .and_then(|inputs| backward(py, &inputs, &grad, &states))
+        .and_then(|inputs| backward(py, &grad, &states, &inputs))
     })?)
 }

@@ -9,7 +9,8 @@ use super::BLOCK;
 use crate::float::{Accumulator, Scalar, sigmoid, softplus};
 use crate::parallel::{self, Disjoint};
 use crate::rows::{Order, Rows};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 use std::ops::{Index, Range};
 
 /// Channels of a group.
@@ -343,7 +344,7 @@ fn totals<A: Accumulator>(mut sums: [Lanes<A>; LANES]) -> Lanes<A> {
     sums[0]
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_block<T: Scalar>(
     arguments: &Arguments<'_, T>,
     tile: &Tile<T::Acc>,
@@ -469,7 +470,7 @@ impl<A: Accumulator> Scratch<A> {
 
 /// Turns the `states` before the block into those after it, and the gradients `carried` from after the block
 /// into those from before it.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_block<T: Scalar>(
     arguments: &Arguments<'_, T>,
     grad_out: Rows<'_, T>,
@@ -564,9 +565,9 @@ fn backward_block<T: Scalar>(
 
 /// Writes the gradients from that of the result, `[B, N, D]`, and the forward pass's states.
 pub fn backward<T: Scalar>(
-    arguments: &Arguments<'_, T>,
     grad_out: Rows<'_, T>,
     stored_states: &[T::Acc],
+    arguments: &Arguments<'_, T>,
     threads: usize,
     gradients: Gradients<'_, T>,
 ) {
@@ -717,7 +718,7 @@ mod tests {
             gate: &mut [],
             delta_bias: &mut [],
         };
-        backward(&arguments(false), Rows::new(&[1.0, 1.0, PADDING], 3, 1), &[0.0], 1, gradients);
+        backward(Rows::new(&[1.0, 1.0, PADDING], 3, 1), &[0.0], &arguments(false), 1, gradients);
         assert_eq!((x, delta), ([310.0, 610.0, 0.0], [3.0, 6.0, 0.0]));
         assert_eq!((input, output), ([300.0, 400.0, 0.0], [100.0, 1300.0, 0.0]));
         assert_eq!((matrix, skip), ([20_000.0], [3.0]));

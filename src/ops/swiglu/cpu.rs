@@ -2,12 +2,13 @@
 
 use crate::float::{Accumulator, Scalar, sigmoid};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 
 /// Elements handed to a task at once.
 const SPAN: usize = 1 << 14;
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_row<T: Scalar>(gate: &[T], up: &[T], out: &mut [T]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         let gate = gate.load();
@@ -15,7 +16,7 @@ fn forward_row<T: Scalar>(gate: &[T], up: &[T], out: &mut [T]) {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_row<T: Scalar>(gate: &[T], up: &[T], grad: &[T], grad_gate: &mut [T], grad_up: &mut [T]) {
     let inputs = gate.iter().zip(up).zip(grad);
     for (((gate, up), grad), (grad_gate, grad_up)) in inputs.zip(grad_gate.iter_mut().zip(grad_up)) {
@@ -45,8 +46,8 @@ pub fn forward<T: Scalar>(gate_up: &[T], width: usize, threads: usize, out: &mut
     });
 }
 
-/// Writes `grad_gate_up [R, 2 F]` from the forward's input and `grad [R, F]`.
-pub fn backward<T: Scalar>(gate_up: &[T], grad: &[T], width: usize, threads: usize, grad_gate_up: &mut [T]) {
+/// Writes `grad_gate_up [R, 2 F]` from `grad [R, F]` and the forward's input.
+pub fn backward<T: Scalar>(grad: &[T], gate_up: &[T], width: usize, threads: usize, grad_gate_up: &mut [T]) {
     if grad.is_empty() {
         return;
     }
@@ -75,7 +76,7 @@ mod tests {
         forward(&[0.0, 50.0, -800.0, 3.0, 2.0, 5.0], 3, 1, &mut out);
         assert_eq!(out, [0.0, 100.0, 0.0]);
         let mut grad = [9.0_f64; 2];
-        backward(&[0.0, 3.0], &[2.0], 1, 1, &mut grad);
+        backward(&[2.0], &[0.0, 3.0], 1, 1, &mut grad);
         assert_eq!(grad, [3.0, 0.0]);
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, count};
 use crate::float::Scalar;
 use crate::groups::check_token_index;
 use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::windows::Windows;
 use crate::with_float;
 use pyo3::prelude::*;
 
@@ -18,17 +19,13 @@ fn forward<T: Element + Scalar>(
     num_tokens: i64,
 ) -> Result<(PyTensor, PyTensor)> {
     let num_tokens = count(OP, "num_tokens", num_tokens)?;
-    let x = Input::<T>::new(OP, "x", x, 3)?;
-    let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
-    let sizes = Input::<i64>::new(OP, "sizes", sizes, 2)?.expect_shape(OP, "sizes", &[batch, length])?;
-    let token_index = Input::<i64>::new(OP, "token_index", token_index, 2)?.expect_shape(
-        OP,
-        "token_index",
-        &[batch, length],
-    )?;
+    let x = Input::<T, 3>::new(OP, "x", x)?;
+    let [batch, length, channels] = x.shape();
+    let sizes = Input::<i64, 2>::with_shape(OP, "sizes", sizes, [batch, length])?;
+    let token_index = Input::<i64, 2>::with_shape(OP, "token_index", token_index, [batch, length])?;
     check_token_index(OP, token_index.as_slice(), num_tokens)?;
-    let mut merged = Output::<T>::new(OP, &[batch, num_tokens, channels])?;
-    let mut merged_sizes = Output::<i64>::new(OP, &[batch, num_tokens])?;
+    let mut merged = Output::<T>::new(OP, [batch, num_tokens, channels])?;
+    let mut merged_sizes = Output::<i64>::new(OP, [batch, num_tokens])?;
     let (merged_out, sizes_out) = (merged.as_mut_slice(), merged_sizes.as_mut_slice());
     let (x, sizes, token_index) = (x.as_slice(), sizes.as_slice(), token_index.as_slice());
     let shape = Shape { length, num_tokens, channels };
@@ -40,9 +37,9 @@ fn forward<T: Element + Scalar>(
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
     grad_merged: &PyTensor,
+    merged_sizes: &PyTensor,
     x: &PyTensor,
     sizes: &PyTensor,
-    merged_sizes: &PyTensor,
     token_index: &PyTensor,
     scores: Option<&PyTensor>,
     threshold: Option<&PyTensor>,
@@ -50,47 +47,35 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     shift: i64,
     temperature: f64,
 ) -> Result<(PyTensor, PyTensor)> {
-    let x = Input::<T>::new(OP, "x", x, 3)?;
-    let &[batch, length, channels] = x.shape() else { unreachable!("rank is checked") };
-    let grad_merged = Input::<T>::new(OP, "grad", grad_merged, 3)?;
-    let &[_, num_tokens, _] = grad_merged.shape() else { unreachable!("rank is checked") };
-    let grad_merged = grad_merged.expect_shape(OP, "grad", &[batch, num_tokens, channels])?;
-    let positions = |argument, tensor| {
-        Input::<i64>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, length])
-    };
+    let x = Input::<T, 3>::new(OP, "x", x)?;
+    let [batch, length, channels] = x.shape();
+    let grad_merged = Input::<T, 3>::new(OP, "grad", grad_merged)?;
+    let [_, num_tokens, _] = grad_merged.shape();
+    let grad_merged = grad_merged.expect_shape(OP, "grad", [batch, num_tokens, channels])?;
+    let positions = |argument, tensor| Input::<i64, 2>::with_shape(OP, argument, tensor, [batch, length]);
     let (sizes, token_index) = (positions("sizes", sizes)?, positions("token_index", token_index)?);
-    let merged_sizes = Input::<i64>::new(OP, "merged_sizes", merged_sizes, 2)?.expect_shape(
-        OP,
-        "merged_sizes",
-        &[batch, num_tokens],
-    )?;
+    let merged_sizes = Input::<i64, 2>::with_shape(OP, "merged_sizes", merged_sizes, [batch, num_tokens])?;
     check_token_index(OP, token_index.as_slice(), num_tokens)?;
     let shape = Shape { length, num_tokens, channels };
     let threads = num_threads();
 
-    let mut grad_x = Output::<T>::new(OP, &[batch, length, channels])?;
+    let mut grad_x = Output::<T>::new(OP, [batch, length, channels])?;
     {
         let grad_out = grad_x.as_mut_slice();
         let (grad, sizes, merged_sizes) = (grad_merged.as_slice(), sizes.as_slice(), merged_sizes.as_slice());
         let token_index = token_index.as_slice();
-        py.detach(|| cpu::backward_x(grad, sizes, merged_sizes, token_index, shape, threads, grad_out));
+        py.detach(|| cpu::backward_x(grad, merged_sizes, sizes, token_index, shape, threads, grad_out));
     }
     let (Some(scores), Some(threshold)) = (scores, threshold) else {
-        return Ok((grad_x.into_tensor(), Output::<T::Acc>::new(OP, &[0])?.into_tensor()));
+        return Ok((grad_x.into_tensor(), Output::<T::Acc>::new(OP, [0])?.into_tensor()));
     };
-    let (window, shift) = (count(OP, "window", window)?, count(OP, "shift", shift)?);
-    if window == 0 || shift >= window {
-        let got = format!("{window}, {shift}");
-        return Err(Error::value(OP, "window and shift", "window ≥ 1, shift < window", got));
-    }
-    let of_positions = |argument, tensor| {
-        Input::<T::Acc>::new(OP, argument, tensor, 2)?.expect_shape(OP, argument, &[batch, length])
-    };
+    let windows = Windows::new(OP, window, shift, length)?;
+    let of_positions =
+        |argument, tensor| Input::<T::Acc, 2>::with_shape(OP, argument, tensor, [batch, length]);
     let (scores, threshold) = (of_positions("scores", scores)?, of_positions("threshold", threshold)?);
-    let mut grad_scores = Output::<T::Acc>::new(OP, &[batch, length])?;
+    let mut grad_scores = Output::<T::Acc>::new(OP, [batch, length])?;
     let grad_out = grad_scores.as_mut_slice();
-    let soft =
-        Soft { scores: scores.as_slice(), threshold: threshold.as_slice(), window, shift, temperature };
+    let soft = Soft { scores: scores.as_slice(), threshold: threshold.as_slice(), windows, temperature };
     let (grad, x) = (grad_merged.as_slice(), x.as_slice());
     let (sizes, merged_sizes, token_index) =
         (sizes.as_slice(), merged_sizes.as_slice(), token_index.as_slice());
@@ -101,7 +86,7 @@ fn backward<T: Element + Scalar<Acc: Element>>(
         return Err(Error::value(OP, "token_index", "−1 only at the end of a sequence", "−1 before a token"));
     }
     py.detach(|| {
-        cpu::backward_scores(grad, x, sizes, merged_sizes, token_index, soft, shape, threads, grad_out);
+        cpu::backward_scores(grad, merged_sizes, x, sizes, token_index, soft, shape, threads, grad_out);
     });
     Ok((grad_x.into_tensor(), grad_scores.into_tensor()))
 }
@@ -129,9 +114,9 @@ pub fn token_merge_forward(
 pub fn token_merge_backward(
     py: Python<'_>,
     grad: PyTensor,
+    merged_sizes: PyTensor,
     x: PyTensor,
     sizes: PyTensor,
-    merged_sizes: PyTensor,
     token_index: PyTensor,
     scores: Option<PyTensor>,
     threshold: Option<PyTensor>,
@@ -140,7 +125,7 @@ pub fn token_merge_backward(
     temperature: f64,
 ) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "x", x.0.kind(), T => backward::<T>(
-        py, &grad, &x, &sizes, &merged_sizes, &token_index, scores.as_ref(), threshold.as_ref(),
+        py, &grad, &merged_sizes, &x, &sizes, &token_index, scores.as_ref(), threshold.as_ref(),
         window, shift, temperature,
     ))?)
 }

@@ -3,13 +3,13 @@
 use crate::float::{Accumulator, Scalar};
 use crate::groups::Groups;
 use crate::parallel::{self, Disjoint};
+use crate::simd::{dot_difference, vectorized};
 use crate::windows::Windows;
-use multiversion::multiversion;
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Tokens or positions handed to a task at once.
 const SPAN: usize = 256;
-const LANES: usize = 16;
 
 /// The dimensions of a call.
 #[derive(Clone, Copy)]
@@ -29,15 +29,13 @@ pub struct Soft<'a, A> {
     pub scores: &'a [A],
     /// θ of each position.
     pub threshold: &'a [A],
-    /// Positions in a window.
-    pub window: usize,
-    /// Positions in the first window, or 0.
-    pub shift: usize,
+    /// The windows of a sequence without padding.
+    pub windows: Windows,
     /// τ.
     pub temperature: f64,
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn merge_span<T: Scalar>(
     x: &[T],
     sizes: &[i64],
@@ -78,23 +76,6 @@ fn share<A: Accumulator>(size: i64, total: i64) -> A {
     if total == 0 { A::ZERO } else { A::from_f64(size as f64 / total as f64) }
 }
 
-/// `⟨a, b − c⟩`.
-#[inline(always)]
-fn dot_difference<T: Scalar>(a: &[T], b: &[T], c: &[T]) -> T::Acc {
-    let mut lanes = [T::Acc::ZERO; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let (c_chunks, c_rest) = c.as_chunks::<LANES>();
-    for ((a, b), c) in a_chunks.iter().zip(b_chunks).zip(c_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] = a[lane].load().mul_add(b[lane].load() - c[lane].load(), lanes[lane]);
-        }
-    }
-    let rest: T::Acc =
-        a_rest.iter().zip(b_rest).zip(c_rest).map(|((a, b), c)| a.load() * (b.load() - c.load())).sum();
-    lanes.iter().copied().sum::<T::Acc>() + rest
-}
-
 /// Gradients of the two edges of a candidate from the gradients of their assignments.
 ///
 /// An edge is `(score, gradient of the assignment)`; an absent one stays absent.
@@ -119,7 +100,7 @@ fn edge_gradients<A: Accumulator>(edges: [Option<(A, A)>; 2], threshold: A, temp
     })
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn grad_x_span<T: Scalar>(
     grad_merged: &[T],
     sizes: &[i64],
@@ -146,7 +127,7 @@ fn grad_x_span<T: Scalar>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn grad_scores_window<T: Scalar>(
     grad_merged: &[T],
     x: &[T],
@@ -175,7 +156,7 @@ fn grad_scores_window<T: Scalar>(
             let members = groups.of(token).iter().map(|&member| member as usize);
             let others = members.filter(|&member| member != candidate);
             let product = others
-                .map(|member| share_of(member) * dot_difference(grad, row(candidate), row(member)))
+                .map(|member| share_of(member) * dot_difference(grad, row(candidate), row(member), T::load))
                 .sum::<T::Acc>();
             (scores[score], share_of(candidate) * product)
         };
@@ -225,8 +206,8 @@ pub fn forward<T: Scalar>(
 /// Writes `grad_x [B, N, D]`.
 pub fn backward_x<T: Scalar>(
     grad_merged: &[T],
-    sizes: &[i64],
     merged_sizes: &[i64],
+    sizes: &[i64],
     token_index: &[i64],
     shape: Shape,
     threads: usize,
@@ -258,9 +239,9 @@ pub fn backward_x<T: Scalar>(
 /// Writes `grad_scores [B, N]`.
 pub fn backward_scores<T: Scalar>(
     grad_merged: &[T],
+    merged_sizes: &[i64],
     x: &[T],
     sizes: &[i64],
-    merged_sizes: &[i64],
     token_index: &[i64],
     soft: Soft<'_, T::Acc>,
     shape: Shape,
@@ -280,12 +261,12 @@ pub fn backward_scores<T: Scalar>(
     let groups: Vec<Groups> =
         token_index.chunks_exact(length).map(|row| Groups::new(row, num_tokens)).collect();
     let grad_scores = Disjoint::new(grad_scores);
-    let most = Windows { window: soft.window, shift: soft.shift, length }.count();
-    parallel::for_each_span(threads, batch, most, SPAN.div_ceil(soft.window), |sequence, indices| {
+    let most = soft.windows.count();
+    parallel::for_each_span(threads, batch, most, SPAN.div_ceil(soft.windows.window), |sequence, indices| {
         let rows = sequence * length..(sequence + 1) * length;
         let tokens = sequence * num_tokens..(sequence + 1) * num_tokens;
         let token_channels = tokens.start * channels..tokens.end * channels;
-        let windows = Windows { window: soft.window, shift: soft.shift, length: real[sequence] };
+        let windows = soft.windows.over(real[sequence]);
         for window in indices.map(|index| windows.range(index)).filter(|window| !window.is_empty()) {
             // SAFETY: windows are disjoint.
             let grad_scores = unsafe { grad_scores.part(rows.start + window.start..rows.start + window.end) };
@@ -319,7 +300,7 @@ mod tests {
         forward(&x, &[3, 1, 2, 4], &[0, 0, 1, -1], shape, 1, &mut merged, &mut merged_sizes);
         assert_eq!((merged, merged_sizes), ([2.0, 8.0, 0.0], [4, 2, 0]));
         let mut grad_x = [9.0; 4];
-        backward_x(&[8.0, 1.0, 7.0], &[3, 1, 2, 4], &merged_sizes, &[0, 0, 1, -1], shape, 1, &mut grad_x);
+        backward_x(&[8.0, 1.0, 7.0], &merged_sizes, &[3, 1, 2, 4], &[0, 0, 1, -1], shape, 1, &mut grad_x);
         assert_eq!(grad_x, [6.0, 2.0, 1.0, 0.0]);
     }
 

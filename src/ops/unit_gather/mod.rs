@@ -1,11 +1,7 @@
-//! Rows of the bases of units out of sequences, and the units' vectors back to their centres.
+//! Rows of the bases of units out of sequences: `x [B, N, D]`, `position [M]` int64 in `[0, B·N)` to `[M, D]`.
 //!
-//! `unit_gather`: `x [B, N, D]`, `position [M]` int64 in `[0, B·N)` to `[M, D]`, row `position[m]` of the
-//! flattened `x`; its gradient sums the rows of equal positions in ascending order of `m`. `unit_scatter`:
-//! `residual [B, N, D]` plus `weight[m] · values[m]` at row `position[m]`, positions unique; its gradients are
-//! those of `values`, `weight` and, unchanged, of `residual`. `weight` and its gradient are of the accumulator
-//! type. Every row is one task's alone: bit-equal for any number of threads.
+//! Row `m` is row `position[m]` of the flattened `x`; the gradient sums the rows of equal positions in ascending
+//! order of `m`. The kernels are those of [`indexed_rows`](crate::indexed_rows), of one long sequence.
 
 #[cfg(feature = "python")]
 pub mod binding;
-pub mod cpu;

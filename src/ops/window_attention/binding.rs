@@ -3,7 +3,7 @@
 use super::cpu::{self, Arguments};
 use crate::error::{Error, Result};
 use crate::float::Scalar;
-use crate::tensor::{Element, Input, Output, PyTensor, num_threads};
+use crate::tensor::{Element, Input, Output, PyTensor, lengths_of, num_threads};
 use crate::windows::Windows;
 use crate::with_float;
 use pyo3::prelude::*;
@@ -12,10 +12,10 @@ const OP: &str = "window_attention";
 
 /// The checked arguments that forward and backward share.
 struct Inputs<T: Scalar> {
-    qkv: Input<T>,
-    cos: Input<T::Acc>,
-    sin: Input<T::Acc>,
-    lengths: Input<i64>,
+    qkv: Input<T, 5>,
+    cos: Input<T::Acc, 3>,
+    sin: Input<T::Acc, 3>,
+    lengths: Input<i64, 1>,
     windows: Windows,
 }
 
@@ -28,34 +28,25 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
         window: i64,
         shift: i64,
     ) -> Result<Self> {
-        let qkv = Input::<T>::new(OP, "qkv", qkv, 5)?;
-        let &[batch, length, three, _, head_dim] = qkv.shape() else { unreachable!("rank is checked") };
+        let qkv = Input::<T, 5>::new(OP, "qkv", qkv)?;
+        let [batch, length, three, _, head_dim] = qkv.shape();
         if three != 3 || head_dim == 0 || head_dim % 2 == 1 {
             return Err(Error::value(OP, "qkv", "[B, N, 3, H, d] with d even", format!("{:?}", qkv.shape())));
         }
         let angles = |argument: &'static str, tensor: &PyTensor| {
-            let input = Input::<T::Acc>::new(OP, argument, tensor, 3)?;
+            let input = Input::<T::Acc, 3>::new(OP, argument, tensor)?;
             let rows = if input.shape()[0] == 1 { 1 } else { batch };
-            input.expect_shape(OP, argument, &[rows, length, head_dim / 2])
+            input.expect_shape(OP, argument, [rows, length, head_dim / 2])
         };
         let (cos, sin) = (angles("cos", cos)?, angles("sin", sin)?);
         let sin = sin.expect_shape(OP, "sin", cos.shape())?;
-        let lengths = Input::<i64>::new(OP, "lengths", lengths, 1)?.expect_shape(OP, "lengths", &[batch])?;
-        if let Some(wrong) = lengths.as_slice().iter().find(|&&real| !(0..=length as i64).contains(&real)) {
-            return Err(Error::value(OP, "lengths", format!("in [0, {length}]"), wrong.to_string()));
-        }
-        if window < 1 {
-            return Err(Error::value(OP, "window", "at least 1", window.to_string()));
-        }
-        if !(0..window).contains(&shift) {
-            return Err(Error::value(OP, "shift", format!("in [0, {window})"), shift.to_string()));
-        }
-        let windows = Windows { window: window as usize, shift: shift as usize, length };
+        let lengths = lengths_of(OP, lengths, batch, length)?;
+        let windows = Windows::new(OP, window, shift, length)?;
         Ok(Self { qkv, cos, sin, lengths, windows })
     }
 
     fn arguments(&self) -> Arguments<'_, T> {
-        let &[.., heads, head_dim] = self.qkv.shape() else { unreachable!("rank is checked") };
+        let [.., heads, head_dim] = self.qkv.shape();
         Arguments {
             qkv: self.qkv.as_slice(),
             cos: self.cos.as_slice(),
@@ -69,8 +60,8 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
 }
 
 fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>) -> Result<PyTensor> {
-    let &[batch, length, _, heads, head_dim] = inputs.qkv.shape() else { unreachable!("rank is checked") };
-    let mut output = Output::<T>::new(OP, &[batch, length, heads, head_dim])?;
+    let [batch, length, _, heads, head_dim] = inputs.qkv.shape();
+    let mut output = Output::<T>::new(OP, [batch, length, heads, head_dim])?;
     let (arguments, slice) = (inputs.arguments(), output.as_mut_slice());
     py.detach(|| cpu::forward(&arguments, num_threads(), slice));
     Ok(output.into_tensor())
@@ -78,15 +69,15 @@ fn forward<T: Element + Scalar<Acc: Element>>(py: Python<'_>, inputs: &Inputs<T>
 
 fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
+    grad: &PyTensor,
     inputs: &Inputs<T>,
-    grad_output: &PyTensor,
 ) -> Result<PyTensor> {
-    let &[batch, length, _, heads, head_dim] = inputs.qkv.shape() else { unreachable!("rank is checked") };
-    let grad_output = Input::<T>::new(OP, "grad_output", grad_output, 4)?;
-    let grad_output = grad_output.expect_shape(OP, "grad_output", &[batch, length, heads, head_dim])?;
+    let [batch, length, _, heads, head_dim] = inputs.qkv.shape();
+    let shape = [batch, length, heads, head_dim];
+    let grad = Input::<T, 4>::with_shape(OP, "grad", grad, shape)?;
     let mut grad_qkv = Output::<T>::new(OP, inputs.qkv.shape())?;
-    let (arguments, slice, grad) = (inputs.arguments(), grad_qkv.as_mut_slice(), grad_output.as_slice());
-    py.detach(|| cpu::backward(&arguments, grad, num_threads(), slice));
+    let (arguments, slice, grad) = (inputs.arguments(), grad_qkv.as_mut_slice(), grad.as_slice());
+    py.detach(|| cpu::backward(grad, &arguments, num_threads(), slice));
     Ok(grad_qkv.into_tensor())
 }
 
@@ -110,16 +101,16 @@ pub fn window_attention_forward(
 #[pyfunction]
 pub fn window_attention_backward(
     py: Python<'_>,
+    grad: PyTensor,
     qkv: PyTensor,
     cos: PyTensor,
     sin: PyTensor,
     lengths: PyTensor,
-    grad_output: PyTensor,
     window: i64,
     shift: i64,
 ) -> PyResult<PyTensor> {
     Ok(with_float!(OP, "qkv", qkv.0.kind(), T => {
         Inputs::<T>::new(&qkv, &cos, &sin, &lengths, window, shift)
-            .and_then(|inputs| backward(py, &inputs, &grad_output))
+            .and_then(|inputs| backward(py, &grad, &inputs))
     })?)
 }

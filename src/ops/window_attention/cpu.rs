@@ -7,8 +7,9 @@
 
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
+use crate::simd::vectorized;
 use crate::windows::Windows;
-use multiversion::multiversion;
+use macro_rules_attribute::apply;
 use std::ops::Range;
 
 /// Rows and lanes of a tile.
@@ -324,7 +325,7 @@ impl<T: Scalar> Arguments<'_, T> {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn forward_windows<T: Scalar>(
     arguments: &Arguments<'_, T>,
     windows: Range<usize>,
@@ -377,7 +378,7 @@ fn forward_windows<T: Scalar>(
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn backward_windows<T: Scalar>(
     arguments: &Arguments<'_, T>,
     grad_output: &[T],
@@ -482,8 +483,8 @@ pub fn forward<T: Scalar>(arguments: &Arguments<'_, T>, threads: usize, output: 
 
 /// Writes `grad_qkv [B, N, 3, H, d]` from the gradient of the output.
 pub fn backward<T: Scalar>(
-    arguments: &Arguments<'_, T>,
     grad_output: &[T],
+    arguments: &Arguments<'_, T>,
     threads: usize,
     grad_qkv: &mut [T],
 ) {
@@ -517,7 +518,7 @@ mod tests {
             assert!((got - want).abs() < 1e-12, "{output:?}");
         }
         let mut grad = [9.0; 12];
-        backward(&arguments, &[1.0, 0.0, 0.0, 0.0], 1, &mut grad);
+        backward(&[1.0, 0.0, 0.0, 0.0], &arguments, 1, &mut grad);
         // dP = (4, 0), its mean 1, so dS = (3/4, −3/4); dV = P.
         let (scale, slope) = (0.5_f64.sqrt(), 0.75);
         let want = [

@@ -3,6 +3,7 @@
 import torch
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._lengths import real_positions
 
 GRID = 4096.0
 EPSILON = 1e-8
@@ -16,7 +17,7 @@ def boundary_routing_naive(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """See :func:`dnachunk.ops.boundary_routing`."""
     position = torch.arange(query.shape[1], device=query.device)
-    is_real = position < lengths[:, None]
+    is_real = real_positions(lengths, query.shape[1])
     is_forced = (position == 0).expand_as(is_real)
     if is_protected is not None:
         is_forced = is_forced | is_protected | (is_protected.roll(1, dims=1))

@@ -86,14 +86,14 @@ def _fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:2], output[0], output[5])
+    ctx.save_for_backward(output[0], output[5], *inputs[:2])
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _backward(
     ctx: Any, grad_probability: torch.Tensor, *_: object
 ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-    grads = torch.ops.dnachunk.boundary_routing_backward(*ctx.saved_tensors, grad_probability)
+    grads = torch.ops.dnachunk.boundary_routing_backward(grad_probability, *ctx.saved_tensors)
     return *grads, None, None
 
 
@@ -108,8 +108,11 @@ register(
 )
 register(
     "boundary_routing_backward",
-    "(Tensor query, Tensor key, Tensor boundary_probability, Tensor inverse_norms, Tensor grad_probability) "
+    "(Tensor grad_probability, Tensor boundary_probability, Tensor inverse_norms, Tensor query, Tensor key) "
     "-> (Tensor grad_query, Tensor grad_key)",
     cpu=rust.boundary_routing_backward,
-    fake=lambda query, key, *_: (query.new_empty(query.shape), key.new_empty(key.shape)),
+    fake=lambda _grad, _probability, _inverse_norms, query, key: (
+        query.new_empty(query.shape),
+        key.new_empty(key.shape),
+    ),
 )

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops._rows import pad_rows
 
 
@@ -16,11 +17,11 @@ def causal_conv_naive(
     reverse: bool = False,
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.causal_conv`."""
-    batch, length, channels = x.shape
+    _, length, channels = x.shape
     dtype = accumulator_dtype(x.dtype)
     if lengths is None:
-        lengths = torch.full((batch,), length, device=x.device)
-    real = (torch.arange(length, device=x.device) < lengths[:, None])[:, :, None]
+        lengths = full_lengths(x)
+    real = real_positions(lengths, length)[:, :, None]
     width = weight.shape[1]
     # Padding lies on the right, where it counts as the zeros that precede a sequence in reverse.
     around = (0, width - 1) if reverse else (width - 1, 0)

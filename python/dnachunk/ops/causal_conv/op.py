@@ -6,6 +6,7 @@ import torch
 
 from dnachunk._native import rust
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
+from dnachunk.ops._lengths import full_lengths
 from dnachunk.ops._register import backend_of, register
 from dnachunk.ops.causal_conv.naive import causal_conv_naive
 
@@ -58,7 +59,7 @@ def causal_conv(
     op = "causal_conv"
     check_shape(op, "x", x, ("B", "N", "D"))
     check_float(op, "x", x)
-    batch, length, channels = x.shape
+    batch, _, channels = x.shape
     check_shape(op, "weight", weight, (channels, "W"))
     check_float(op, "weight", weight)
     if weight.shape[1] not in _WIDTHS:
@@ -67,7 +68,7 @@ def causal_conv(
         check_shape(op, "bias", bias, (channels,))
         check_float(op, "bias", bias)
     if lengths is None:
-        lengths = torch.full((batch,), length, device=x.device)
+        lengths = full_lengths(x)
     check_shape(op, "lengths", lengths, (batch,))
     check_dtype(op, "lengths", lengths, torch.int64)
     if activation not in (None, "silu"):

@@ -79,7 +79,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> N
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
-    grads = torch.ops.dnachunk.dechunk_backward(*ctx.saved_tensors, grad, ctx.backward_gate)
+    grads = torch.ops.dnachunk.dechunk_backward(grad, *ctx.saved_tensors, ctx.backward_gate)
     return *grads, None, None, None
 
 
@@ -96,10 +96,10 @@ register(
 )
 register(
     "dechunk_backward",
-    "(Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, Tensor grad, "
+    "(Tensor grad, Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, "
     "str backward_gate) -> (Tensor grad_values, Tensor grad_probability)",
     cpu=rust.dechunk_backward,
-    fake=lambda values, probability, *_: (
+    fake=lambda _grad, values, probability, *_: (
         values.new_empty(values.shape),
         probability.new_empty(probability.shape),
     ),

@@ -3,8 +3,10 @@
 import torch
 import torch.nn.functional as F
 
+from dnachunk.ops._lengths import real_positions
 
-def deformable_sample_naive(
+
+def deformable_columns_naive(
     x: torch.Tensor, offset: torch.Tensor, modulation: torch.Tensor, lengths: torch.Tensor | None
 ) -> torch.Tensor:
     """``columns[b, i, m] = modulation[b, i, m] · X(i + m − ⌊f/2⌋ + offset[b, i, m])``, ``[B, K, f, D]``."""
@@ -15,7 +17,7 @@ def deformable_sample_naive(
     row = torch.arange(rows, device=x.device)
     is_read = torch.ones(batch, rows, dtype=torch.bool, device=x.device)
     if lengths is not None:
-        is_read = row < lengths[:, None]
+        is_read = real_positions(lengths, rows)
     # No offset reaches further than this, and every whole number up to it fits an integer.
     far = rows + taps
     whole = offset.floor().nan_to_num(nan=far).clamp(-far, far)
@@ -41,5 +43,5 @@ def deformable_conv_naive(
     lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.deformable_conv`."""
-    columns = deformable_sample_naive(x, offset, modulation, lengths)
+    columns = deformable_columns_naive(x, offset, modulation, lengths)
     return F.linear(columns.flatten(2), weight.transpose(1, 2).flatten(1))

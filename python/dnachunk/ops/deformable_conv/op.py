@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from dnachunk._native import rust
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
+from dnachunk.ops._lengths import real_positions
 from dnachunk.ops._register import backend_of, register
-from dnachunk.ops.deformable_conv.naive import deformable_sample_naive
+from dnachunk.ops.deformable_conv.naive import deformable_columns_naive
 
 
 def deformable_conv(
@@ -75,14 +76,14 @@ def deformable_conv(
         check_dtype(op, "lengths", lengths, torch.int64)
     check_same_device(op, x=x, offset=offset, modulation=modulation, weight=weight, lengths=lengths)
     if backend_of(x, offset, modulation, weight, lengths) == "torch":
-        columns = deformable_sample_naive(x, offset, modulation, lengths)
+        columns = deformable_columns_naive(x, offset, modulation, lengths)
     else:
-        columns = torch.ops.dnachunk.deformable_sample(x, offset, modulation, lengths)
+        columns = torch.ops.dnachunk.deformable_conv(x, offset, modulation, lengths)
     output = F.linear(columns.flatten(2), weight.transpose(1, 2).flatten(1))
     if lengths is None:
         return output
     # Zero already, but the gradient of the weight must not see what comes back at padding.
-    is_real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    is_real = real_positions(lengths, x.shape[1])
     return output.where(is_real[:, :, None], 0)
 
 
@@ -92,29 +93,23 @@ def _fake(
     return x.new_empty((*offset.shape, x.shape[2]))
 
 
-def _setup_context(ctx: Any, inputs: tuple[torch.Tensor | None, ...], output: torch.Tensor) -> None:
-    del output
-    ctx.save_for_backward(*inputs)
-
-
 def _backward(ctx: Any, grad_columns: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    return *torch.ops.dnachunk.deformable_sample_backward(*ctx.saved_tensors, grad_columns), None
+    return *torch.ops.dnachunk.deformable_conv_backward(grad_columns, *ctx.saved_tensors), None
 
 
 register(
-    "deformable_sample",
+    "deformable_conv",
     "(Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) -> Tensor",
-    cpu=rust.deformable_sample_forward,
+    cpu=rust.deformable_conv_forward,
     fake=_fake,
     backward=_backward,
-    setup_context=_setup_context,
 )
 register(
-    "deformable_sample_backward",
-    "(Tensor x, Tensor offset, Tensor modulation, Tensor? lengths, Tensor grad_columns) "
+    "deformable_conv_backward",
+    "(Tensor grad_columns, Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) "
     "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_modulation)",
-    cpu=rust.deformable_sample_backward,
-    fake=lambda x, offset, modulation, _lengths, _grad_columns: (
+    cpu=rust.deformable_conv_backward,
+    fake=lambda _grad_columns, x, offset, modulation, _lengths: (
         x.new_empty(x.shape),
         offset.new_empty(offset.shape),
         modulation.new_empty(modulation.shape),

@@ -3,6 +3,7 @@
 import torch
 
 from dnachunk.ops._check import accumulator_dtype, without_autocast
+from dnachunk.ops._lengths import real_positions
 
 EPSILON = 1e-8
 GRID = 4096.0
@@ -73,4 +74,4 @@ def global_match_torch(metric: torch.Tensor, lengths: torch.Tensor, num_merges: 
     token_index[:, 0::2] = torch.where(
         is_accepted, token_index.gather(1, 2 * keepers + 1), token_index[:, 0::2]
     )
-    return token_index.masked_fill_(places >= lengths[:, None], -1)
+    return token_index.masked_fill_(~real_positions(lengths, length), -1)

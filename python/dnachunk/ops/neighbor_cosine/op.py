@@ -47,13 +47,12 @@ def _fake(grouping: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    ctx.save_for_backward(*inputs, *output)
+    ctx.save_for_backward(*output, *inputs)
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad_scores: torch.Tensor, _grad_norms: torch.Tensor) -> torch.Tensor:
-    grouping, scores, norms = ctx.saved_tensors
-    return torch.ops.dnachunk.neighbor_cosine_backward(grouping, scores, norms, grad_scores)
+    return torch.ops.dnachunk.neighbor_cosine_backward(grad_scores, *ctx.saved_tensors)
 
 
 register(
@@ -66,9 +65,7 @@ register(
 )
 register(
     "neighbor_cosine_backward",
-    "(Tensor grouping, Tensor scores, Tensor norms, Tensor grad_scores) -> Tensor",
+    "(Tensor grad_scores, Tensor scores, Tensor norms, Tensor grouping) -> Tensor",
     cpu=rust.neighbor_cosine_backward,
-    fake=lambda grouping, _scores, _norms, _grad_scores: torch.empty_like(
-        grouping, memory_format=torch.contiguous_format
-    ),
+    fake=lambda _grad_scores, _scores, _norms, grouping: grouping.new_empty(grouping.shape),
 )

@@ -5,6 +5,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 
+from dnachunk.ops._lengths import real_positions
+
 GRID = 4096.0
 LOWEST = -8192
 
@@ -93,7 +95,7 @@ def neighbor_match_torch(
     )
     first = first.clamp_min(0)
     place = position - first
-    is_real = position < lengths[:, None]
+    is_real = real_positions(lengths, length)
     starts_window, is_candidate = place == 0, place % 2 == 0
     ends_window = ((position + 1 - shift) % window == 0) | (position + 1 == lengths[:, None])
     rounded = _round_scores(scores)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 
 from dnachunk._native import rust
-from dnachunk.ops._check import check_dtype, check_same_device, check_shape
+from dnachunk.ops._check import check_dtype, check_same_device, check_shape, check_windows
 from dnachunk.ops._register import backend_of, register
 from dnachunk.ops.neighbor_match.naive import neighbor_match_torch
 
@@ -65,10 +65,7 @@ def neighbor_match(
     check_dtype(op, "lengths", lengths, torch.int64)
     check_dtype(op, "num_merges", num_merges, torch.int64)
     check_same_device(op, scores=scores, lengths=lengths, num_merges=num_merges)
-    if window < 1 or not 0 <= shift < window:
-        raise ValueError(
-            f"{op}: window must be at least 1 and shift in [0, window), got {window} and {shift}"
-        )
+    check_windows(op, window, shift)
     if budget not in ("window", "sequence"):
         raise ValueError(f"{op}: budget must be 'window' or 'sequence', got {budget!r}")
     scores = scores.detach()

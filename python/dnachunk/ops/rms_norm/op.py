@@ -65,14 +65,14 @@ def _fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    ctx.save_for_backward(inputs[0], inputs[1], output[1])
+    ctx.save_for_backward(output[1], *inputs[:2])
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(
     ctx: Any, grad: torch.Tensor, _grad_inverse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-    return *torch.ops.dnachunk.rms_norm_backward(*ctx.saved_tensors, grad), None, None
+    return *torch.ops.dnachunk.rms_norm_backward(grad, *ctx.saved_tensors), None, None
 
 
 register(
@@ -85,7 +85,7 @@ register(
 )
 register(
     "rms_norm_backward",
-    "(Tensor x, Tensor weight, Tensor inverse, Tensor grad) -> (Tensor grad_x, Tensor grad_weight)",
+    "(Tensor grad, Tensor inverse, Tensor x, Tensor weight) -> (Tensor grad_x, Tensor grad_weight)",
     cpu=rust.rms_norm_backward,
-    fake=lambda x, weight, _inverse, _grad: (x.new_empty(x.shape), torch.empty_like(weight)),
+    fake=lambda _grad, _inverse, x, weight: (x.new_empty(x.shape), torch.empty_like(weight)),
 )

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops._rows import pad_rows
 
 # From here on softplus is linear in float64 too, and the exponential in its definition not yet infinite.
@@ -32,11 +33,11 @@ def _run(
     reverse: bool,
 ) -> torch.Tensor:
     """All but the recurrence, which ``scan(step, x, A, B, C)`` runs from left to right."""
-    batch, length, _ = x.shape
+    length = x.shape[1]
     dtype = accumulator_dtype(x.dtype)
     if lengths is None:
-        lengths = torch.full((batch,), length, device=x.device)
-    real = (torch.arange(length, device=x.device) < lengths[:, None])[:, :, None]
+        lengths = full_lengths(x)
+    real = real_positions(lengths, length)[:, :, None]
 
     def clean(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(dtype).where(real, 0)

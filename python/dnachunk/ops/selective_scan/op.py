@@ -6,6 +6,7 @@ import torch
 
 from dnachunk._native import rust
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
+from dnachunk.ops._lengths import full_lengths
 from dnachunk.ops._register import backend_of, register
 from dnachunk.ops.selective_scan.naive import selective_scan_torch
 
@@ -85,7 +86,7 @@ def selective_scan(
             check_float(op, name, tensor)
     check_float(op, "state_matrix", state_matrix)
     if lengths is None:
-        lengths = torch.full((batch,), length, device=x.device)
+        lengths = full_lengths(x)
     check_shape(op, "lengths", lengths, (batch,))
     check_dtype(op, "lengths", lengths, torch.int64)
     tensors = rows | {"x": x, "state_matrix": state_matrix, "skip": skip, "delta_bias": delta_bias}

@@ -41,13 +41,8 @@ def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
     return torch.ops.dnachunk.swiglu(rows).view(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
 
 
-def _setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-    del output
-    ctx.save_for_backward(*inputs)
-
-
 def _backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-    return torch.ops.dnachunk.swiglu_backward(*ctx.saved_tensors, grad)
+    return torch.ops.dnachunk.swiglu_backward(grad, *ctx.saved_tensors)
 
 
 register(
@@ -56,11 +51,10 @@ register(
     cpu=rust.swiglu_forward,
     fake=lambda gate_up: gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2)),
     backward=_backward,
-    setup_context=_setup_context,
 )
 register(
     "swiglu_backward",
-    "(Tensor gate_up, Tensor grad) -> Tensor",
+    "(Tensor grad, Tensor gate_up) -> Tensor",
     cpu=rust.swiglu_backward,
-    fake=lambda gate_up, _grad: gate_up.new_empty(gate_up.shape),
+    fake=lambda _grad, gate_up: gate_up.new_empty(gate_up.shape),
 )

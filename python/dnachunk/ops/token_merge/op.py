@@ -11,6 +11,7 @@ from dnachunk.ops._check import (
     check_float,
     check_same_device,
     check_shape,
+    check_windows,
 )
 from dnachunk.ops._register import backend_of, register
 from dnachunk.ops.token_merge.naive import token_merge_torch
@@ -83,10 +84,7 @@ def token_merge(
     check_same_device(op, x=x, sizes=sizes, token_index=token_index, scores=scores, threshold=threshold)
     if not temperature > 0:
         raise ValueError(f"{op}: temperature must be above 0, got {temperature}")
-    if window < 1 or not 0 <= shift < window:
-        raise ValueError(
-            f"{op}: window must be at least 1 and shift in [0, window), got {window} and {shift}"
-        )
+    check_windows(op, window, shift)
     arguments = (x, sizes, token_index, num_tokens, scores, threshold, window, shift, temperature)
     if backend_of(x, sizes, token_index, scores, threshold) == "torch":
         return token_merge_torch(*arguments)
@@ -102,18 +100,18 @@ def _fake(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, sizes, token_index, _, scores, threshold, *ctx.windows = inputs
-    ctx.save_for_backward(x, sizes, output[1], token_index, scores, threshold)
+    ctx.save_for_backward(output[1], x, sizes, token_index, scores, threshold)
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad: torch.Tensor, _grad_sizes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, sizes, merged_sizes, token_index, scores, threshold = ctx.saved_tensors
+    merged_sizes, x, sizes, token_index, scores, threshold = ctx.saved_tensors
     wants_scores = scores is not None and ctx.needs_input_grad[4]
     grad_x, grad_scores = torch.ops.dnachunk.token_merge_backward(
         grad,
+        merged_sizes,
         x,
         sizes,
-        merged_sizes,
         token_index,
         scores if wants_scores else None,
         threshold if wants_scores else None,
@@ -124,9 +122,9 @@ def _backward(ctx: Any, grad: torch.Tensor, _grad_sizes: torch.Tensor) -> tuple[
 
 def _backward_fake(
     _grad: torch.Tensor,
+    _merged_sizes: torch.Tensor,
     x: torch.Tensor,
     _sizes: torch.Tensor,
-    _merged_sizes: torch.Tensor,
     _token_index: torch.Tensor,
     scores: torch.Tensor | None,
     *_: object,
@@ -146,7 +144,7 @@ register(
 )
 register(
     "token_merge_backward",
-    "(Tensor grad, Tensor x, Tensor sizes, Tensor merged_sizes, Tensor token_index, "
+    "(Tensor grad, Tensor merged_sizes, Tensor x, Tensor sizes, Tensor token_index, "
     "Tensor? scores, Tensor? threshold, int window, int shift, float temperature) -> (Tensor, Tensor)",
     cpu=rust.token_merge_backward,
     fake=_backward_fake,

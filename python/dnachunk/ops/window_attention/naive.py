@@ -5,6 +5,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 
+from dnachunk.ops._lengths import real_positions
+
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     first, second = x.to(cos.dtype).chunk(2, dim=-1)
@@ -52,7 +54,7 @@ def window_attention_torch(
         window, shift = length, shift if shift < length else 0
     before = (window - shift) % window
     after = -(before + length) % window
-    real = torch.arange(length, device=qkv.device) < lengths[:, None]
+    real = real_positions(lengths, length)
     query, key, value = qkv.where(real[:, :, None, None, None], 0).unbind(2)
     cos, sin = (x.where(real[:, :, None], 0)[:, :, None] for x in (cos, sin))
     query, key = (_rotate(x, cos, sin).to(qkv.dtype) for x in (query, key))

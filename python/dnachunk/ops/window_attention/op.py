@@ -5,7 +5,14 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
-from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
+from dnachunk.ops._check import (
+    accumulator_dtype,
+    check_dtype,
+    check_float,
+    check_same_device,
+    check_shape,
+    check_windows,
+)
 from dnachunk.ops._register import backend_of, register
 from dnachunk.ops.window_attention.naive import window_attention_torch
 
@@ -67,10 +74,7 @@ def window_attention(
     check_shape(op, "lengths", lengths, (batch,))
     check_dtype(op, "lengths", lengths, torch.int64)
     check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths)
-    if window < 1 or not 0 <= shift < window:
-        raise ValueError(
-            f"{op}: window must be at least 1 and shift in [0, window), got {window} and {shift}"
-        )
+    check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
     if backend_of(qkv, cos, sin, lengths) == "torch":
         return window_attention_torch(qkv, cos, sin, lengths, window, shift)
@@ -82,10 +86,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> N
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    grad_qkv = torch.ops.dnachunk.window_attention_backward(
-        *ctx.saved_tensors, grad_output, ctx.window, ctx.shift
-    )
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    grad_qkv = torch.ops.dnachunk.window_attention_backward(grad, *ctx.saved_tensors, ctx.window, ctx.shift)
     return grad_qkv, None, None, None, None, None
 
 
@@ -99,8 +101,7 @@ register(
 )
 register(
     "window_attention_backward",
-    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, Tensor grad_output, int window, int shift) "
-    "-> Tensor",
+    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
     cpu=rust.window_attention_backward,
-    fake=lambda qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
+    fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
 )

@@ -1,13 +1,12 @@
-//! CPU kernels of `unit_scatter`; `unit_gather` is [`token_unmerge`](crate::ops::token_unmerge) of one long
-//! sequence, its gradient that operation's adjoint.
+//! CPU kernels of [`unit_scatter`](super).
 
 use crate::float::{Accumulator, Scalar};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::{dot, vectorized};
+use macro_rules_attribute::apply;
 
 /// Rows handed to a task at once.
 const SPAN: usize = 256;
-const LANES: usize = 16;
 
 /// Marks a row that no unit is added to.
 const NONE: u32 = u32::MAX;
@@ -25,7 +24,7 @@ pub fn invert(position: &[i64], rows: usize) -> Result<Vec<u32>, i64> {
     Ok(unit_of)
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn scatter_span<T: Scalar>(
     residual: &[T],
     values: &[T],
@@ -48,21 +47,7 @@ fn scatter_span<T: Scalar>(
     }
 }
 
-#[inline(always)]
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T::Acc {
-    let mut lanes = [T::Acc::ZERO; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] = a[lane].load().mul_add(b[lane].load(), lanes[lane]);
-        }
-    }
-    let rest: T::Acc = a_rest.iter().zip(b_rest).map(|(a, b)| a.load() * b.load()).sum();
-    lanes.iter().copied().sum::<T::Acc>() + rest
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+#[apply(vectorized!)]
 fn gradients_of_span<T: Scalar>(
     grad: &[T],
     values: &[T],
@@ -83,7 +68,7 @@ fn gradients_of_span<T: Scalar>(
 }
 
 /// Writes `out [R, D]`: `residual [R, D]` plus the weighted `values [M, D]` where `unit_of [R]` says.
-pub fn scatter<T: Scalar>(
+pub fn forward<T: Scalar>(
     residual: &[T],
     values: &[T],
     weight: &[T::Acc],
@@ -105,7 +90,7 @@ pub fn scatter<T: Scalar>(
 }
 
 /// Writes the gradients of `values [M, D]` and `weight [M]` from that of the result.
-pub fn scatter_backward<T: Scalar>(
+pub fn backward<T: Scalar>(
     grad: &[T],
     values: &[T],
     weight: &[T::Acc],
@@ -136,7 +121,7 @@ mod tests {
             ([1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0], [10.0, 20.0, 30.0, 40.0], [0.5, 2.0]);
         let unit_of = invert(&[2, 0], 3).unwrap();
         let mut out = [9.0; 6];
-        scatter(&residual, &values, &weight, &unit_of, 2, 1, &mut out);
+        forward(&residual, &values, &weight, &unit_of, 2, 1, &mut out);
         assert_eq!(out, [61.0, 82.0, 3.0, 4.0, 10.0, 16.0]);
     }
 
@@ -145,7 +130,7 @@ mod tests {
         let (grad, values, weight) =
             ([1.0_f64, 2.0, 9.0, 9.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [0.5, 2.0]);
         let (mut grad_values, mut grad_weight) = ([9.0; 4], [9.0; 2]);
-        scatter_backward(&grad, &values, &weight, &[2, 0], 2, 1, &mut grad_values, &mut grad_weight);
+        backward(&grad, &values, &weight, &[2, 0], 2, 1, &mut grad_values, &mut grad_weight);
         assert_eq!(grad_values, [1.5, 2.0, 2.0, 4.0]);
         assert_eq!(grad_weight, [110.0, 110.0]);
     }

@@ -1,20 +1,15 @@
-//! CPU kernels of [`dna_codec`](super).
+//! CPU kernels of [`encode_dna`](super).
 
-use crate::alphabet::{
-    CODE_OF_BYTE, FIRST_BASE_ID, INVALID, LETTERS, N_ID, SPECIAL_TOKENS, id_of_code, is_repeat,
-};
-use crate::flag::Flag;
+use crate::alphabet::{CASE, CODE_OF_BYTE, INVALID, SPECIAL_TOKENS, id_of_code, is_repeat};
 use crate::parallel::{self, Disjoint};
-use multiversion::multiversion;
+use crate::simd::vectorized;
+use macro_rules_attribute::apply;
 
 /// Bytes of a sequence that one task encodes.
 const CHUNK: usize = 1 << 18;
 
 /// Bytes whose ids, flags and text stay in the first-level cache.
 const BLOCK: usize = 8192;
-
-/// The bit in which lower and upper case differ.
-const CASE: u8 = b'a' ^ b'A';
 
 /// Fewer bytes than this are encoded before a second thread has started.
 const MIN_PARALLEL: usize = 1 << 15;
@@ -182,7 +177,7 @@ fn encode_letters(text: &[u8], ids: &mut [u8], repeat_mask: &mut [bool]) -> Resu
 ///
 /// Compares and selects on bytes, with no loop over the letters, compile to whole vector registers (8 GB/s on
 /// a core against 0.3); a look-up in a table goes one byte at a time.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2", "x86_64+avx2"))]
+#[apply(vectorized!)]
 fn encode_common(text: &[u8], ids: &mut [u8], repeat_mask: &mut [bool]) -> bool {
     let mut others = 0;
     for ((&byte, id), repeat) in text.iter().zip(ids).zip(repeat_mask) {
@@ -208,27 +203,9 @@ fn encode_any(text: &[u8], ids: &mut [u8], repeat_mask: &mut [bool]) -> Result<(
     Ok(())
 }
 
-/// Writes ids as text, lower case where `repeat_mask` is set, or finds the first that is no id.
-pub fn decode(ids: &[u8], repeat_mask: Option<&[Flag]>) -> Result<String, usize> {
-    let mut text = Vec::with_capacity(ids.len());
-    for (position, &id) in ids.iter().enumerate() {
-        match id {
-            FIRST_BASE_ID..=N_ID => {
-                let case = if repeat_mask.is_some_and(|flags| flags[position].is_set()) { CASE } else { 0 };
-                text.push(LETTERS[(id - FIRST_BASE_ID) as usize] | case);
-            }
-            0..FIRST_BASE_ID => text.extend_from_slice(SPECIAL_TOKENS[id as usize].as_bytes()),
-            _ => return Err(position),
-        }
-    }
-    // SAFETY: letters and special tokens are ASCII.
-    Ok(unsafe { String::from_utf8_unchecked(text) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     type Encoded = (Vec<u8>, Vec<bool>, Vec<usize>);
 
@@ -269,28 +246,6 @@ mod tests {
             assert_eq!(ids[at - 1..at + 4], [6, 4, 0, 3, 8], "{shift}");
             assert_eq!(repeat_mask[at - 1..at + 4], [false, false, false, false, true]);
             assert_eq!(offsets, [0, at + 3 + CHUNK]);
-        }
-    }
-
-    #[test]
-    fn decode_names_the_first_id_that_is_none() {
-        assert_eq!(decode(&[5, 4, 9], Some(&[true, true, false].map(Flag::new))), Ok("a[MASK]N".to_owned()));
-        assert_eq!(decode(&[5, 10, 11], None), Err(1));
-    }
-
-    proptest! {
-        #[test]
-        fn decoding_gives_back_what_was_encoded(
-            texts in proptest::collection::vec("([ACGTNacgtn]|\\[PAD\\]|\\[UNK\\]|\\[CLS\\]|\\[SEP\\]|\\[MASK\\]){0,80}", 0..6),
-            threads in 1..4_usize,
-        ) {
-            let bytes: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
-            let (ids, repeat_mask, offsets) = encode(&bytes, threads).unwrap();
-            for (text, range) in texts.iter().zip(offsets.windows(2)) {
-                let range = range[0]..range[1];
-                let flags: Vec<Flag> = repeat_mask[range.clone()].iter().copied().map(Flag::new).collect();
-                prop_assert_eq!(&decode(&ids[range], Some(&flags)).unwrap(), text);
-            }
         }
     }
 }
