@@ -12,7 +12,7 @@ TRANSFORMERS ?=
 LIGHT = $(VENV)/torch-$(TORCH)
 BESIDE = PYTHONPATH=$(CURDIR)/$(LIGHT):$(CURDIR)/$(VENV)/wheel/unpacked
 
-.PHONY: build demo test test-slow test-rust test-torch test-hf lint format bench wheel clean
+.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf lint format bench wheel clean
 .DELETE_ON_ERROR:
 
 build: $(EXTENSION)
@@ -29,6 +29,20 @@ $(EXTENSION): $(RUST) $(VENV)/ready
 
 demo: build
 	$(BIN)/dnachunk demo --output-dir demo
+
+# Into docs/_build/html; docs-links asks the network for every link that leads out. All pages are read each time, as
+# Sphinx warns of a page only when it reads it; notebooks run once for each text of theirs, until `make clean`.
+docs: BUILDER = html
+docs-links: BUILDER = linkcheck
+docs docs-links: $(VENV)/docs-ready
+	$(BIN)/python docs/_site/pages.py docs/_build/source
+	$(BIN)/python -m sphinx -W --keep-going -E -q -b $(BUILDER) -c docs -d docs/_build/doctrees \
+	  docs/_build/source docs/_build/$(BUILDER)
+	$(BIN)/python docs/_site/check_links.py docs/_build/html
+
+$(VENV)/docs-ready: $(EXTENSION)
+	. $(BIN)/activate && maturin develop --release --quiet --extras docs
+	touch $@
 
 test: build test-rust
 	$(BIN)/python -m pytest -q
@@ -82,4 +96,4 @@ bench: build
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) target demo dist $(EXTENSION)
+	rm -rf $(VENV) target demo dist docs/_build $(EXTENSION)

@@ -28,8 +28,8 @@ copyright = author
 release = version = __version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "myst_nb"]
-# -- and ... are letters of commands and of DNA.
-smartquotes = False
+# Quotes and dots are often those of code.
+smartquotes_action = "D"
 nitpicky = True
 
 autosummary_generate = False
@@ -49,6 +49,7 @@ myst_substitutions = {"papers": papers_table(), "bibtex": bibtex()}
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True
 nb_execution_timeout = 900
 nb_merge_streams = True
 
@@ -58,6 +59,7 @@ html_copy_source = False
 html_theme_options = {
     "github_url": citation()["repository-code"],
     "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
     "show_toc_level": 2,
 }
 
@@ -69,7 +71,7 @@ _ROLE = re.compile(r":(class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
 def _refer_to_public_names(
     app: Sphinx, what: str, name: str, owner: Any, options: Any, lines: list[str]
 ) -> None:
-    """Turns references in a docstring, which are written as its own module sees them, into ones that hold anywhere."""
+    """Turns references as a docstring's own module sees them into ones that hold anywhere."""
 
     def public(role: re.Match[str]) -> str:
         found = resolve(role[3], owner)
@@ -85,7 +87,9 @@ def _refer_to_public_names(
     lines[:] = [_ROLE.sub(public, line) for line in lines]
 
 
-def _link_type(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
+def _link_type(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element
+) -> nodes.Element | None:
     """Links a type in a signature, known by the module that defines it; those of other packages stay text."""
     if not env.docname.startswith("api/") and node.get("refdoc", "").split("/")[0] != "api":
         return None
@@ -96,15 +100,15 @@ def _link_type(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nod
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, text) or text
 
 
-def _skip_fields_of_tuples(
+def _skip_what_says_nothing(
     app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leaves out what says no more of itself than that it is a field with a number."""
-    return True if type(value).__name__ == "_tuplegetter" else None
+    """Leaves out fields of tuples, whose text is their number, and what ``transformers`` reads of a model."""
+    return True if type(value).__name__ == "_tuplegetter" or name == "config_class" else None
 
 
 def setup(app: Sphinx) -> None:
     """Connects the hooks."""
     app.connect("autodoc-process-docstring", _refer_to_public_names)
-    app.connect("autodoc-skip-member", _skip_fields_of_tuples)
+    app.connect("autodoc-skip-member", _skip_what_says_nothing)
     app.connect("missing-reference", _link_type)

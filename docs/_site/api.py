@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import itertools
 import pkgutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def _documented_constants(module: ModuleType) -> list[str]:
     """Names of a module that are given a value and then a docstring."""
     body = ast.parse(inspect.getsource(module)).body
     names = []
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in itertools.pairwise(body):
         is_docstring = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         targets = getattr(statement, "targets", [getattr(statement, "target", None)])
         if is_docstring and isinstance(targets[0], ast.Name):
@@ -165,7 +166,11 @@ def api_pages() -> dict[str, str]:
                 if entry.module == module:
                     lines += _description(entry)
         texts[f"{page}.rst"] = "\n".join(lines)
-    index = [*_heading("API reference", "="), "What ``import dnachunk as dc`` offers, and where the rest is.", ""]
+    index = [
+        *_heading("API reference", "="),
+        "What ``import dnachunk as dc`` offers, and where the rest is.",
+        "",
+    ]
     index += [".. toctree::", "", *(f"   {page}" for page in pages()), ""]
     for page in pages():
         package = importlib.import_module(page)
@@ -183,8 +188,8 @@ def resolve(reference: str, owner: Any) -> str | None:
         owner: What the docstring belongs to.
 
     Returns:
-        The name that it is documented by; empty if it is not of this package, or has no place of its own there;
-        ``None`` if there is nothing of that name.
+        The name that it is documented by; empty if it is not this package's or is described with something
+        else; ``None`` if there is nothing of that name.
     """
     module = inspect.getmodule(owner)
     scopes: list[Any] = [module, builtins]
@@ -203,9 +208,11 @@ def resolve(reference: str, owner: Any) -> str | None:
             return reference if reference in modules() else ""
         home, _, name = reference.rpartition(".")
         return _documented_name(pkgutil.resolve_name(home), name)
-    first, *rest = reference.split(".")
-    found = [entry for entry in entries() if entry.name == first]
-    return ".".join([found[0].full_name, *rest]) if len(found) == 1 else None
+    found = [entry.module for entry in entries() if entry.name == reference.split(".")[0]]
+    if len(found) == 1:
+        with contextlib.suppress(AttributeError):
+            return _documented_name(importlib.import_module(found[0]), reference)
+    return None
 
 
 def _documented_name(scope: Any, reference: str) -> str:
@@ -226,7 +233,10 @@ def _documented_name(scope: Any, reference: str) -> str:
         # Fields are described with their class.
         return "" if name is None else name if last in _annotations(owner) else f"{name}.{last}"
     value = getattr(scope, last)
-    homes = [f"{scope.__name__}.{last}", f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', last)}"]
+    homes = [
+        f"{scope.__name__}.{last}",
+        f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', last)}",
+    ]
     return next((names[home] for home in homes if home in names), "")
 
 

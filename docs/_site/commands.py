@@ -9,7 +9,12 @@ from dnachunk.cli.app import app
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\*`|_<>])", r"\\\1", text)
+    """Text with its options as literals, and what is a mark in reStructuredText as a letter."""
+    parts = re.split(r"(--[\w-]+)", text)
+    return "".join(
+        f"``{part}``\\ " if part.startswith("--") else re.sub(r"([\\*`|_<>])", r"\\\1", part)
+        for part in parts
+    )
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -56,7 +61,16 @@ def command_pages() -> dict[str, str]:
     """
     found = commands()
     texts = {f"{name}.rst": command_page(name, command) for name, command in found.items()}
-    index = ["Commands", "========", "", ".. toctree::", "   :hidden:", "", *(f"   {name}" for name in found), ""]
+    index = [
+        "Commands",
+        "========",
+        "",
+        ".. toctree::",
+        "   :hidden:",
+        "",
+        *(f"   {name}" for name in found),
+        "",
+    ]
     for name, command in found.items():
         first = " ".join(command.help.split("\n\n")[0].split())
         index += [f":doc:`dnachunk {name} <{name}>`", f"   {_escaped(first)}", ""]

@@ -19,7 +19,7 @@ LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=(#[^)\s]*)?\))")
 
 
 def kept() -> dict[str, Path]:
-    """Files of the repository that are pages, or parts of pages, as they stand, by their place in the site."""
+    """Files of the repository that stand in the site as they are, by their place in it."""
     written = (path for path in DOCS.rglob("*.*") if path.suffix in (".md", ".toml", ".json", ".png"))
     return {
         **{
@@ -94,7 +94,7 @@ def site() -> dict[str, bytes]:
 
 
 def write_site(folder: Path) -> None:
-    """Writes the site's files into a folder, and removes what is no longer one; unchanged ones stay as they are."""
+    """Writes the site's files into a folder, and removes all others; unchanged ones keep their time."""
     files = site()
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if str(path.relative_to(folder)) not in files:

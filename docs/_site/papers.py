@@ -26,7 +26,9 @@ def papers_table() -> str:
     for paper in citation()["references"]:
         title = f"[{paper['title']}]({paper['url']}), {paper['collection-title']}, {paper['year']}"
         authors = ", ".join(map(_name, paper["authors"]))
-        rows.append(f"| [{paper['abbreviation']}](systems/{paper['abbreviation'].lower()}.md) | {title} | {authors} |")
+        rows.append(
+            f"| [{paper['abbreviation']}](systems/{paper['abbreviation'].lower()}.md) | {title} | {authors} |"
+        )
     return "\n".join(rows)
 
 
