@@ -208,7 +208,7 @@ def resolve(reference: str, owner: Any) -> str | None:
             return reference if reference in modules() else ""
         home, _, name = reference.rpartition(".")
         return _documented_name(pkgutil.resolve_name(home), name)
-    found = [entry.module for entry in entries() if entry.name == reference.split(".")[0]]
+    found = [entry.module for entry in entries() if entry.name == reference.split(".", maxsplit=1)[0]]
     if len(found) == 1:
         with contextlib.suppress(AttributeError):
             return _documented_name(importlib.import_module(found[0]), reference)
