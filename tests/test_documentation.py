@@ -77,6 +77,9 @@ def test_every_package_has_a_page():
     [
         ("Segmentation.tokens", "dnachunk.segmentation:Segmentation", "dnachunk.Segmentation.tokens"),
         ("tokens", "dnachunk.segmentation:Segmentation", "dnachunk.Segmentation.tokens"),
+        ("Segmentation.token_index", "dnachunk.segmentation:Segmentation", ""),
+        ("num_merges", "dnachunk.nn.chunking:Chunks", None),
+        ("values", "dnachunk.nn.chunking:Chunks", ""),
         ("boundary_routing", "dnachunk.ops:chunk_pool", "dnachunk.ops.boundary_routing"),
         ("dnachunk.ops.dechunk", "dnachunk.nn:Dechunk", "dnachunk.ops.dechunk"),
         ("dnachunk.data.genome.Genome", "dnachunk.nn:Dechunk", "dnachunk.data.Genome"),

@@ -226,19 +226,17 @@ def _documented_name(scope: Any, reference: str) -> str:
         scope = getattr(scope, part)
     names = public_names()
     if inspect.isclass(scope):
-        owner = next((base for base in scope.__mro__ if last in {*vars(base), *_annotations(base)}), None)
-        if owner is None:
-            raise AttributeError(reference)
-        name = names.get(f"{owner.__module__}.{owner.__qualname__}")
-        # Fields are described with their class.
-        return "" if name is None else name if last in _annotations(owner) else f"{name}.{last}"
+        for base in scope.__mro__:
+            name = names.get(f"{base.__module__}.{base.__qualname__}")
+            # Fields are described with their class.
+            if last in inspect.get_annotations(base) or f"\n        {last}: " in (base.__doc__ or ""):
+                return ""
+            if last in vars(base):
+                return f"{name}.{last}" if name else ""
+        raise AttributeError(reference)
     value = getattr(scope, last)
     homes = [
         f"{scope.__name__}.{last}",
         f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', last)}",
     ]
     return next((names[home] for home in homes if home in names), "")
-
-
-def _annotations(owner: type) -> dict[str, Any]:
-    return vars(owner).get("__annotations__", {})

@@ -32,7 +32,9 @@ def broken_links(folder: Path) -> list[str]:
     Raises:
         ValueError: If the folder holds no page.
     """
-    pages = {path.resolve(): _Page(path.read_text()) for path in folder.rglob("*.html")}
+    folder = folder.resolve()
+    written = [path for path in folder.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: _Page(path.read_text()) for path in written}
     if not pages:
         raise ValueError(f"broken_links: folder must hold built pages, got {folder}")
     broken = []
@@ -44,7 +46,7 @@ def broken_links(folder: Path) -> list[str]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             place = unquote(parts.fragment)
             if not target.is_file() or (place and target in pages and place not in pages[target].places):
-                broken.append(f"{path.relative_to(folder.resolve())}: {link}")
+                broken.append(f"{path.relative_to(folder)}: {link}")
     return broken
 
 
