@@ -30,15 +30,19 @@ $(EXTENSION): $(RUST) $(VENV)/ready
 demo: build
 	$(BIN)/dnachunk demo --output-dir demo
 
-# Into docs/_build/html; docs-links asks the network for every link that leads out. All pages are read each time, as
-# Sphinx warns of a page only when it reads it; notebooks run once for each text of theirs, until `make clean`.
-docs: BUILDER = html
-docs-links: BUILDER = linkcheck
-docs docs-links: $(VENV)/docs-ready
+# Into docs/_build/html. All pages are read each time, as Sphinx warns of a page only when it reads it; notebooks run
+# once for each text of theirs, until `make clean`.
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -c docs -d docs/_build/doctrees docs/_build/source
+
+docs: $(VENV)/docs-ready
+	rm -rf docs/_build/html
 	$(BIN)/python docs/_site/pages.py docs/_build/source
-	$(BIN)/python -m sphinx -W --keep-going -E -q -b $(BUILDER) -c docs -d docs/_build/doctrees \
-	  docs/_build/source docs/_build/$(BUILDER)
+	$(SPHINX) docs/_build/html -E -b html
 	$(BIN)/python docs/_site/check_links.py docs/_build/html
+
+# Asks the network for every link that leads out.
+docs-links: docs
+	$(SPHINX) docs/_build/links -b linkcheck
 
 $(VENV)/docs-ready: $(EXTENSION)
 	. $(BIN)/activate && maturin develop --release --quiet --extras docs
