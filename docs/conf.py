@@ -10,6 +10,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext import autosummary
 from sphinx.util import logging
 
 sys.path.insert(0, str(Path(__file__).parent / "_site"))
@@ -33,6 +34,8 @@ smartquotes_action = "D"
 nitpicky = True
 
 autosummary_generate = False
+# A summary ends at the first full stop that is not one of these.
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Sec.")
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
