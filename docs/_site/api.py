@@ -152,7 +152,9 @@ def api_pages() -> dict[str, str]:
     texts = {}
     for page in pages():
         package = importlib.import_module(page)
-        offered = [by_name[f"{home}.{name}"] for name, home, _ in _offered(package)]
+        # Functions come before classes.
+        found = sorted(_offered(package), key=lambda offer: offer[2] == "autoclass")
+        offered = [by_name[f"{home}.{name}"] for name, home, _ in found]
         lines = [*_module_heading(page, "="), *_table(offered)]
         own = [entry for entry in described[page] if entry.full_name in offered]
         # What users import from farther out is still described beside what it belongs to.

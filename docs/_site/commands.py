@@ -17,13 +17,24 @@ def _escaped(text: str) -> str:
     )
 
 
+def _command_lines(text: str, width: int = 80) -> list[str]:
+    """A command in lines that end before an option."""
+    lines: list[str] = []
+    for part in re.split(r" (?=--)", text):
+        if lines and len(lines[-1]) + len(part) < width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"       {part}" if lines else f"   {part}")
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
+
+
 def _paragraphs(text: str) -> list[str]:
     """The help of a command; a paragraph that begins with ``Example:`` is something to type."""
     lines = []
     for paragraph in text.split("\n\n"):
         joined = " ".join(paragraph.split())
         if joined.startswith("Example:"):
-            lines += [".. code-block:: sh", "", f"   {joined.removeprefix('Example:').strip()}", ""]
+            lines += [".. code-block:: sh", "", *_command_lines(joined.removeprefix("Example:").strip()), ""]
         else:
             lines += [_escaped(joined), ""]
     return lines
@@ -44,12 +55,6 @@ def command_page(name: str, command: Any) -> str:
         record = parameter.get_help_record(context)
         if record is not None:
             lines += [f".. option:: {record[0]}", "", f"   {_escaped(' '.join(record[1].split()))}", ""]
-    if command.context_settings.get("ignore_unknown_options"):
-        lines += [
-            "All other options are fields of ``transformers.TrainingArguments`` by their names, such as",
-            "``--warmup-steps 100``.",
-            "",
-        ]
     return "\n".join(lines)
 
 
