@@ -91,7 +91,7 @@ def replace_cuda(libraries: Path) -> list[str]:
         if version in owner:
             functions[owner[version]].add(name)
         elif not version and name not in defined and re.match(r"(cu|nccl|nv)[A-Za-z]", name):
-            # It may be any library's, and torch takes whole ones that it finds in the environment before these.
+            # It may be any of them, and torch takes whole ones from the environment before these.
             for library in needed:
                 functions[library].add(name)
     for name in needed:

@@ -1,7 +1,8 @@
-//! The Rust core of dnachunk: kernels on slices in [`ops`], genome files in `genome`, and, with the feature
-//! `python`, the module `dnachunk._rust`.
+//! The Rust core of dnachunk: kernels on slices in [`ops`], genome files in `genome`, bgzip files to write in
+//! [`bgzip`], and, with the feature `python`, the module `dnachunk._rust`.
 
 pub mod alphabet;
+pub mod bgzip;
 pub mod error;
 pub mod flag;
 pub mod float;
@@ -21,6 +22,8 @@ pub mod windows;
 #[cfg(feature = "python")]
 #[pyo3::pymodule(name = "_rust")]
 mod python {
+    #[pymodule_export]
+    use crate::bgzip::binding::PyBgzipWriter;
     #[pymodule_export]
     use crate::genome::binding::PyGenome;
     #[pymodule_export]

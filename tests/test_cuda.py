@@ -9,7 +9,7 @@ from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
 from dnachunk import ops as dnachunk_ops
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import mask_bases
-from dnachunk.models.mxdna import between_special_tokens
+from dnachunk.tokenization import between_special_tokens
 from tests.ops import (
     test_basic_units,
     test_blocks,

@@ -11,14 +11,17 @@ PACKAGE = Path(dnachunk.__file__).parent
 
 # Lowest first: a module imports from its own layer and from those before it. "" is the package's own module.
 LAYERS = [
-    ("_lazy", "_native", "alphabet", "random", "segmentation", "version"),
+    ("_lazy", "_native", "alphabet", "errors", "files", "random", "reporting", "segmentation", "version"),
     ("ops",),
     ("tokenization",),
     ("nn",),
     ("models",),
     ("baselines",),
+    ("data",),
+    ("inference",),
+    ("evaluation",),
+    ("training", "visualization"),
     ("",),
-    ("data", "training", "evaluation", "visualization"),
     ("cli",),
     ("__main__",),
 ]
@@ -29,11 +32,14 @@ SIDE_BY_SIDE = ("ops", "models")
 # What registers all models with transformers' Auto classes.
 REGISTRIES = ("models.auto_configurations", "models.auto_models")
 
+# What reads and writes files in Rust.
+FILES = ("data.genome", "data.text")
+
 
 def may_use_rust(module):
-    """The wrapper of each kernel, and the one of the genome reader."""
+    """The wrapper of each kernel, and those of the genome reader and the bgzip writer."""
     parts = module.split(".")
-    return (parts[0] == "ops" and len(parts) == 3 and parts[2] == "op") or module == "data.genome"
+    return (parts[0] == "ops" and len(parts) == 3 and parts[2] == "op") or module in FILES
 
 
 def module_of(path):
@@ -88,7 +94,9 @@ def violations(source, module, *, is_package=False):
         if LEVEL[target_top] > LEVEL[top]:
             found.append(f"{place}: upwards")
         if target == "_native" and name != "build_info" and not may_use_rust(module):
-            found.append(f"{place}: only ops/*/op.py and data/genome.py call the compiled module")
+            found.append(
+                f"{place}: only ops/*/op.py, data/genome.py and data/text.py call the compiled module"
+            )
         folders = [name.split(".") for name in (module, target)]
         in_folder = f"{module}." in {".".join(name.split(".")[:2]) + "." for name in MODULES if "." in name}
         if module in REGISTRIES:
@@ -110,6 +118,46 @@ def test_imports_go_one_way():
     assert not found, "\n".join(found)
 
 
+def circles(imports):
+    """Modules that import each other, by way of others or directly; ``imports`` is by module."""
+    found, place, stack, low = [], {}, [], {}
+
+    def visit(module):
+        place[module] = low[module] = len(place)
+        stack.append(module)
+        for target in imports.get(module, ()):
+            if target not in place:
+                visit(target)
+            if target in stack:
+                low[module] = min(low[module], low[target])
+        if low[module] == place[module]:
+            circle = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for module in sorted(imports):
+        if module not in place:
+            visit(module)
+    return found
+
+
+def test_no_files_import_each_other():
+    imports = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = module_of(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = imports_of(tree, module, path.name == "__init__.py")
+        # A package's names are loaded when they are asked for; what is asked for is a module's own import.
+        imports[module] = {target for _, target, _ in found if target in MODULES and target != module}
+    assert circles(imports) == []
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
@@ -126,9 +174,9 @@ def test_imports_go_one_way():
         ("nn.mlp", "from dnachunk.models import MergeDNAConfig", "upwards"),
         ("nn.mlp", "from dnachunk import MergeDNAConfig", "upwards"),
         ("models.mergedna.modeling_mergedna", "def f():\n    import dnachunk.data.masking", "upwards"),
-        ("", "from dnachunk.training import PreTrainer", "upwards"),
+        ("data.windows", "from dnachunk.training import PreTrainer", "upwards"),
         ("data.masking", "from dnachunk.cli import main", "upwards"),
-        ("data.masking", "from dnachunk import _no_such_module, cli", "upwards"),
+        ("", "from dnachunk import _no_such_module, cli", "upwards"),
         ("segmentation", "from dnachunk.ops import token_sum", "upwards"),
         ("attic.old", "", "no layer"),
     ],

@@ -318,7 +318,10 @@ def samples(fasta):
     matrices = (-torch.rand(4, 3), torch.randn(2, 6, 3), torch.randn(2, 6, 3))
     scan = (x, x, *matrices, torch.ones(4), x, torch.ones(4), two_of_six, False)
     genome = _native.rust.Genome(fasta)
+    packed = f"{fasta}.gz"
     return {
+        "BgzipWriter": (_native.rust.BgzipWriter, (packed,)),
+        "BgzipWriter.write": (_native.rust.BgzipWriter(packed).write, (b"ACGT",)),
         "Genome": (_native.rust.Genome, (fasta,)),
         "Genome.fetch": (genome.fetch, (0, 1, 5, True)),
         "basic_units_forward": (None, (x, [1, 2, 3, 4], torch.tensor([0, 1]), two_of_six)),
@@ -414,6 +417,8 @@ def garbage():
 def _put_abuse(name, fasta, queue):
     # Sparse tensors of some layouts announce that they are new.
     warnings.simplefilter("ignore")
+    # Where files are written under any name.
+    os.chdir(os.path.dirname(fasta))
     function, arguments = samples(fasta)[name]
     function = function or getattr(_native.rust, name)
     function(*arguments)
@@ -430,7 +435,7 @@ def _put_abuse(name, fasta, queue):
         except BaseException as error:
             # Python's own answer to an integer that no machine word holds.
             is_huge = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
-            is_file = name == "Genome" and isinstance(error, OSError)
+            is_file = name in ("BgzipWriter", "Genome") and isinstance(error, OSError)
             if not is_file and not (is_huge and isinstance(error, OverflowError)):
                 faults.append(f"{shown}: {type(error).__name__}: {error}")
     for count in (0, len(arguments) + 1):
@@ -447,7 +452,7 @@ def _put_abuse(name, fasta, queue):
     sorted(
         {name for name, value in vars(_native.rust).items() if callable(value) and name[0] != "_"}
         - {"build_info"}
-        | {"Genome.fetch"}
+        | {"BgzipWriter.write", "Genome.fetch"}
     ),
 )
 def test_garbage_is_an_error_and_never_a_panic(name, tmp_path):

@@ -10,8 +10,8 @@ from benchmarks.case import Case, Work
 from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import mask_bases
-from dnachunk.models.mxdna import between_special_tokens
 from dnachunk.ops import use_backend
+from dnachunk.tokenization import between_special_tokens
 
 CONFIGS: dict[str, Any] = {
     "dnachunker": DNAChunkerConfig,

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 __all__ = [
+    "BgzipWriter",
     "Genome",
     "basic_units_by_sorting",
     "basic_units_forward",
@@ -48,6 +49,21 @@ __all__ = [
 ]
 
 def build_info() -> dict[str, str]: ...
+
+@final
+class BgzipWriter:
+    def __new__(cls, path: str | os.PathLike[str]) -> BgzipWriter: ...
+    @property
+    def closed(self) -> bool: ...
+    def write(self, data: bytes) -> int: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    @staticmethod
+    def readable() -> bool: ...
+    @staticmethod
+    def writable() -> bool: ...
+    @staticmethod
+    def seekable() -> bool: ...
 
 @final
 class Genome:

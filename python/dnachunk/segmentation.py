@@ -1,17 +1,25 @@
 """Which token each base belongs to: the value that all three tokenizers produce."""
 
+import dataclasses
+import html
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from dnachunk.alphabet import SPECIAL_TOKENS
+from dnachunk.files import replacing
 
 _SYMBOL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)) + "|.", re.DOTALL)
+
+SHOWN_ROWS = 4
+"""Sequences that a notebook shows of a segmentation."""
+SHOWN_TOKENS = 300
+"""Tokens that it shows of each."""
+_BACKGROUNDS = ("#cfe5f5", "#f8e3b8")
 
 
 def split_symbols(sequence: str) -> list[str]:
@@ -205,6 +213,44 @@ class Segmentation:
         lengths = lengths[lengths > 0].clamp(max=max_length) if max_length else lengths[lengths > 0]
         return lengths.bincount(minlength=(max_length or 0) + 1)
 
+    def to_html(self, sequences: Sequence[str] | None = None) -> str:
+        """Tokens coloured over the sequence, as a notebook shows them; hovering gives places and lengths.
+
+        Args:
+            sequences: Text of each sequence, as :meth:`tokens` takes it; default a dot for each base.
+
+        Returns:
+            HTML of the first :data:`SHOWN_ROWS` sequences and :data:`SHOWN_TOKENS` tokens of each.
+
+        Raises:
+            ValueError: If there is not a text for each sequence, or one has not as many bases.
+        """
+        if sequences is not None and (isinstance(sequences, str) or len(sequences) != len(self)):
+            raise ValueError(
+                f"Segmentation.to_html: sequences must have {len(self)} entries, got {sequences!r:.80}"
+            )
+        lengths, shown = self.lengths.cpu().tolist(), []
+        for row in range(min(len(self), SHOWN_ROWS)):
+            count = int(self.num_tokens[row])
+            texts = self.tokens(sequences[row], row) if sequences else ["·" * bp for bp in lengths[row]]
+            spans, start = [], 0
+            for token, (text, bp) in enumerate(zip(texts[:count], lengths[row], strict=False)):
+                if token == SHOWN_TOKENS:
+                    break
+                spans.append(
+                    f'<span title="token {token}: {start + 1}–{start + bp}, {bp} bp" style="background:'
+                    f'{_BACKGROUNDS[token % 2]};color:#000">{html.escape(text)}</span>'
+                )
+                start += bp
+            more = f" … of {count:,} tokens" if count > SHOWN_TOKENS else ""
+            shown.append(f"<div>{'<wbr>'.join(spans)}{more}</div>")
+        if len(self) > SHOWN_ROWS:
+            shown.append(f"<div>… of {len(self):,} sequences</div>")
+        return f'<div style="font-family:monospace;line-height:1.6">{"".join(shown)}</div>'
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
     def compose(self, coarser: "Segmentation") -> "Segmentation":
         """The tokens made by grouping these tokens.
 
@@ -292,15 +338,74 @@ def write_bed(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMap:
+    """The tokens of a stretch of sequence, base by base.
+
+    Attributes:
+        is_start: ``[n]`` bool: whether a token begins at the base.
+        token_bp: ``[n]`` int32: bases of the base's token, also of one that reaches out of the stretch; 0
+            where there is none.
+    """
+
+    is_start: torch.Tensor
+    token_bp: torch.Tensor
+
+    @classmethod
+    def from_edges(cls, edges: Sequence[torch.Tensor], start_bp: int, end_bp: int) -> "TokenMap":
+        """Tokens of the bases from ``start_bp`` to ``end_bp``.
+
+        Args:
+            edges: Of each run of tokens where they begin, and where the last ends, ``[L + 1]`` int64; runs
+                do not overlap.
+            start_bp: First base of the stretch.
+            end_bp: Base after its last.
+        """
+        is_start = torch.zeros(end_bp - start_bp, dtype=torch.bool)
+        token_bp = torch.zeros(end_bp - start_bp, dtype=torch.int32)
+        for run in edges:
+            starts = run[:-1]
+            is_start[starts[(starts >= start_bp) & (starts < end_bp)] - start_bp] = True
+            lengths = run.diff()
+            inside = run.clamp(start_bp, end_bp)
+            first, last = int(inside[0]) - start_bp, int(inside[-1]) - start_bp
+            token_bp[first:last] = lengths.repeat_interleave(inside.diff()).int()
+        return cls(is_start, token_bp)
+
+    def bases_by_length(self, is_chosen: torch.Tensor) -> torch.Tensor:
+        """Of the chosen bases, ``[n]`` bool, how many lie in a token of k bases: entry k, int64."""
+        return self.token_bp[is_chosen & (self.token_bp > 0)].bincount(minlength=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The tokens of a batch of B sequences of N bases.
+
+    Attributes:
+        segmentations: Of the bases, the finest first; the last one's tokens are the model's.
+        vectors: ``[B, L, D]`` of the last segmentation's tokens, if they were asked for; rows past its
+            ``num_tokens`` are padding.
+        columns: More about each of these tokens by name, ``[B, L, …]`` each; what is called ``…_bp`` counts
+            from the row's first base.
+        boundary_probability: ``[B, N]``: for each base the probability that a token of the finest
+            segmentation begins there, if the model has one.
+    """
+
+    segmentations: Sequence[Segmentation]
+    vectors: torch.Tensor | None = None
+    columns: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    boundary_probability: torch.Tensor | None = None
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """The last one."""
+        return self.segmentations[-1]
 
 
 torch.export.register_dataclass(Segmentation, serialized_type_name="dnachunk.Segmentation")
+
+__all__ = ["Encoded", "Segmentation", "TokenMap", "split_symbols", "write_bed"]

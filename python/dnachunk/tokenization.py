@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizer, TensorType
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils.generic import PaddingStrategy
@@ -223,6 +224,24 @@ def _is_batch(token_ids: Any) -> bool:
     return isinstance(token_ids[0], (list, tuple)) or getattr(token_ids[0], "ndim", 0) == 1
 
 
+def between_special_tokens(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Puts ``[CLS]`` before and ``[SEP]`` after the bases of each row.
+
+    Args:
+        input_ids: ``[B, N]`` int64 ids of bases, padded on the right.
+        attention_mask: ``[B, N]``, 1 at bases, 0 at padding.
+
+    Returns:
+        Both, ``[B, N + 2]``.
+    """
+    ids = F.pad(input_ids, (1, 1), value=PAD_ID)
+    ids[:, 0] = CLS_ID
+    ids.scatter_(1, attention_mask.sum(dim=1, keepdim=True) + 1, SEP_ID)
+    return ids, F.pad(attention_mask, (2, 0), value=1)
+
+
 class _NoModelConfig(PreTrainedConfig):
     """Stands where ``AutoTokenizer`` wants a model's configuration, for a tokenizer without one."""
 
@@ -231,4 +250,4 @@ class _NoModelConfig(PreTrainedConfig):
 
 AutoTokenizer.register(_NoModelConfig, DNATokenizer)
 
-__all__ = ["DNATokenizer"]
+__all__ = ["DNATokenizer", "between_special_tokens"]

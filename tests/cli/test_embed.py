@@ -70,6 +70,7 @@ def test_a_long_record_is_the_mean_of_its_windows_by_their_bases(run, model, tmp
     (tmp_path / "g.fa").write_text(">g\n" + letters(200, 3) + "N" * 250 + letters(100, 4) + "\n")
     words = ["--model", model, "--fasta", tmp_path / "g.fa", "--window-bp", 200]
     record = embedded(run, tmp_path / "r.npz", *words)["embeddings"][0]
+    assert json.loads((tmp_path / "r.json").read_text())["metrics"]["overlap_bp"] == 50
     tokens = embedded(run, tmp_path / "t.npz", *words, "--per", "token")
     is_first = tokens["end_bp"] <= 200
     assert is_first.sum() == 100

@@ -5,7 +5,7 @@ import pytest
 
 from dnachunk.data.task import Examples
 from dnachunk.evaluation.comparison import Score
-from dnachunk.training.finetune import FineTuner
+from dnachunk.training import FineTuner
 from tests.cli.test_finetune import toy_rows, write_table
 from tests.training.finetuning import save_bert, save_small
 

@@ -163,11 +163,14 @@ def test_columns_and_problems(run, pretrained, tmp_path):
 
 def captured(run, monkeypatch, *words):
     """What a command line asks for, without doing it."""
-    module = importlib.import_module("dnachunk.cli.finetune")
+    module = importlib.import_module("dnachunk.training.finetune")
     calls = []
-    monkeypatch.setattr(
-        module, "run_finetuning", lambda model, task, args, **options: calls.append((args, options))
-    )
+
+    def run_search(model, task, args, **options):
+        calls.append((args, options))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(module, "run_search", run_search)
     result = run("finetune", *words)
     assert result.status == 0, result.err
     return calls[0]

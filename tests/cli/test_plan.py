@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dnachunk.cli.plan import Plan
-from dnachunk.training import PreTrainer
+from dnachunk.training import Plan, PreTrainer
 from tests.cli.test_evaluate import refused, trainings  # noqa: F401
 from tests.cli.test_finetune import toy_rows, write_table
 from tests.training.runs import write_genome
@@ -142,14 +141,22 @@ BAD_PLANS = [
     (
         "seeds = 1",
         "seed_count = 1",
-        "plan.toml, evaluate: Invalid value: no such option or argument: --seed-c",
+        "plan.toml, evaluate: arguments must be fields of TrainingArguments, got seed_count",
     ),
     ('"toy"', '"tox"', "data has no task 'tox'; it has toy"),
     ('"masked"', '"mask"', "objective must be 'merge' or 'masked', got 'mask'"),
-    ("eval_windows = 4", "eval_windows = 'x'", "masked only: Invalid value for '--eval-windows'"),
+    (
+        "eval_windows = 4",
+        "eval_windows = 'x'",
+        "masked only: eval_windows must be a whole number of at least 1",
+    ),
     ("genomes/genome.fa", "genome.fa", "data/genome.fa"),
-    ("use_cpu = true\nconfig", "gpu = true\nconfig", "no such option or argument: --gpu"),
-    ('"3mer"', '"9mer"', "plan.toml, 3mer: Invalid value: --tokenizer must be base, 1mer to 8mer"),
+    (
+        "use_cpu = true\nconfig",
+        "gpu = true\nconfig",
+        "masked only: arguments must be fields of TrainingArgu",
+    ),
+    ('"3mer"', '"9mer"', "plan.toml, 3mer: tokenizer must be base, 1mer to 8mer"),
 ]
 
 
@@ -176,8 +183,9 @@ def test_the_packaged_plans_are_plans(path):
     plan = Plan.read(path)
     assert "/work" not in path.read_text()
     for name in plan.models:
-        words = plan.pretrain_words(name, Path("data"), Path("out"))
-        assert words[0] == "pretrain"
+        arguments = plan.pretrain_arguments(name, Path("data"), Path("out"))
+        assert arguments["max_steps"] == plan.max_steps(name) > 0
+        assert all(path.startswith("data/genomes/") for path in arguments["fasta"])
 
 
 def test_there_are_plans():

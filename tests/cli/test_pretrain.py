@@ -10,10 +10,12 @@ from transformers import AutoModelForPreTraining, AutoTokenizer
 
 from dnachunk import DNATokenizer, MergeDNAForPreTraining
 from dnachunk.alphabet import MASK_ID
-from dnachunk.cli.pretrain import parse_training_arguments
+from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowCollator
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.evaluation import letter_frequency_scores
+from dnachunk.training.arguments import training_arguments
+from dnachunk.training.pretrain import DEFAULTS
 from tests.cli.conftest import FAULTS, SMALL
 
 QUICK = [*SMALL, "--max-steps", 4, "--per-device-train-batch-size", 2, "--use-cpu", "--eval-windows", 5]
@@ -51,6 +53,11 @@ def test_it_trains_saves_and_tells(run, fasta, tmp_path):
     for name in ("eval_loss", "eval_masked_accuracy", "eval_masked_nats", "eval_amtm_nats"):
         assert metrics[name] == evaluations[-1][name]
         assert metrics[f"start_{name}"] == evaluations[0][name]
+
+    state = torch.load(tmp_path / "run" / "checkpoint-4" / "optimizer.pt", weights_only=True)
+    for group in state["param_groups"]:
+        assert (group["initial_lr"], group["betas"]) == (1e-3, (0.9, 0.95))
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.0, 1e-8}
 
     # The baselines read what the model read.
     genome = Genome(fasta)
@@ -155,7 +162,7 @@ def test_training_arguments_by_their_names(tmp_path):
         "--seed",
         "7",
     ]
-    args = parse_training_arguments([*words, "--use-cpu"], tmp_path)
+    args = training_arguments(tmp_path, DEFAULTS, read_training_arguments([*words, "--use-cpu"]))
     assert (args.learning_rate, args.adam_beta2, args.bf16, args.seed) == (3e-4, 0.9, True, 7)
     assert args.lr_scheduler_type == "linear"
     # What is not said is as the paper has it, not as Hugging Face.

@@ -6,7 +6,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.baselines import baseline_config
-from dnachunk.cli.zero_shot import load_zero_shot
+from dnachunk.evaluation import load_zero_shot
 from dnachunk.evaluation.token_letters import hidden_base_logits
 from tests.cli.test_pretrain import last_line, refused
 

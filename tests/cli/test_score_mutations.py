@@ -187,14 +187,14 @@ def test_regressions_are_on_the_mutants_vectors(run, model, fasta, table, folder
         "--window-bp",
         90,
     ]
-    seen, score = [], zero_shot.score_variants
+    seen, score = [], zero_shot.score_alleles
 
     def keeping(*arguments, **options):
         outcomes = score(*arguments, **options)
         seen.extend(outcomes)
         return outcomes
 
-    monkeypatch.setattr(zero_shot, "score_variants", keeping)
+    monkeypatch.setattr(zero_shot, "score_alleles", keeping)
     succeeds(run("score-mutations", *words))
     channel = [float(outcome.score.vector[3]) if outcome.score else 0 for outcome in seen]
     rows = [f"{text},{value!r}" for text, value in zip(MUTANTS, channel, strict=True)]
@@ -316,7 +316,7 @@ def test_what_fails_midway_leaves_the_old_files(run, model, fasta, table, folder
     def failing(*_, **__):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(zero_shot, "score_variants", failing)
+    monkeypatch.setattr(zero_shot, "score_alleles", failing)
     words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]
     assert "the disk is gone" in refused(run("score-mutations", *words))
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"scores.csv": "old"}

@@ -15,10 +15,10 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 import dnachunk
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.baselines import baseline_config
-from dnachunk.cli.zero_shot import Classes, Condition
 from dnachunk.data import Genome
 from dnachunk.data.vcf import VCF
 from dnachunk.evaluation import zero_shot
+from dnachunk.evaluation.classes import Classes, Condition
 from dnachunk.random import mix
 from tests.cli.conftest import FAULTS
 from tests.evaluation.variants import other_strand, slow_scores, small_model
@@ -409,7 +409,7 @@ def test_bad_models(run, model, fasta, vcf, tmp_path, fault):
 
 
 def test_what_fails_midway_leaves_the_old_file(run, model, fasta, vcf, tmp_path, monkeypatch):
-    calls, score = [], zero_shot.score_variants
+    calls, score = [], zero_shot.score_alleles
 
     def failing(*arguments, **options):
         calls.append(arguments)
@@ -417,7 +417,7 @@ def test_what_fails_midway_leaves_the_old_file(run, model, fasta, vcf, tmp_path,
             raise OSError("the disk is gone")
         return score(*arguments, **options)
 
-    monkeypatch.setattr(zero_shot, "score_variants", failing)
+    monkeypatch.setattr(zero_shot, "score_alleles", failing)
     (tmp_path / "s.vcf").write_text("old")
     words = ["--model", model, "--fasta", fasta, "--vcf", vcf, "--output", tmp_path / "s.vcf"]
     assert "the disk is gone" in refused(run("score-variants", *words, "--batch-size", 1))
@@ -428,7 +428,7 @@ def test_what_fails_midway_leaves_the_old_file(run, model, fasta, vcf, tmp_path,
 
 
 def test_few_records_are_held_at_once(run, model, fasta, tmp_path, monkeypatch):
-    held, seen, module = [], [], importlib.import_module("dnachunk.cli.score_variants")
+    held, seen, module = [], [], importlib.import_module("dnachunk.evaluation.variant_scores")
     (tmp_path / "v.vcf").write_text(HEADER + line(100, base(100), ",".join(others(100))) * 100)
     iterate = VCF.__iter__
 
@@ -442,7 +442,7 @@ def test_few_records_are_held_at_once(run, model, fasta, tmp_path, monkeypatch):
         return [zero_shot.Outcome(None, "breakend") for _ in variants]
 
     monkeypatch.setattr(VCF, "__iter__", counting)
-    monkeypatch.setattr(zero_shot, "score_variants", nothing)
+    monkeypatch.setattr(zero_shot, "score_alleles", nothing)
     words = ["--model", model, "--fasta", fasta, "--vcf", tmp_path / "v.vcf", "--output", tmp_path / "s.tsv"]
     succeeds(run("score-variants", *words, "--batch-size", 2))
     size = 2 * module._RECORDS_AT_ONCE
@@ -528,7 +528,7 @@ def test_a_model_of_somebody_else(run, fasta, vcf, tmp_path):
 def test_the_1000_genomes_agree_with_their_sequence():
     if not SHARED.exists():
         pytest.skip("../shared/data is absent")
-    module = importlib.import_module("dnachunk.cli.score_variants")
+    module = importlib.import_module("dnachunk.evaluation.variant_scores")
     genome, variants = Genome(SHARED / "z.fa.gz"), VCF(SHARED / "z.vcf.gz")
     reads = [module._variant(genome, record, allele) for record in variants for allele in record.alternates]
     reasons = Counter(read for read in reads if isinstance(read, str))

@@ -49,6 +49,7 @@ def test_every_base_is_in_one_token_with_its_letters(run, model, fasta, tmp_path
     lengths = torch.tensor([end - start for _, start, end, _ in rows])
     assert results["metrics"]["token_length_counts"] == lengths.bincount().tolist()
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert (results["metrics"]["window_bp"], results["metrics"]["overlap_bp"]) == (64, 16)
     assert {path.name for path in tmp_path.iterdir()} == {"t.bed", "t.json", "t.png"}
 
 

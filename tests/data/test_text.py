@@ -1,8 +1,12 @@
+import errno
 import gzip
 import os
+import threading
+from pathlib import Path
 
 import pytest
 
+from dnachunk._native import rust
 from dnachunk.data import Genome
 from dnachunk.data.text import read_lines, text_writer
 from dnachunk.random import mix
@@ -40,15 +44,19 @@ def test_bgzip_is_entered_in_its_middle(tmp_path, length_bp):
     with text_writer(path, bgzip=True) as file:
         file.write(f">long\n{sequence}\n>short\nGATTACA\n" if sequence else ">short\nGATTACA\n")
     packed = path.read_bytes()
-    # Each block says how long it is; the last one is bgzip's end of file.
-    start, blocks = 0, 0
+    # Each block says how long it is and, at its end, how much it holds; the last one is bgzip's end of file.
+    start, sizes = 0, []
     while start < len(packed):
         assert packed[start : start + 4] == b"\x1f\x8b\x08\x04"
         assert packed[start + 12 : start + 16] == b"BC\x02\x00"
         start += int.from_bytes(packed[start + 16 : start + 18], "little") + 1
-        blocks += 1
+        sizes.append(int.from_bytes(packed[start - 4 : start], "little"))
     assert start == len(packed)
-    assert blocks > length_bp // 65_536 + 1
+    *full, last, end = sizes
+    assert set(full) <= {65_280}
+    assert 0 < last <= 65_280
+    assert end == 0
+    assert sum(sizes) == len(gzip.decompress(packed)) == (length_bp and length_bp + 7) + 15
     assert packed.endswith(bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000"))
     genome = Genome(path)
     assert [record.name for record in genome.records] == (["long"] if sequence else []) + ["short"]
@@ -62,6 +70,76 @@ def test_bytes_that_cannot_be_compressed(tmp_path):
     with text_writer(tmp_path / "noise.gz", bgzip=True) as file:
         file.write(noise)
     assert "".join(read_lines(tmp_path / "noise.gz")) == noise
+
+
+def test_flushed_text_can_be_read_at_once(tmp_path):
+    path = tmp_path / "lines.gz"
+    with text_writer(path, bgzip=True) as file:
+        file.write("first\n")
+        file.flush()
+        assert list(read_lines(path)) == ["first\n"]
+        file.write("second\n")
+    assert list(read_lines(path)) == ["first\n", "second\n"]
+
+
+@pytest.mark.parametrize("bgzip", [False, True])
+def test_no_folder_to_write_in(tmp_path, bgzip):
+    path = tmp_path / "missing" / "out"
+    with pytest.raises(FileNotFoundError) as caught, text_writer(path, bgzip=bgzip):
+        pass
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(path))
+
+
+@pytest.mark.parametrize(
+    ("bgzip", "length"), [(False, 1), (False, 400_000), (True, 0), (True, 1), (True, 400_000)]
+)
+def test_a_full_disk_is_an_error(bgzip, length):
+    text = os.urandom(length).hex()
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        text_writer(Path("/dev/full"), bgzip=bgzip) as file,
+    ):
+        file.write(text)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_an_error_closes_the_file():
+    file = rust.BgzipWriter("/dev/full")
+    assert not file.closed
+    with pytest.raises(OSError, match="No space left"):
+        file.write(os.urandom(70_000))
+    assert file.closed
+    file.close()
+    for act in (file.flush, lambda: file.write(b"more")):
+        with pytest.raises(OSError, match="/dev/full: the file is closed"):
+            act()
+
+
+def test_what_is_not_closed_has_no_end(tmp_path):
+    path = tmp_path / "x.fa.gz"
+    file = rust.BgzipWriter(path)
+    assert file.write(b">a\nACGT\n") == 8
+    file.flush()
+    del file
+    with pytest.raises(ValueError, match="lacks the empty block"):
+        Genome(path)
+
+
+def test_threads_write_one_after_another(tmp_path):
+    path = tmp_path / "lines.gz"
+    lines = [bytes([letter]) * 1000 + b"\n" for letter in b"ACGT"]
+    file = rust.BgzipWriter(path)
+    threads = [
+        threading.Thread(target=lambda line=line: [file.write(line) for _ in range(500)]) for line in lines
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    file.close()
+    assert sorted(gzip.decompress(path.read_bytes()).splitlines(keepends=True)) == [
+        line for line in lines for _ in range(500)
+    ]
 
 
 @pytest.mark.parametrize("fault", ["cut", "damaged"])

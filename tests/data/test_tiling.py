@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnachunk.data import Genome, Interval
-from dnachunk.data.tiling import Tile, TileTokens, fetch_tile, join_tiles, overlaps, record_tiles, tiles_near
+from dnachunk.inference.tiling import (
+    Tile,
+    TileTokens,
+    fetch_tile,
+    join_tiles,
+    overlaps,
+    record_tiles,
+    tiles_near,
+)
 from dnachunk.random import mix
 
 
@@ -57,7 +65,7 @@ def test_long_runs_of_n_are_left_out_and_short_ones_are_not(tmp_path):
 
 
 def test_runs_across_pieces_are_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("dnachunk.data.tiling._PIECE_BP", 4)
+    monkeypatch.setattr("dnachunk.inference.tiling._PIECE_BP", 4)
     genome = genome_of(tmp_path, "ACNNNNNNNNNNNACNNNNNNA")
     assert spans(record_tiles(genome, 0, 8, 0)) == [(0, 2, False), (13, 21, False), (14, 22, True)]
 
@@ -80,14 +88,15 @@ def test_widths_out_of_range(tmp_path, window_bp, overlap_bp):
 
 
 def test_the_joint_is_the_common_edge_nearest_to_the_middle():
+    # Common are 12, 14 and 16; 14 and 16 are as near to 15, and the left one is taken.
     left = TileTokens(
-        Tile(0, 0, 20, False), torch.tensor([0, 9, 11, 14, 16, 18, 20]), torch.arange(6.0)[:, None]
+        Tile(0, 0, 20, False), torch.tensor([0, 9, 12, 14, 16, 18, 20]), torch.arange(6.0)[:, None]
     )
     right = TileTokens(
         Tile(0, 10, 30, True), torch.tensor([10, 12, 14, 16, 30]), torch.arange(10.0, 14)[:, None]
     )
     first, second = join_tiles([left, right])
-    assert first.edges.tolist() == [0, 9, 11, 14]
+    assert first.edges.tolist() == [0, 9, 12, 14]
     assert first.values.squeeze(1).tolist() == [0, 1, 2]
     assert second.edges.tolist() == [14, 16, 30]
     assert second.values.squeeze(1).tolist() == [12, 13]
@@ -122,10 +131,10 @@ def test_probabilities_are_cut_at_the_same_joint():
 
 
 def test_without_a_common_edge_the_right_tiles_token_is_cut():
-    left = TileTokens(Tile(0, 0, 20, False), torch.tensor([0, 13, 17, 20]))
+    left = TileTokens(Tile(0, 0, 20, False), torch.tensor([0, 11, 13, 17, 20]))
     right = TileTokens(Tile(0, 10, 30, True), torch.tensor([10, 12, 18, 30]))
     first, second = join_tiles([left, right])
-    assert first.edges.tolist() == [0, 13]
+    assert first.edges.tolist() == [0, 11, 13]
     assert second.edges.tolist() == [13, 18, 30]
 
 

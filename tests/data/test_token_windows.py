@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, NUM_IDS, PAD_ID, is_base
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data.masking import mask_bases, mask_seeds
-from dnachunk.data.token_windows import TokenMaskingCollator, mask_windows, tokenize_windows
+from dnachunk.data.token_windows import TokenMaskingCollator, mask_windows
 
 NAMES = ["base", "3mer", "6mer", "3mer-overlapping", "6mer-overlapping", "bpe-60"]
 OVERLAPPING = [name for name in NAMES if "overlapping" in name]

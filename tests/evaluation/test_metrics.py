@@ -71,7 +71,7 @@ def test_bases_are_scored_where_they_are_labelled():
 
 
 def test_several_labels():
-    logits = np.array([[1.0, -1, -1], [1, 2, -1], [-2, 1, -1], [-1, 3, -1]])
+    logits = np.array([[0.2, -0.2, -1], [0.2, 2, -1], [-2, 1, -1], [-0.2, 3, -1]])
     labels = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
     scores = score_predictions(Problem.multi_label, logits, labels)
     want = {

@@ -7,8 +7,8 @@ import torch
 
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.alphabet import A_ID, MASK_ID, N_ID, NUM_IDS, PAD_ID, T_ID
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data.masking import mask_bases, mask_seeds
-from dnachunk.data.token_windows import tokenize_windows
 from dnachunk.evaluation import evaluate_masked_bases
 from dnachunk.evaluation.token_letters import hidden_base_logits
 

@@ -7,25 +7,21 @@ from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Genome
 from dnachunk.data.annotation import Feature
 from dnachunk.evaluation.motifs import Sites
+from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts, Runs, letter_runs, tandem_runs
 from dnachunk.evaluation.token_meaning import (
-    LONGEST_RUN,
     Band,
     Profile,
-    RunCounts,
-    Runs,
     TokenFigures,
-    TokenMap,
     add_counts,
     around,
     bases_per_token,
     bootstrap_band,
     feature_sites,
-    letter_runs,
     regions,
     site_windows,
-    tandem_runs,
     token_counts,
 )
+from dnachunk.segmentation import TokenMap
 
 
 def ids_of(text):

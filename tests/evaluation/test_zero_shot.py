@@ -16,7 +16,7 @@ from dnachunk.evaluation.zero_shot import (
     masked_log_probabilities,
     model_inputs,
     read_variant,
-    score_variants,
+    score_alleles,
 )
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.random import mix
@@ -82,9 +82,7 @@ def genome(tmp_path):
 
 def scored(model, genome, variants, window_bp=64, both_strands=False, batch_size=8):
     read = [read_variant(genome, "z", *variant) for variant in variants]
-    outcomes = score_variants(
-        model, genome, read, window_bp, both_strands=both_strands, batch_size=batch_size
-    )
+    outcomes = score_alleles(model, genome, read, window_bp, both_strands=both_strands, batch_size=batch_size)
     return [outcome.score[:2] for outcome in outcomes]
 
 
@@ -123,7 +121,7 @@ def test_known_vectors_give_the_known_distance(tmp_path):
     cosine = (2 * 3 + 2 * 2 + 1 + 1) / math.sqrt((4 + 4 + 1 + 1) * (9 + 4 + 1 + 1))
     assert distance == pytest.approx(1 - cosine, rel=1e-9)
     genome = write(tmp_path / "other.fa", "AACCGT")
-    (outcome,) = score_variants(
+    (outcome,) = score_alleles(
         fixed_model(), genome, [read_variant(genome, "z", 5, "T", "G")], 6, both_strands=True, batch_size=1
     )
     # The other strand reads ACGGTT, then CCGGTT.
@@ -268,7 +266,7 @@ def test_context_of_n(tmp_path):
         read_variant(genome, "edge", 9, "A", "C"),
         "breakend",
     ]
-    outcomes = score_variants(fixed_model(), genome, reads, 7, both_strands=False, batch_size=4)
+    outcomes = score_alleles(fixed_model(), genome, reads, 7, both_strands=False, batch_size=4)
     assert [outcome.reason for outcome in outcomes] == [
         "no_context",
         "no_context",

@@ -10,6 +10,15 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def test_default_values():
+    config = DNAChunkerConfig()
+    assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.5, 0.5], 0.03, 0.1)
+    assert (config.state_size, config.conv_kernel, config.expand) == (16, 4, 2)
+    assert (config.train_length_bp, config.rope_theta) == (8192, 10_000)
+    assert (config.mask_protection, config.residual_gating) == (True, True)
+    assert (config.chunk_pooling, config.backward_gate, config.boundaries) == ("mean", "right", "learned")
+
+
 def test_the_papers_size():
     with torch.device("meta"):
         model = DNAChunkerForMaskedLM(DNAChunkerConfig())

@@ -10,6 +10,14 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def test_default_values():
+    config = MxDNAConfig()
+    assert (config.kernel_sizes, config.deformable_kernel_size) == (list(range(1, 11)), 3)
+    assert (config.router_jitter, config.load_balancing_weight) == (0.01, 0.01)
+    assert (config.train_length_bp, config.rope_theta) == (510, 10_000)
+    assert (config.cross_attention_position, config.pooling) == ("center", "cls")
+
+
 def test_the_papers_size():
     with torch.device("meta"):
         model = MxDNAForMaskedLM(MxDNAConfig())

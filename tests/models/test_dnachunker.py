@@ -133,8 +133,8 @@ def symmetric(**fields):
 
 def test_mirror_symmetry_of_boundaries():
     model, ids = symmetric(), random_input(mask_share=0.1)
-    encoded, segmentations = model.encode(ids)
-    mirrored, mirrored_segmentations = model.encode(ids.flip(1))
+    encoded, segmentations = model._encode(ids)
+    mirrored, mirrored_segmentations = model._encode(ids.flip(1))
     for stage, reversed_stage in zip(segmentations, mirrored_segmentations, strict=True):
         index = reversed_stage.token_index.flip(1)
         assert torch.equal(stage.token_index, stage.num_tokens[:, None] - 1 - index)
@@ -143,7 +143,7 @@ def test_mirror_symmetry_of_boundaries():
 
 def test_mirror_symmetry_of_dechunking():
     model, ids = symmetric(), random_input(batch=1, mask_share=0.1)
-    encoded, mirrored = model.encode(ids)[0], model.encode(ids.flip(1))[0]
+    encoded, mirrored = model._encode(ids)[0], model._encode(ids.flip(1))[0]
     dechunk = Dechunk("right")
     for stage, reversed_stage in zip(encoded, mirrored, strict=True):
         chunks = torch.randn(stage.chunks.shape, dtype=torch.float64)

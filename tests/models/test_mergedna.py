@@ -194,7 +194,7 @@ def plain_latent_merge(encoder, x, sizes):
 def test_latent_merging_against_plain_pytorch(proportional):
     model = pretraining(proportional_attention=proportional)
     batch = CASE.batch([61, 38])
-    tokens, _ = model.model.tokenize(**batch, inputs_embeds=None, keep_ratio=0.45)
+    tokens, _ = model.model._tokenize(**batch, inputs_embeds=None, keep_ratio=0.45)
     latent, index = model.model.latent_encoder.merge(tokens)
     for row, length in enumerate(tokens.lengths.tolist()):
         values, sizes = tokens.values[row, :length], tokens.sizes[row, :length]
@@ -218,7 +218,7 @@ def test_latent_merging_keeps_half_of_any_number_of_tokens(length):
 def test_equal_tokens_merge_first_and_latent_tokens_are_not_neighbours():
     model = pretraining(torch.float32, num_latent_encoder_layers=1)
     letters = CASE.batch([24], 4)["input_ids"]
-    tokens, _ = model.model.tokenize(letters, None, None, 1.0)
+    tokens, _ = model.model._tokenize(letters, None, None, 1.0)
     values = torch.randn(1, 24, 32)
     values[0, 13] = values[0, 2]
     changed = copy.copy(tokens.__dict__) | {"values": values}
@@ -244,13 +244,13 @@ def test_three_passes_against_their_parts():
     torch.testing.assert_close(output.logits, first.logits)
     torch.testing.assert_close(output.losses["reconstruction"], loss_of(first.logits, letters >= 0))
 
-    tokens, _ = plain.model.tokenize(ids, mask, None, 0.45)
+    tokens, _ = plain.model._tokenize(ids, mask, None, 0.45)
     total, count = 0.0, 0
     for row, length in enumerate(tokens.lengths.tolist()):
         values, sizes = tokens.values[row, :length], tokens.sizes[row, :length]
         latent, index = plain_latent_merge(plain.model.latent_encoder, values, sizes)
         assert torch.equal(output.latent_index[row, :length], index)
-        alone, _ = plain.model.tokenize(ids[row : row + 1, : int(mask[row].sum())], None, None, 0.45)
+        alone, _ = plain.model._tokenize(ids[row : row + 1, : int(mask[row].sum())], None, None, 0.45)
         logits = plain.decode(latent[index][None], alone, True)[0]
         asked = letters[row, : len(logits)] >= 0
         total = total + F.cross_entropy(logits[asked], letters[row, : len(logits)][asked], reduction="sum")

@@ -141,7 +141,7 @@ def attend(length):
 def local_autoencoder(length):
     config = small_config(hidden_size=16, num_local_encoder_layers=4, num_latent_encoder_layers=1)
     model = MergeDNAForMaskedLM(config)
-    tokens, _ = model.model.tokenize(torch.randint(5, 9, (1, length)), None, None, 0.5)
+    tokens, _ = model.model._tokenize(torch.randint(5, 9, (1, length)), None, None, 0.5)
     bases = model.local_decoder(tokens.values, tokens.segmentation)
     bases.square().sum().backward()
 

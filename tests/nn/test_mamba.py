@@ -61,8 +61,8 @@ MAMBA_BIRTHS = {
 
 
 def test_starts_as_its_authors_do():
-    mixer = Mamba(64, d_state=8)
-    assert mixer.dt_rank == 4
+    mixer = Mamba(1024, d_state=8)
+    assert mixer.dt_rank == 64
     births.assert_births(mixer, {**MAMBA_BIRTHS, r"_proj\.weight$": births.uniform_of_fan_in})
 
 

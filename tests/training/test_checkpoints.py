@@ -6,8 +6,8 @@ import torch
 from transformers import AutoModel, AutoModelForPreTraining
 
 from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
-from dnachunk.training import load_pretrained
-from dnachunk.training.checkpoints import model_digest, written_whole
+from dnachunk.files import written_whole
+from dnachunk.models.loading import load_pretrained, model_digest
 from tests.training.runs import FEW_LAYERS
 
 

@@ -21,9 +21,11 @@ from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForSequenceClassifica
 from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Problem, Task
 from dnachunk.evaluation import predict, score_predictions
-from dnachunk.training import Candidate, FineTuner, LoRA, finetune, grid
+from dnachunk.models.limits import length_limits
+from dnachunk.training import Candidate, FineTuner, LoRA, grid
+from dnachunk.training import run_search as finetune
 from dnachunk.training.adaptation import add_lora, called_linears, load_with_head
-from dnachunk.training.finetune import StopEarly, length_limits
+from dnachunk.training.finetuner import StopEarly
 from tests.training.finetuning import (
     arguments,
     labelled,
@@ -213,6 +215,23 @@ def test_only_modules_that_are_called_with_a_gradient_are_adapted():
         name.split(".")[2] for name, parameter in wrapped.named_parameters() if parameter.requires_grad
     }
     assert learning == {"called", "classifier"}
+
+
+@pytest.mark.parametrize(("lora", "scale"), [(LoRA(rank=4), 2), (LoRA(rank=4, alpha=2), 0.5)])
+def test_adapters_are_scaled_by_alpha_over_rank(lora, scale):
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.linear(x)
+
+    wrapped, x = add_lora(Inner(), lora, {"x": torch.randn(2, 4)}), torch.randn(3, 4)
+    linear = wrapped.base_model.model.linear
+    down, up = linear.lora_A["default"].weight, linear.lora_B["default"].weight
+    torch.nn.init.normal_(up)
+    torch.testing.assert_close(wrapped(x), linear.base_layer(x) + scale * x @ down.T @ up.T)
 
 
 @pytest.mark.parametrize("values", [{"rank": 0}, {"dropout": 1.0}])

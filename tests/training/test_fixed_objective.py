@@ -1,5 +1,6 @@
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainingArguments
 from dnachunk import DNATokenizer, FixedTokenizer
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, N_ID, T_ID
 from dnachunk.baselines import baseline_config
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, WindowCollator, WindowDataset, default_holdout
 from dnachunk.data.masking import mask_bases, mask_seeds
-from dnachunk.data.token_windows import mask_windows, tokenize_windows
+from dnachunk.data.token_windows import mask_windows
 from dnachunk.evaluation.token_letters import hidden_base_logits
-from dnachunk.training import PreTrainer, load_pretrained
+from dnachunk.models.loading import load_pretrained
+from dnachunk.training import PreTrainer
 from dnachunk.training.objectives import objective_of
 from tests.training.runs import GLOBAL_BATCH, logged, write_genome
 
@@ -109,6 +112,19 @@ def test_evaluation(name, fasta, tmp_path):
         assert metrics["eval_masked_nats"] == pytest.approx(nats, rel=1e-5)
         accuracy = (log_p.argmax(-1) == letters).double().mean().item()
         assert metrics["eval_masked_accuracy"] == pytest.approx(accuracy)
+
+
+def test_bases_are_right_where_their_whole_token_is():
+    tokenizer = FixedTokenizer.from_name("3mer")
+    tokens = tokenizer.convert_tokens_to_ids(["ACG", "T", "CCC", "GGG", "TTT"])
+    labels = torch.tensor([[*tokens[:4], IGNORE_INDEX]])
+    input_ids = torch.tensor([[MASK_ID, MASK_ID, MASK_ID, tokens[3], MASK_ID]])
+    # Each is predicted with certainty: the first two, and one that is visible, rightly.
+    predicted = torch.tensor([[tokens[0], tokens[1], tokens[4], tokens[3], tokens[4]]])
+    logits = 50.0 * torch.nn.functional.one_hot(predicted, len(tokenizer))
+    arguments = {"labels": labels, "input_ids": input_ids}
+    sums = objective_of(object(), tokenizer).masked_sums(SimpleNamespace(logits=logits), arguments)
+    assert sums["masked_token"].tolist() == pytest.approx([3 + 1, 50, 3 + 1 + 3])
 
 
 @pytest.mark.parametrize("name", NAMES)

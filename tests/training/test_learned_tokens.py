@@ -1,5 +1,7 @@
 """Pre-training of the models that learn how many tokens to make: DNAChunker and MxDNA."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -74,6 +76,22 @@ def test_the_masked_loss_is_weighted_over_the_global_batch(fasta, tmp_path):
     # Evaluated in batches of two, whose weights differ.
     trainer.args.per_device_eval_batch_size = 2
     assert trainer.evaluate()["eval_masked_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_logged_compression_leaves_out_forced_boundaries_and_padding():
+    output = SimpleNamespace(
+        boundary_probabilities=(
+            torch.tensor([[1.0, 1.0, 0.5, 0.4, 0.6, 0.9], [1.0, 0.3, 0.2, 0.1, 0.7, 0.8]]),
+            torch.tensor([[1.0, 0.2, 0.9], [1.0, 0.1, 0.9]]),
+        ),
+        stage_segmentations=(SimpleNamespace(num_tokens=torch.tensor([3, 2])),),
+    )
+    arguments = {"attention_mask": (torch.arange(6) < torch.tensor([[6], [4]])).long()}
+    ratios = objective_of(SMALL_CONFIGS["dnachunker"]).ratios(output, arguments)
+    assert {name: pair.tolist() for name, pair in ratios.items()} == {
+        "compression_0": [4 + 3, 3 + 0],
+        "compression_1": [2 + 1, 1 + 0],
+    }
 
 
 def test_compression_is_of_the_unmasked_input(fasta, tmp_path):

@@ -3,7 +3,8 @@ import torch
 
 pytest.importorskip("matplotlib")
 
-from dnachunk.evaluation.token_meaning import LONGEST_RUN, Band, Profile, RunCounts, letter_runs
+from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts, letter_runs
+from dnachunk.evaluation.token_meaning import Band, Profile
 from dnachunk.visualization import (
     plot_boundary_profiles,
     plot_boundary_survival,

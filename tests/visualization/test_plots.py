@@ -159,7 +159,8 @@ def test_receptive_positions(tmp_path):
     assert [round(patch.get_x() + 0.45) for patch in units] == [0, 3, 5]
     assert [list(line.get_xdata()) for line in axes.lines] == [[1.0, 4.5], [1.0, 3.0, 7.0], [3.0, 5.5]]
     # A ring and the dots of each token, in this order: first all rings.
-    dots = axes.collections[3:]
+    rings, dots = axes.collections[:3], axes.collections[3:]
+    assert [ring.get_offsets().tolist() for ring in rings] == [[[1, 1]], [[3.5, 2]], [[5, 3]]]
     assert [dot.get_offsets()[:, 1].tolist() for dot in dots] == [[1.0] * 2, [2.0] * 3, [3.0] * 2]
     assert dots[0].get_sizes().tolist() == pytest.approx([4.5, 18.0])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100"]

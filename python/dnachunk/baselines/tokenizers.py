@@ -18,11 +18,14 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizerFast
 
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.ops.dna_codec import decode_dna, encode_dna
+from dnachunk.segmentation import Encoded, Segmentation
 
 MAX_K: Final = 8
 MAX_BPE_SIZE: Final = 1 << 16
@@ -128,6 +131,38 @@ class FixedTokenizer(PreTrainedTokenizerFast):
     def kind(self) -> Tokenization:
         """How it cuts."""
         return Tokenization.parse(self.init_kwargs["tokenization"])
+
+    def encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        vectors: bool = True,
+        keep_ratio: float | None = None,
+    ) -> Encoded:
+        """Cuts sequences of bases into tokens, as a model's ``encode_tokens`` does.
+
+        Args:
+            input_ids: ``[B, N]`` int64 ids of bases on the CPU, padded on the right.
+            attention_mask: ``[B, N]``, 1 at bases, 0 at padding; default all bases.
+            vectors: A tokenizer has none; they are None whatever is asked for.
+            keep_ratio: Must be None.
+
+        Raises:
+            ValueError: If words overlap, which is no segmentation, or there is a keep ratio.
+        """
+        del vectors
+        if self.kind.is_overlapping:
+            raise ValueError("FixedTokenizer.encode_tokens: words that overlap are no segmentation")
+        if keep_ratio is not None:
+            raise ValueError(
+                f"FixedTokenizer.encode_tokens: keep_ratio must be None: tokens are fixed, got {keep_ratio}"
+            )
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        tokens = tokenize_windows(self, input_ids)
+        # Padding is at 0, where a token always begins.
+        boundaries = torch.zeros_like(input_ids, dtype=torch.bool).scatter_(1, tokens.starts, True)
+        return Encoded([Segmentation.from_boundaries(boundaries, mask > 0)])
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text that tokens were made of."""

@@ -1,5 +1,6 @@
 """The commands in one application, and how their errors are told."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -11,9 +12,12 @@ from dnachunk.cli.embed import embed
 from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
 from dnachunk.cli.pretrain import pretrain
+from dnachunk.cli.report import printed_log
 from dnachunk.cli.score_mutations import score_mutations
 from dnachunk.cli.score_variants import score_variants
 from dnachunk.cli.tokenize import tokenize
+from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.reporting import command_line
 from dnachunk.version import __version__
 
 app = typer.Typer(
@@ -53,14 +57,19 @@ def _commands(
 
 def run(words: list[str]) -> int:
     """Runs the command line ``words`` and returns its exit status."""
+    token = command_line.set(shlex.join(["dnachunk", *words]))
     try:
-        app(words, prog_name="dnachunk")
+        with printed_log():
+            app(words, prog_name="dnachunk")
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except (OSError, ValueError, ModuleNotFoundError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
+        told = error.as_options() if isinstance(error, ArgumentError) else str(error)
+        message = " ".join(told.split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError) and "pip install" not in message:
             message += " (pip install 'dnachunk[train,plot]')"
         print(f"dnachunk {words[0]}: {message}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
+    finally:
+        command_line.reset(token)
     return 0

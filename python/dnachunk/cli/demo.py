@@ -2,18 +2,15 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dnachunk.cli.pretrain import Kind, Size, build_model, parse_training_arguments, run_pretraining
-from dnachunk.cli.report import say, write_figure
-from dnachunk.cli.tokenize import write_tokens
+from dnachunk.cli.pretrain import read_fields
+from dnachunk.cli.report import say
+from dnachunk.cli.tokenize import written
 
-if TYPE_CHECKING:
-    from dnachunk.data import Interval
-
-SIZE = Size.tiny
+SIZE = "tiny"
 WINDOW_BP = 256
 BATCH = 8
 STEPS = 250
@@ -25,6 +22,7 @@ their own outlines (see the model's README)."""
 
 GENE = "ftsH"
 """Whose start is shown: the gene of a protease, in the held-out tenth of the genome."""
+GENE_BP = (990_002, 992_744)
 BEFORE_BP, AFTER_BP = 60, 180
 
 
@@ -41,16 +39,23 @@ def demo(
     """
     import torch
 
-    from dnachunk.cli.inference import widths
-    from dnachunk.data import Genome, default_holdout, packaged_genome
+    from dnachunk.data import Genome, Interval, default_holdout, packaged_genome
+    from dnachunk.inference import tokenize_genome
     from dnachunk.segmentation import Segmentation
+    from dnachunk.training import pretrain
     from dnachunk.visualization import plot_token_strip
+    from dnachunk.visualization.style import write_figure
 
     genome = Genome(packaged_genome())
     holdout = default_holdout([genome])
-    args = parse_training_arguments(
-        [],
+    result = pretrain(
+        genome,
         output_dir,
+        model="mergedna",
+        size=SIZE,
+        window_bp=WINDOW_BP,
+        eval_windows=EVAL_WINDOWS,
+        config=read_fields(FIELDS),
         max_steps=STEPS,
         per_device_train_batch_size=BATCH,
         learning_rate=LEARNING_RATE,
@@ -59,53 +64,35 @@ def demo(
         save_strategy="no",
         bf16=_is_bf16_faster(),
     )
-    network = build_model(Kind.mergedna, SIZE, FIELDS, WINDOW_BP, args.seed)
-    run_pretraining(network, args, [genome], None, holdout, EVAL_WINDOWS)
+    say(f"\n{result}")
+    say(f"\nThe model is in {output_dir}; its numbers are in {output_dir / 'results.json'}")
 
     say()
     bed, strip = output_dir / "tokens.bed", output_dir / "tokens_of_a_gene.png"
-    write_tokens(network.model.eval(), genome, bed, holdout[0], *widths(network, None, None))
-    gene = _find_gene(GENE)
-    assert gene.end_bp is not None
-    low_bp, high_bp = gene.start_bp - BEFORE_BP, gene.start_bp + AFTER_BP
-    lines = [line.split("\t") for line in bed.read_text().splitlines()]
-    tokens = [
-        (int(start), int(end), text)
-        for _, start, end, text in lines
-        if int(start) < high_bp and int(end) > low_bp
-    ]
-    lengths = torch.tensor([end - start for start, end, _ in tokens])
+    say(written(tokenize_genome(result.model, genome, region=holdout[0]).write(bed), bed))
+    start_bp, end_bp = GENE_BP
+    low_bp, high_bp = start_bp - BEFORE_BP, start_bp + AFTER_BP
+    region = Interval(holdout[0].record, low_bp, high_bp)
+    tokens = list(tokenize_genome(result.model, genome, region=region))
+    lengths = torch.tensor([token.end_bp - token.start_bp for token in tokens])
     token_index = torch.arange(len(tokens)).repeat_interleave(lengths)[None]
     figure = plot_token_strip(
-        "".join(text for _, _, text in tokens),
+        "".join(token.sequence for token in tokens),
         Segmentation(token_index, torch.tensor([len(tokens)])),
-        start=tokens[0][0],
-        annotations=[(gene.start_bp, gene.end_bp, GENE)],
+        start=tokens[0].start_bp,
+        annotations=[(start_bp, end_bp, GENE)],
     )
     write_figure(strip, figure)
-    where = f"{gene.record}:{tokens[0][0] + 1}-{tokens[-1][1]}"
+    where = f"{region.record}:{tokens[0].start_bp + 1}-{tokens[-1].end_bp}"
     say(f"\nTokens around the start of {GENE}, which is at | ({where}):")
-    marked = [text for _, _, text in tokens]
-    for place, (start, end, text) in enumerate(tokens):
-        if start <= gene.start_bp < end:
-            marked[place] = f"{text[: gene.start_bp - start]}|{text[gene.start_bp - start :]}"
+    marked = [token.sequence for token in tokens]
+    for place, token in enumerate(tokens):
+        if token.start_bp <= start_bp < token.end_bp:
+            cut = start_bp - token.start_bp
+            marked[place] = f"{token.sequence[:cut]}|{token.sequence[cut:]}"
     say(textwrap.fill(" ".join(marked), 100, initial_indent="  ", subsequent_indent="  "))
     say(f"\nTokens of the held-out sequence: {bed}, their lengths: {bed.with_suffix('.png')}")
     say(f"Tokens of this stretch, coloured: {strip}")
-
-
-def _find_gene(name: str) -> "Interval":
-    """The interval of a gene of the packaged genome's GFF3."""
-    import gzip
-
-    from dnachunk.data import Interval, packaged_genome
-
-    with gzip.open(packaged_genome().with_name("chlamydia_trachomatis_d.gff3.gz"), "rt") as file:
-        for line in file:
-            columns = line.rstrip("\n").split("\t")
-            if len(columns) == 9 and f"gene={name}" in columns[8].split(";"):
-                return Interval(columns[0], int(columns[3]) - 1, int(columns[4]))
-    raise ValueError(f"the packaged genome has no gene {name}")
 
 
 def _is_bf16_faster() -> bool:

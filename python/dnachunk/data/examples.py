@@ -123,4 +123,33 @@ def model_arguments(model: Any) -> set[str]:
     return set(inspect.signature(model.forward).parameters) - {"kwargs"}
 
 
-__all__ = ["ExampleCollator", "ExampleDataset", "model_arguments"]
+def check_lengths(
+    examples: Examples, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
+) -> None:
+    """Refuses sequences that are longer than a model takes.
+
+    Raises:
+        ValueError: With the first of them, and how many there are.
+    """
+    for unit, limit in (("bases", max_length_bp), ("tokens", max_tokens)):
+        if limit is None:
+            continue
+        special = tokenizer.num_special_tokens_to_add()
+        too_long = []
+        for index, sequence in enumerate(examples.sequences):
+            # No tokenizer makes more of a sequence than an id for each base.
+            length = len(sequence)
+            if unit == "tokens" and length + special > limit:
+                length = len(tokenizer(sequence, verbose=False)["input_ids"])
+            if length > limit:
+                too_long.append((index, length))
+        if too_long:
+            index, length = too_long[0]
+            raise ValueError(
+                f"{examples.places[index]}: the sequence has {length:,} {unit}, the model takes {limit:,}; "
+                f"{len(too_long):,} of {len(examples):,} sequences are too long: truncate them "
+                "(truncate=True) or leave them out"
+            )
+
+
+__all__ = ["ExampleCollator", "ExampleDataset", "check_lengths", "model_arguments"]

@@ -12,7 +12,7 @@ that has a ``[MASK]`` among its letters shows ``[MASK]``: 2k − 1 for a span. A
 letter are to be guessed.
 
 Where single bases are hidden, as in the evaluation of all models, each token that has one of them shows
-``[MASK]``: :func:`tokenize_windows`.
+``[MASK]``: :func:`~dnachunk.baselines.windows.tokenize_windows`.
 
 Nothing of a token that shows ``[MASK]`` is to be seen, with one exception that cannot be helped: byte-pair
 encoding has read the hidden letters before it cut the ones beside them.
@@ -22,35 +22,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
-from dnachunk.alphabet import A_ID, BASES, IGNORE_INDEX, MASK_ID, NUM_IDS, PAD_ID, is_base
+from dnachunk.alphabet import A_ID, BASES, IGNORE_INDEX, MASK_ID, NUM_IDS, is_base
 from dnachunk.baselines import FixedTokenizer
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.data.windows import WindowCollator
-from dnachunk.ops import decode_dna
 from dnachunk.random import counter_uniform
-
-
-class WindowTokens(NamedTuple):
-    """Tokens of B windows, ``[B, L]`` each, padded on the right.
-
-    Attributes:
-        input_ids: int64.
-        attention_mask: int64.
-        starts: int64: first base of each token; 0 at padding.
-        ends: int64: base after its last; 0 at padding.
-    """
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    starts: torch.Tensor
-    ends: torch.Tensor
-
-    def have(self, is_marked: torch.Tensor) -> torch.Tensor:
-        """``[B, L]`` bool: the tokens that have one of the marked bases, ``[B, N]`` bool."""
-        before = F.pad(is_marked.long().cumsum(dim=1), (1, 0))
-        return before.gather(1, self.ends) > before.gather(1, self.starts)
 
 
 class MaskedTokens(NamedTuple):
@@ -65,38 +43,6 @@ class MaskedTokens(NamedTuple):
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
-
-
-def tokenize_windows(tokenizer: FixedTokenizer, input_ids: torch.Tensor) -> WindowTokens:
-    """Tokens of windows of bases; a token that has a ``[MASK]`` among its bases shows ``[MASK]``.
-
-    Where words begin does not depend on the letters under ``[MASK]``, for words of fixed length; for
-    byte-pair encoding there is no such rule.
-
-    Args:
-        tokenizer: The tokenizer.
-        input_ids: ``[B, N]`` int64 on the CPU: ids of bases and ``[MASK]``, padded on the right.
-
-    Raises:
-        ValueError: If a base shows ``[MASK]`` and the tokenizer is byte-pair encoding.
-    """
-    is_hidden = input_ids == MASK_ID
-    if tokenizer.kind.k is None and is_hidden.any():
-        raise ValueError("tokenize_windows: byte-pair encoding has no token for a base that shows [MASK]")
-    is_real = input_ids != PAD_ID
-    lengths = is_real.sum(dim=1)
-    letters = input_ids.masked_fill(is_hidden, A_ID)[is_real].to(torch.uint8)
-    encoded = tokenizer(
-        decode_dna(letters, F.pad(lengths.cumsum(0), (1, 0))),
-        padding=True,
-        padding_side="right",
-        return_offsets_mapping=True,
-        return_tensors="pt",
-        verbose=False,
-    )
-    starts, ends = encoded["offset_mapping"].unbind(dim=-1)
-    tokens = WindowTokens(encoded["input_ids"], encoded["attention_mask"], starts, ends)
-    return tokens._replace(input_ids=tokens.input_ids.masked_fill(tokens.have(is_hidden), MASK_ID))
 
 
 def mask_windows(
@@ -175,4 +121,4 @@ class TokenMaskingCollator:
         return mask_windows(self.tokenizer, batch["input_ids"], seeds)._asdict()
 
 
-__all__ = ["MaskedTokens", "TokenMaskingCollator", "WindowTokens", "mask_windows", "tokenize_windows"]
+__all__ = ["MaskedTokens", "TokenMaskingCollator", "mask_windows"]

@@ -1,4 +1,4 @@
-"""Scoring models on held-out sequence, beside the baselines that they have to beat."""
+"""Scoring models on held-out sequence and on variants, and tokenizers by what they cut, beside baselines."""
 
 from dnachunk.evaluation.fixed_context import FixedContextModel, best_fixed_context, letter_frequency_scores
 from dnachunk.evaluation.masked_bases import (
@@ -8,26 +8,40 @@ from dnachunk.evaluation.masked_bases import (
     masked_base_sums,
 )
 from dnachunk.evaluation.metrics import score_predictions
+from dnachunk.evaluation.mutation_scores import MutationScores, score_mutations
 from dnachunk.evaluation.strands import predict
+from dnachunk.evaluation.token_comparison import TokenComparison, compare_tokens
+from dnachunk.evaluation.variant_scores import ScoredAllele, VariantScores, VariantSummary, score_variants
 from dnachunk.evaluation.zero_shot import (
     ZeroShotModel,
     masked_log_probabilities,
     read_variant,
-    score_variants,
+    score_alleles,
 )
+from dnachunk.evaluation.zero_shot_model import load_zero_shot, zero_shot_model
 
 __all__ = [
     "FixedContextModel",
     "MaskedBaseScores",
+    "MutationScores",
+    "ScoredAllele",
+    "TokenComparison",
+    "VariantScores",
+    "VariantSummary",
     "ZeroShotModel",
     "best_fixed_context",
+    "compare_tokens",
     "evaluate_corrupted_bases",
     "evaluate_masked_bases",
     "letter_frequency_scores",
+    "load_zero_shot",
     "masked_base_sums",
     "masked_log_probabilities",
     "predict",
     "read_variant",
+    "score_alleles",
+    "score_mutations",
     "score_predictions",
     "score_variants",
+    "zero_shot_model",
 ]

@@ -79,12 +79,12 @@ def rank_correlation(scores: Floats, measured: Floats) -> float:
         scores: ``[n]``, finite.
         measured: ``[n]``, finite.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    ranks = [rankdata(values) for values in (scores, measured)]
-    centred = [values - values.mean() for values in ranks] if len(scores) else ranks
-    norms = math.sqrt(float(centred[0] @ centred[0]) * float(centred[1] @ centred[1]))
-    return float(centred[0] @ centred[1]) / norms if norms else math.nan
+    # scipy warns of a constant.
+    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(measured) == 0:
+        return math.nan
+    return float(spearmanr(scores, measured).statistic)
 
 
 def random_correlation_deviation(count: int) -> float:

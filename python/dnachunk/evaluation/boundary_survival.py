@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from dnachunk.alphabet import A_ID, BASES
+from dnachunk.inference.tokens import encode_rows
 from dnachunk.ops import decode_dna
 from dnachunk.ops._check import check_dtype, check_shape
 from dnachunk.random import counter_uniform
@@ -69,7 +70,7 @@ def boundary_survival(
 
 
 def model_boundaries(model: Any, batch_size: int = 16) -> Boundaries:
-    """The boundaries of a model whose output carries a ``segmentation``, such as ``AutoModel`` loads.
+    """The boundaries of the tokens of a model, or of a fixed tokenizer, such as :func:`~dnachunk.load` gives.
 
     Sequences are padded to the longest of ``batch_size``; the model is run without gradients.
     """
@@ -78,11 +79,7 @@ def model_boundaries(model: Any, batch_size: int = 16) -> Boundaries:
         results: list[torch.Tensor] = []
         for start in range(0, len(sequences), batch_size):
             rows = sequences[start : start + batch_size]
-            ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
-            lengths = torch.tensor([len(row) for row in rows], device=model.device)
-            mask = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
-            with torch.inference_mode():
-                found = model(input_ids=ids, attention_mask=mask.long()).segmentation.boundaries.cpu()
+            found = encode_rows(model, rows).segmentation.boundaries.cpu()
             results += [row[: len(sequence)] for row, sequence in zip(found, rows, strict=True)]
         return results
 

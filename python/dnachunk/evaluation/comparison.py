@@ -62,14 +62,12 @@ class Comparison:
 
     def ranks(self, task: str) -> dict[str, float]:
         """The models' ranks on a task, 1 for the best; empty while a score is missing."""
+        from scipy.stats import rankdata
+
         if any((model, task) not in self.scores for model in self.models):
             return {}
-        values = {model: self.scores[model, task].printed for model in self.models}
-        return {
-            model: sum(other > value for other in values.values())
-            + (sum(other == value for other in values.values()) + 1) / 2
-            for model, value in values.items()
-        }
+        ranks = rankdata([-self.scores[model, task].printed for model in self.models])
+        return dict(zip(self.models, ranks.tolist(), strict=True))
 
     @property
     def averages(self) -> dict[str, Score]:
@@ -88,10 +86,11 @@ class Comparison:
             return {}
         return {model: statistics.fmean(each[model] for each in ranks) for model in self.models}
 
-    def markdown(self) -> str:
-        """The table: the best of each task bold, the second best italic, — where a score is missing.
+    def lines(self) -> list[list[str]]:
+        """The table's cells, the first line the header.
 
-        Where several are best there is no second. Tasks are rows; columns where there are more models.
+        The best of each task is bold, the second best italic, — where a score is missing; where several are
+        best there is no second. Tasks are rows; columns where there are more models.
         """
         lines = [["", *self.models]]
         for task, metric in self.metrics.items():
@@ -103,7 +102,11 @@ class Comparison:
         lines.append(["average rank", *_marked(texts, [-ranks[model] for model in ranks])])
         if len(self.models) > len(self.metrics):
             lines = [list(line) for line in zip(*lines, strict=True)]
-        return markdown_table(lines)
+        return lines
+
+    def markdown(self) -> str:
+        """:meth:`lines` as a table in Markdown."""
+        return markdown_table(self.lines())
 
     def _cells(self, scores: Mapping[str, Score]) -> list[str]:
         texts = [str(scores.get(model, "—")) for model in self.models]

@@ -21,7 +21,7 @@ import torch
 
 from dnachunk.alphabet import A_ID, BASES, MASK_ID, NUM_IDS, T_ID
 from dnachunk.baselines import FixedTokenizer
-from dnachunk.data.token_windows import tokenize_windows
+from dnachunk.baselines.windows import tokenize_windows
 
 
 def hidden_base_logits(

@@ -30,9 +30,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dnachunk.alphabet import A_ID, BASES, COMPLEMENT, MASK_ID, N_ID, PAD_ID, T_ID, is_base
 from dnachunk.data.genome import Genome
-from dnachunk.models.mxdna import between_special_tokens
 from dnachunk.ops import encode_dna
 from dnachunk.ops._check import check_dtype, check_shape
+from dnachunk.tokenization import between_special_tokens
 
 Batch = dict[str, torch.Tensor]
 Item = TypeVar("Item")
@@ -156,7 +156,7 @@ class VariantScore(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What :func:`score_variants` gives for a variant.
+    """What :func:`score_alleles` gives for a variant.
 
     Attributes:
         score: Its score, if it has one.
@@ -332,7 +332,7 @@ def allele_pair(genome: Genome, variant: Variant, window_bp: int, *, reverse: bo
     return pair
 
 
-def score_variants(
+def score_alleles(
     model: ZeroShotModel,
     genome: Genome,
     variants: Sequence[Variant | str],

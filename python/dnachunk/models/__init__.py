@@ -47,13 +47,15 @@ __all__ = [
     "MxDNAModel",
 ]
 
-_SYSTEMS = ("DNAChunker", "MergeDNA", "MxDNA")
+MODEL_TYPES = ("dnachunker", "mergedna", "mxdna")
+"""The models' names, as ``config.model_type`` has them: a folder each."""
+
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        name: f"dnachunk.models.{system.lower()}"
+        name: f"dnachunk.models.{model_type}"
         for name in __all__
-        for system in _SYSTEMS
-        if name.startswith(system)
+        for model_type in MODEL_TYPES
+        if name.lower().startswith(model_type)
     },
 )

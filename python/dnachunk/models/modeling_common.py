@@ -1,4 +1,4 @@
-"""What the models share: initialisation, masks, heads and their losses."""
+"""What the models share: initialisation, tokens, masks, heads and their losses."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
 from dnachunk.nn import CrossAttention, SelfAttention
 from dnachunk.nn.start import StartsItself
+from dnachunk.segmentation import Encoded
 
 HiddenStates = tuple[torch.Tensor, ...]
 
@@ -21,6 +22,56 @@ class DNAPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+
+    def encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        vectors: bool = True,
+        keep_ratio: float | None = None,
+    ) -> Encoded:
+        """Cuts sequences into tokens; the same for all models, with a head or without.
+
+        Args:
+            input_ids: ``[B, N]`` int64 ids of bases alone, without ``[CLS]`` and ``[SEP]`` whatever the model
+                reads.
+            attention_mask: ``[B, N]``, 1 at bases, 0 at padding on the right; default all bases.
+            vectors: Whether to run the whole model, for the tokens' vectors, or only what decides the tokens.
+            keep_ratio: Tokens per base, in (0, 1], of a model that has a budget (MergeDNA); default its
+                configuration's.
+
+        Returns:
+            The tokens; gradients are kept unless they are switched off (``torch.inference_mode()``).
+
+        Raises:
+            ValueError: On inputs out of shape or range, padding on the left, or a keep ratio out of reach or
+                of a model that has none.
+
+        Example:
+            >>> from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAModel
+            >>> model = MergeDNAModel(MergeDNAConfig.micro()).eval()
+            >>> tokens = model.encode_tokens(**DNATokenizer()(["ACGTACGTAC"], return_tensors="pt"))
+            >>> len(tokens.segmentation.tokens("ACGTACGTAC"))
+            5
+        """
+        model = self.base_model
+        if keep_ratio is not None and not hasattr(model.config, "keep_ratio"):
+            raise ValueError(
+                f"{type(self).__name__}.encode_tokens: keep_ratio is for mergedna; a "
+                f"{model.config.model_type} model cuts as it learned to, got {keep_ratio}"
+            )
+        return model._encode_tokens(input_ids, attention_mask, vectors, keep_ratio)
+
+    def _encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        vectors: bool,
+        keep_ratio: float | None,
+    ) -> Encoded:
+        """:meth:`encode_tokens` of the model without a head."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -266,3 +317,35 @@ def classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: Any)
     else:
         each = F.binary_cross_entropy_with_logits(wide, safe, reduction="none")
     return torch.where(is_known, each, 0.0).sum() / is_known.sum().clamp_min(1)
+
+
+class Classifier(DNAPreTrainedModel):
+    """What the models with labels share: the base model, what the head reads of its output, and the head.
+
+    A subclass names the arguments of ``forward``, which Hugging Face reads, and calls :meth:`classify`.
+    """
+
+    # The loss is a mean over the batch given.
+    accepts_loss_kwargs = False
+    base_class: Any
+    """Class of the base model."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = self.base_class(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+
+    def features(self, encoded: Any) -> torch.Tensor:
+        """What the head reads of the base model's output, ``[..., D]``, a vector for each label."""
+        raise NotImplementedError
+
+    def classify(self, encoded: Any, labels: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
+        """``logits [..., num_labels]`` and, with labels, ``loss``.
+
+        Raises:
+            ValueError: On labels that do not fit the problem.
+        """
+        logits = self.classifier(self.dropout(self.features(encoded)))
+        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        return {"loss": loss, "logits": logits}

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from dnachunk.data.task import Problem, Task
-from dnachunk.training.checkpoints import load_pretrained
+from dnachunk.models.loading import load_pretrained
 
 Method = Literal["full", "probe", "lora"]
 

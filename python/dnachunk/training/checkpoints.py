@@ -1,118 +1,11 @@
-"""Checkpoints that load whole or not at all, and are saved whole or not at all."""
+"""What could not be saved, said in one way."""
 
 import contextlib
-import fnmatch
-import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import safetensors
 from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import logging
-
-_MODEL_FILES = (
-    *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
-)
-STAGING = ".incomplete"
-"""Name of the directory, inside the one that is meant, where files lie until all are written."""
-
-
-def load_pretrained(
-    auto_class: Any,
-    directory: str | os.PathLike[str],
-    *,
-    may_be_new: Callable[[str], bool] | None = None,
-    **fields: Any,
-) -> Any:
-    """Loads a model from a local directory, strictly.
-
-    ``from_pretrained`` itself only warns where a checkpoint lacks a tensor, and leaves that one random.
-
-    Args:
-        auto_class: A model class or an ``AutoModel…`` class; where its model has fewer parts than the
-            saved one, the tensors of the others are left out.
-        directory: What ``save_pretrained`` or a training run wrote.
-        may_be_new: Names of tensors that may be missing or have another shape, and then start at random;
-            default none.
-        **fields: Fields of the configuration, or arguments of ``from_pretrained``, to set.
-
-    Returns:
-        The model, in evaluation mode.
-
-    Raises:
-        OSError: If there is no such directory, or it holds no model.
-        ValueError: If the weights cannot be read, or a tensor is missing or has another shape; the message
-            names it.
-    """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
-    if not (directory / "config.json").is_file():
-        raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
-    try:
-        with _quiet():
-            model, info = auto_class.from_pretrained(
-                directory,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                local_files_only=True,
-                **fields,
-            )
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"load_pretrained: the weights in {directory} cannot be read: {error}") from error
-    is_new = may_be_new or (lambda name: False)
-    problems = [f"{name} is missing" for name in sorted(info["missing_keys"]) if not is_new(name)]
-    problems += [
-        f"{name} is {list(found)} and must be {list(wanted)}"
-        for name, found, wanted in sorted(info["mismatched_keys"])
-        if not is_new(name)
-    ]
-    if problems:
-        raise ValueError(f"load_pretrained: the weights in {directory} do not fit: {abridged(problems)}")
-    return model
-
-
-def model_digest(directory: str | os.PathLike[str]) -> str:
-    """SHA-256 of a saved model: of its weights, configuration and tokenizer, and the files' names.
-
-    Raises:
-        OSError: If there is no such directory, or a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(Path(directory).iterdir()):
-        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _MODEL_FILES):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
-
-
-def holds_model(directory: Path) -> bool:
-    """Whether weights or a configuration lie in a directory."""
-    names = ("config.json", "*.safetensors", "pytorch_model*")
-    return any(any(directory.glob(name)) for name in names)
-
-
-@contextlib.contextmanager
-def written_whole(directory: Path) -> Iterator[Path]:
-    """A directory to write into; its files are moved into ``directory`` if no exception is raised.
-
-    Otherwise all that was written is deleted and ``directory`` is as it was.
-    """
-    staging = directory / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-        for path in staging.iterdir():
-            os.replace(path, directory / path.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -129,23 +22,3 @@ def saving(what: str, directory: Path) -> Iterator[None]:
         last = get_last_checkpoint(directory) if directory.is_dir() else None
         kept = f"; the last whole checkpoint is {last}" if last else ""
         raise OSError(f"{what} could not be saved in {directory}: {reason}{kept}") from error
-
-
-def abridged(problems: list[str], shown: int = 5) -> str:
-    """The first few of a list, and how many more there are."""
-    rest = len(problems) - shown
-    return "; ".join(problems[:shown]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides Hugging Face's report of what is missing, which is raised here instead."""
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()

@@ -1,32 +1,54 @@
-"""Fine-tuning on Hugging Face's Trainer: one run, and a search with repeats."""
+"""Fine-tuning: a search on the validation set, repeats of the best, and the model that is best."""
 
 import copy
 import hashlib
 import json
 import math
-import shutil
+import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import numpy as np
-import torch
-from torch import nn
-from transformers import AutoTokenizer, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
+from transformers import AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
-from dnachunk.data.examples import ExampleCollator, ExampleDataset
+from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
+from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
-from dnachunk.evaluation.strands import Strands, strand_logits
-from dnachunk.training.adaptation import LoRA, Method, add_lora, freeze_backbone, load_with_head
-from dnachunk.training.checkpoints import holds_model, model_digest, saving, written_whole
-from dnachunk.training.trainer import WholeCheckpointTrainer
+from dnachunk.evaluation.strands import Strands
+from dnachunk.models.loading import model_digest
+from dnachunk.reporting import Report, Table, say, write_results
+from dnachunk.training.adaptation import LoRA, Method, load_with_head
+from dnachunk.training.arguments import training_arguments
+from dnachunk.training.finetuner import FineTuner, KeptCheckpoint, StopEarly
+from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.run_store import Candidate, Run, RunStore
 
-RUNS = "runs"
-"""Folder, in the output folder, of what finished runs reached and of the model that is best so far."""
+Files = str | os.PathLike[str]
+Labelled = Files | Sequence[Files | tuple[Files, str]] | Mapping[str, Files]
+"""A file, several (a file of one class with the class behind it), or by class files of one class each."""
+Value = TypeVar("Value", int, float)
+
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 10,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "weight_decay": 0.01,
+    "warmup_steps": 0.1,
+    "logging_strategy": "epoch",
+    "eval_strategy": "epoch",
+    "report_to": "none",
+}
+"""Fields of ``TrainingArguments``: the batch and the optimizer of the papers (AdamW)."""
+
+PAPER_RATES = (1e-5, 5e-5, 1e-4)
+PAPER_EPOCHS = (5.0, 10.0)
+PAPER_RANKS = (4, 8, 16, 24, 48)
+"""What the papers search over, on the validation set."""
 
 LEARNING_RATES: dict[Method, float] = {"full": 5e-4, "lora": 2e-3, "probe": 1e-2}
 """What each method learns with where nothing is said; the papers' rates are for models of 100M and more."""
@@ -40,38 +62,6 @@ _DECISIVE = (
     *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "eval_strategy", "eval_steps", "eval_delay"),
     *("eval_on_start", "world_size"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A point of a search.
-
-    Attributes:
-        learning_rate: The highest of the schedule.
-        num_train_epochs: Epochs, unless ``max_steps`` says how many steps.
-        lora_rank: Rank of LoRA; with another method None.
-
-    Raises:
-        ValueError: If one is not above 0.
-    """
-
-    learning_rate: float
-    num_train_epochs: float
-    lora_rank: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise ValueError(f"Candidate: {name} must be above 0, got {value}")
-
-    def __str__(self) -> str:
-        rank = "" if self.lora_rank is None else f", rank {self.lora_rank}"
-        return f"learning rate {self.learning_rate:g}, {self.num_train_epochs:g} epochs{rank}"
-
-    def run_name(self, seed: int) -> str:
-        """Name of its run with a seed."""
-        rank = "" if self.lora_rank is None else f"_rank{self.lora_rank}"
-        return f"rate{self.learning_rate:g}_epochs{self.num_train_epochs:g}{rank}_seed{seed}"
 
 
 def grid(
@@ -91,41 +81,26 @@ def grid(
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What one run reached.
-
-    Attributes:
-        candidate: Its point of the search.
-        seed: Its seed.
-        eval: Scores on the validation set of its best evaluation, by name.
-        test: Scores on the test set, if it was run on it.
-        steps: Optimizer steps it took.
-        trained_parameters: How many parameters learned.
-    """
-
-    candidate: Candidate
-    seed: int
-    eval: dict[str, float]
-    test: dict[str, float] | None
-    steps: int
-    trained_parameters: int
-
-
-@dataclass(frozen=True, slots=True)
-class FineTuned:
-    """What :func:`finetune` found.
+class FineTuned(Report):
+    """What :func:`run_search`, and so :func:`finetune`, found.
 
     Attributes:
         candidate: The best of the search.
         repeats: Its runs, one for each seed.
         search: The runs that it was found by, in order.
         metric: What was compared.
+        task: The problem and its examples.
+        method: Which parameters learned.
+        output_dir: Where the model is.
     """
 
     candidate: Candidate
     repeats: list[Run]
     search: list[Run]
     metric: str
+    task: Task
+    method: Method
+    output_dir: Path
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -139,223 +114,215 @@ class FineTuned:
         deviations = {f"{name}_std": statistics.stdev(each) for name, each in values.items() if len(each) > 1}
         return {**means, **deviations}
 
-
-class StopEarly(TrainerCallback):
-    """Stops a training when neither its score nor its loss gets better.
-
-    A score alone would not do: that of a model that still gives every example one class stays 0 for long.
-
-    Args:
-        metric: The score, or ``"loss"``.
-        patience: Evaluations without a better one.
-    """
-
-    def __init__(self, metric: str, patience: int) -> None:
-        self.metric = metric
-        self.patience = patience
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Looks back."""
-        entries = [entry for entry in state.log_history if f"eval_{self.metric}" in entry]
-        scores = [entry[f"eval_{self.metric}"] for entry in entries]
-        losses = [entry["eval_loss"] for entry in entries]
-        best = max(scores) if self.metric != "loss" else min(scores)
-        last_better = max(scores.index(best), losses.index(min(losses)))
-        if len(entries) - 1 - last_better >= self.patience:
-            control.should_training_stop = True
-
-
-class _KeptCheckpoint(TrainerCallback):
-    """Tells a resumed training where its best checkpoint lies, which may have been moved since."""
-
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Those of the best evaluations alone are saved, and the last of them is kept.
-        state.best_model_checkpoint = self.checkpoint
-
-
-class FineTuner(WholeCheckpointTrainer):
-    """Trains a model with a head on the examples of a task.
-
-    Evaluation gives, beside ``eval_loss`` (of the forward strand), the scores of
-    :func:`~dnachunk.evaluation.metrics.score_predictions`. It goes with any model and tokenizer of Hugging
-    Face's; the frozen part of a linear probe stays in evaluation mode.
-
-    Args:
-        model: A model with a head for the task, see
-            :func:`~dnachunk.training.adaptation.load_with_head`.
-        args: Hugging Face's arguments.
-        task: The problem and its examples.
-        tokenizer: The model's tokenizer; saved with it.
-        method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``: the head and
-            adapters of low rank.
-        lora: How the adapters are made.
-        reverse_complement: ``"average"``: in evaluation and prediction both strands are run and averaged.
-        truncate: Whether sequences longer than the model takes are cut off at their end.
-        **kwargs: Other arguments of ``Trainer``.
-
-    Raises:
-        ValueError: If a sequence is longer than the model takes, or the tokenizer does not fit the task.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        args: TrainingArguments,
-        task: Task,
-        tokenizer: Any,
-        *,
-        method: Method = "full",
-        lora: LoRA | None = None,
-        reverse_complement: Strands = "none",
-        truncate: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.task = task
-        self.method = method
-        self.both_strands = reverse_complement == "average"
-        max_length_bp, max_tokens = length_limits(model, tokenizer)
-        if not truncate:
-            for examples in (task.train, task.valid, task.test):
-                if examples is not None:
-                    check_lengths(examples, tokenizer, max_length_bp, max_tokens)
-            max_length_bp = max_tokens = None
-        collator = ExampleCollator(
-            tokenizer, model, task.problem, max_length_bp=max_length_bp, max_tokens=max_tokens
-        )
-        train = ExampleDataset(task.train)
-        self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._frozen: list[nn.Module] = freeze_backbone(model) if method == "probe" else []
-        if method == "lora":
-            sample = collator([train[index] for index in range(min(2, len(train)))])
-            model = add_lora(
-                model, lora or LoRA(), {name: value.to(model.device) for name, value in sample.items()}
-            )
-        args.label_names = ["labels"]
-        super().__init__(
-            model,
-            args,
-            data_collator=collator,
-            train_dataset=train,
-            eval_dataset=self.examples(task.valid),
-            compute_metrics=self._scores,
-            processing_class=tokenizer,
-            **kwargs,
-        )
-        self.model: Any = self.model
-        # The heads' losses are means over a batch.
-        self.model_accepts_loss_kwargs = False
-
     @property
-    def trained_parameters(self) -> int:
-        """How many parameters learn."""
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+    def summary(self) -> dict[str, Any]:
+        """What ``dnachunk finetune`` writes: the means, and every run."""
+        task = self.task
 
-    def examples(self, examples: Examples) -> ExampleDataset:
-        """Examples as :meth:`evaluate` and :meth:`predict` take them."""
-        return ExampleDataset(examples, both_strands=self.both_strands)
+        def entry(run: Any) -> dict[str, Any]:
+            scores = {f"eval_{name}": value for name, value in run.eval.items()}
+            scores |= {f"test_{name}": value for name, value in (run.test or {}).items()}
+            candidate = {
+                "learning_rate": run.candidate.learning_rate,
+                "num_train_epochs": run.candidate.num_train_epochs,
+            }
+            if run.candidate.lora_rank is not None:
+                candidate["lora_rank"] = run.candidate.lora_rank
+            return {**candidate, "seed": run.seed, "steps": run.steps, **scores}
 
-    def merge(self) -> None:
-        """Adds the adapters to the weights, so that the model is again one of its own class."""
-        if self.method == "lora":
-            self.model = self.accelerator.unwrap_model(self.model).merge_and_unload()
-            self.model_wrapped = self.model
+        return {
+            **self.metrics,
+            "problem": task.problem.value,
+            "classes": list(task.names),
+            "train_sequences": len(task.train),
+            "eval_sequences": len(task.valid),
+            "test_sequences": 0 if task.test is None else len(task.test),
+            "method": self.method,
+            "trained_parameters": self.repeats[0].trained_parameters,
+            "chosen_by": f"eval_{self.metric}",
+            "repeats": [entry(run) for run in self.repeats],
+            # What another candidate than the best reached on the test set is nobody's to choose by.
+            "search": [
+                {name: value for name, value in entry(run).items() if not name.startswith("test_")}
+                for run in self.search
+            ],
+        }
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The loss of one batch; see :class:`Trainer`."""
-        for module in self._frozen:
-            module.eval()
-        return super().compute_loss(model, inputs, *args, **kwargs)
+    def report(self) -> list[Table | str]:
+        """What was searched, and what the best reached."""
+        tables: list[Table | str] = []
+        if len(self.search) > 1:
+            rows = [[str(run.candidate), f"{run.eval[self.metric]:.4f}"] for run in self.search]
+            tables.append(Table(["searched, on the validation set", self.metric], rows))
+        return [*tables, self._table()]
 
-    def prediction_step(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """Loss, logits and labels of one batch; see :class:`Trainer`."""
-        del ignore_keys
-        inputs = self._prepare_inputs(inputs)
-        reverse = inputs.pop("reverse", None)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            output = model(**inputs)
-            logits = strand_logits(output.logits, model, inputs, reverse)
-        loss = output.loss.detach().mean()
-        return (loss, None, None) if prediction_loss_only else (loss, logits.float(), inputs["labels"])
+    def _table(self) -> Table:
+        metrics = self.metrics
+        splits = {"eval": "validation"} | ({"test": "test"} if "test_loss" in metrics else {})
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        if super()._determine_best_metric(metrics, trial):
-            return True
-        # Of equal scores, such as that of one class for all, the lower loss is the better.
-        name = (self.args.metric_for_best_model or "").removeprefix("eval_")
-        losses = [
-            entry["eval_loss"]
-            for entry in self.state.log_history
-            if entry["step"] == self.state.best_global_step and "eval_loss" in entry
+        def cell(name: str) -> str:
+            if name not in metrics:
+                return "—"
+            deviation = metrics.get(f"{name}_std")
+            return f"{metrics[name]:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+        names = [name.removeprefix("eval_") for name in metrics if name.startswith("eval_")]
+        rows = [
+            [name, *(cell(f"{split}_{name}") for split in splits)]
+            for name in names
+            if not name.endswith("_std")
         ]
-        is_tie = bool(losses) and metrics.get(f"eval_{name}") == self.state.best_metric
-        if is_tie and metrics["eval_loss"] < losses[-1]:
-            self.state.best_global_step = self.state.global_step
-            return True
-        return False
-
-    def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
-        logits, labels = prediction.predictions, prediction.label_ids
-        if self.task.problem is Problem.regression:
-            labels = labels.reshape(logits.shape)
-        return score_predictions(self.task.problem, logits, labels)
-
-
-def length_limits(model: Any, tokenizer: Any) -> tuple[int | None, int | None]:
-    """Bases and ids of the longest sequence that a model takes; None where nothing limits them."""
-    limits = []
-    if tokenizer.model_max_length < 1 << 40:
-        limits.append(int(tokenizer.model_max_length))
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin count positions on from the padding's id.
-        offsets = [
-            module.padding_idx + 1
-            for name, module in model.named_modules()
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        ]
-        limits.append(positions - max(offsets, default=0))
-    return getattr(model.config, "max_length_bp", None), min(limits, default=None)
-
-
-def check_lengths(
-    examples: Examples, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
-) -> None:
-    """Refuses sequences that are longer than a model takes.
-
-    Raises:
-        ValueError: With the first of them, and how many there are.
-    """
-    for unit, limit in (("bases", max_length_bp), ("tokens", max_tokens)):
-        if limit is None:
-            continue
-        special = tokenizer.num_special_tokens_to_add()
-        too_long = []
-        for index, sequence in enumerate(examples.sequences):
-            # No tokenizer makes more of a sequence than an id for each base.
-            length = len(sequence)
-            if unit == "tokens" and length + special > limit:
-                length = len(tokenizer(sequence, verbose=False)["input_ids"])
-            if length > limit:
-                too_long.append((index, length))
-        if too_long:
-            index, length = too_long[0]
-            raise ValueError(
-                f"{examples.places[index]}: the sequence has {length:,} {unit}, the model takes {limit:,}; "
-                f"{len(too_long):,} of {len(examples):,} sequences are too long: truncate them (--truncate) "
-                "or leave them out"
-            )
+        seeds = len(self.repeats)
+        title = f"{seeds} seed{'s' if seeds > 1 else ''}"
+        return Table([title, *splits.values()], rows)
 
 
 def finetune(
+    model: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    train: Labelled | None = None,
+    valid: Labelled | None = None,
+    test: Labelled | None = None,
+    data: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
+    problem: Problem | str | None = None,
+    sequence_column: str = "sequence",
+    label_column: str | Sequence[str] = "label",
+    valid_share: float = 0.1,
+    method: Method | None = None,
+    lora_rank: int | Sequence[int] | None = None,
+    lora_alpha: float | None = None,
+    lora_dropout: float = 0.0,
+    lora_target: Sequence[str] | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    num_train_epochs: float | Sequence[float] | None = None,
+    paper_grid: bool = False,
+    seeds: int = 1,
+    patience: int = 3,
+    reverse_complement: Strands = "none",
+    truncate: bool = False,
+    **arguments: Any,
+) -> FineTuned:
+    """Fine-tunes a pre-trained model on labelled sequences: a search, repeats of the best, and one model.
+
+    Args:
+        model: Folder of a pre-trained model and its tokenizer: ours, or any of Hugging Face's.
+        output_dir: Folder for the model, its runs and ``results.json``.
+        train: A table (csv, tsv, parquet) with columns sequence and label, a FASTA file whose headers end in
+            ``|label``, a folder of classes, several of these, or by class FASTA files of one class each;
+            ``.gz`` too.
+        valid: The same to choose by; default ``valid_share`` of ``train``.
+        test: The same to report on.
+        data: Instead of these, a folder with train, dev and test as the benchmarks have them, or the name of
+            such a set on the Hugging Face hub.
+        task: Instead of all these, a task that has been read.
+        problem: Kind of labels: ``"single-label"``, ``"multi-label"``, ``"regression"`` or ``"per-base"``;
+            default what they look like.
+        sequence_column: Column of the sequences.
+        label_column: Column of labels, or several.
+        valid_share: Share of ``train`` to choose by where there is no ``valid``.
+        method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``. Default: LoRA with
+            ``lora_rank``, else full.
+        lora_rank: Rank of LoRA (default 8), or several to search over.
+        lora_alpha: Default twice the rank.
+        lora_dropout: Dropout before the adapters.
+        lora_target: Names of linear layers to adapt; default all outside the head.
+        learning_rate: Or several to search over; default 5e-4, LoRA 2e-3, probe 1e-2.
+        num_train_epochs: Or several to search over; default 10.
+        paper_grid: Whether to search over what the papers do, as far as it is not given.
+        seeds: How often the best is trained, from ``seed`` on.
+        patience: Evaluations without a better one after which a run stops.
+        reverse_complement: ``"average"``: both strands are run and averaged in evaluation.
+        truncate: Whether sequences longer than the model takes are cut off.
+        **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
+            ``resume_from_checkpoint="last"`` goes on with what an interrupted call left.
+
+    Returns:
+        What was searched and reached; ``results.json`` holds its ``summary``.
+
+    Raises:
+        OSError: If a file cannot be read or written; what was finished remains.
+        ValueError: If an argument is out of range or unknown, the data does not fit, or the folder holds
+            another model or other runs.
+    """
+    how = checked_method(method or ("lora" if lora_rank else "full"))
+    is_lora = how == "lora"
+    if not is_lora and (lora_rank or lora_alpha is not None or lora_dropout or lora_target):
+        raise UsageError(f"the lora_ arguments need `method=lora`, got {how}")
+    resume = arguments.pop("resume_from_checkpoint", None)
+    if resume not in (None, "last"):
+        raise UsageError(f"`resume_from_checkpoint` must be last, got {resume}")
+    args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
+    if task is None:
+        columns = [label_column] if isinstance(label_column, str) else list(label_column)
+        splits = _read_splits(data, train, valid, test, sequence_column, columns)
+        kind = None if problem is None else Problem(problem)
+        task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed)
+    elif train or valid or test or data:
+        raise UsageError("`task` has all splits: give it, or `data`, or `train`, `valid` and `test`")
+    lora = LoRA(alpha=lora_alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
+    candidates = choose_candidates(
+        args, several(learning_rate), several(num_train_epochs), several(lora_rank), paper_grid, is_lora
+    )
+    _describe(task)
+    total = len(candidates) + seeds - 1
+
+    def before_run(trainer: FineTuner, candidate: Candidate, seed: int) -> None:
+        number = candidates.index(candidate) + 1 if seed == args.seed else len(candidates) + seed - args.seed
+        log_lines(trainer)
+        trained, whole = trainer.trained_parameters, trainer.num_parameters
+        steps = f", {args.max_steps:,} steps at most" if args.max_steps > 0 else ""
+        say(f"\nRun {number} of {total}: {candidate}{steps}, seed {seed}")
+        say(f"{trained:,} parameters of {whole:,} learn ({trained / whole:.1%})")
+
+    with quiet_files():
+        found = run_search(
+            str(model),
+            task,
+            args,
+            method=how,
+            lora=lora,
+            candidates=candidates,
+            seeds=seeds,
+            metric=args.metric_for_best_model,
+            patience=patience,
+            reverse_complement=reverse_complement,
+            truncate=truncate,
+            resume=resume == "last",
+            before_run=before_run,
+        )
+    write_results(Path(output_dir) / "results.json", found.summary)
+    return found
+
+
+def checked_method(method: Any) -> Method:
+    """Raises :class:`ValueError` unless it is one."""
+    if method not in get_args(Method):
+        raise ArgumentError(f"`method` must be one of {', '.join(get_args(Method))}, got {method}")
+    return method
+
+
+def choose_candidates(
+    args: TrainingArguments,
+    learning_rates: Sequence[float] | None,
+    epochs: Sequence[float] | None,
+    ranks: Sequence[int] | None,
+    paper_grid: bool,
+    is_lora: bool,
+) -> list[Candidate]:
+    """What is searched over: what is given, or else the papers' grid or the defaults in ``args``."""
+    if paper_grid:
+        learning_rates, epochs = learning_rates or list(PAPER_RATES), epochs or list(PAPER_EPOCHS)
+        ranks = ranks or list(PAPER_RANKS)
+    return grid(
+        learning_rates or [args.learning_rate],
+        epochs or [args.num_train_epochs],
+        (ranks or [8]) if is_lora else (),
+    )
+
+
+def run_search(
     model: str | Path,
     task: Task,
     args: TrainingArguments,
@@ -435,7 +402,7 @@ def finetune(
         "data": _digest(task),
         "arguments": {name: _plain(getattr(args, name)) for name in _DECISIVE},
     }
-    store = _RunStore(Path(args.output_dir), settings)
+    store = RunStore(Path(args.output_dir), settings)
     finished = store.open(resume)
     done: list[Run] = []
 
@@ -474,7 +441,7 @@ def finetune(
             before_run(trainer, candidate, seed)
         checkpoint = get_last_checkpoint(run_args.output_dir) if Path(run_args.output_dir).is_dir() else None
         if checkpoint is not None:
-            trainer.add_callback(_KeptCheckpoint(checkpoint))
+            trainer.add_callback(KeptCheckpoint(checkpoint))
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.merge()
         scores = _scores_of(trainer.evaluate(), "eval")
@@ -497,68 +464,7 @@ def finetune(
     others = [run(first.candidate, args.seed + index, is_repeat=True) for index in range(1, seeds)]
     if args.should_save:
         store.publish()
-    return FineTuned(first.candidate, [first, *others], search, metric)
-
-
-class _RunStore:
-    """What finished runs left in an output folder."""
-
-    def __init__(self, output_dir: Path, settings: dict[str, Any]) -> None:
-        self.output_dir = output_dir
-        self.folder = output_dir / RUNS
-        self.best = self.folder / "best"
-        self.settings = json.loads(json.dumps(settings))
-
-    def open(self, resume: bool) -> dict[str, Run]:
-        """Finished runs by name, if they are of the same settings.
-
-        Raises:
-            ValueError: If there are runs that are not to be resumed, or are of other settings, or there is
-                a model of something else.
-        """
-        files = list(self.folder.glob("*_seed*.json"))
-        if not files and not list(self.folder.glob("*_seed*/checkpoint-*")):
-            if holds_model(self.output_dir):
-                raise ValueError(f"{self.output_dir} holds a model: choose another folder")
-            return {}
-        if not resume:
-            raise ValueError(
-                f"{self.output_dir} holds runs of a fine-tuning: resume it (--resume-from-checkpoint last) "
-                "or choose another folder"
-            )
-        before = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
-        differing = [name for name in self.settings if self.settings[name] != before.get(name)]
-        if differing:
-            raise ValueError(
-                f"{self.output_dir} holds runs with other {', '.join(differing)}: choose another folder"
-            )
-        finished = {}
-        for file in files:
-            fields = json.loads(file.read_text(encoding="utf-8"))
-            finished[file.stem] = Run(**{**fields, "candidate": Candidate(**fields["candidate"])})
-        return finished
-
-    def begin(self) -> None:
-        """Notes what runs are of."""
-        self._write("settings.json", self.settings)
-
-    def finish(self, name: str, run: Run) -> None:
-        """Notes what a run reached, and drops its checkpoints."""
-        self._write(f"{name}.json", asdict(run))
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-
-    def publish(self) -> None:
-        """Moves the best model to where it is looked for."""
-        if not self.best.is_dir():
-            return
-        with saving("the model", self.output_dir), written_whole(self.output_dir) as staging:
-            for file in self.best.iterdir():
-                shutil.copy(file, staging)
-        shutil.rmtree(self.best)
-
-    def _write(self, name: str, fields: dict[str, Any]) -> None:
-        with saving(name, self.folder), written_whole(self.folder) as staging:
-            (staging / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    return FineTuned(first.candidate, [first, *others], search, metric, task, method, Path(args.output_dir))
 
 
 def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
@@ -586,6 +492,49 @@ def check_metric(metric: str, task: Task, examples: Examples, split: str) -> Non
         )
 
 
+def _read_splits(
+    data: str | os.PathLike[str] | None,
+    train: Labelled | None,
+    valid: Labelled | None,
+    test: Labelled | None,
+    sequence_column: str,
+    label_columns: list[str],
+) -> dict[str, LabelledSet]:
+    given = {"train": train, "valid": valid, "test": test}
+    if data is not None:
+        if any(given.values()):
+            raise UsageError("`data` has all splits: give it, or `train`, `valid` and `test`")
+        return read_splits(str(data), sequence_column=sequence_column, label_columns=label_columns)
+    if not train:
+        raise UsageError("give `train`, or `data`")
+
+    def read(path: Any, label: str | None = None) -> LabelledSet:
+        if label is not None:
+            return read_labelled(path, label=label)
+        return read_labelled(path, sequence_column=sequence_column, label_columns=label_columns)
+
+    def joined(files: Labelled) -> LabelledSet:
+        if isinstance(files, Mapping):
+            return join_sets([read(path, label) for label, path in files.items()])
+        paths = [files] if isinstance(files, str | os.PathLike) else files
+        return join_sets([read(*each) if isinstance(each, tuple) else read(each) for each in paths])
+
+    return {split: joined(files) for split, files in given.items() if files}
+
+
+def several(value: Value | Sequence[Value] | None) -> Sequence[Value] | None:
+    """One value as several of it."""
+    return [value] if isinstance(value, int | float) else value
+
+
+def _describe(task: Task) -> None:
+    names = ", ".join(task.names[:20]) + (", …" if len(task.names) > 20 else "")
+    say(f"Problem    {task.problem.value}: {names}")
+    sizes = {"train": task.train, "validation": task.valid, "test": task.test}
+    counts = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
+    say(f"Sequences  {counts}")
+
+
 def _scores_of(metrics: dict[str, float], split: str) -> dict[str, float]:
     """The scores among a trainer's metrics, by name."""
     names = {f"{split}_{name}": name for names in METRICS.values() for name in names}
@@ -604,4 +553,14 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | dict | None) else str(value)
 
 
-__all__ = ["Candidate", "FineTuned", "FineTuner", "Run", "finetune", "grid"]
+__all__ = [
+    "DEFAULTS",
+    "FineTuned",
+    "check_metric",
+    "checked_method",
+    "choose_candidates",
+    "finetune",
+    "grid",
+    "run_search",
+    "several",
+]

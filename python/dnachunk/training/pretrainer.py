@@ -33,7 +33,7 @@ class PreTrainer(WholeCheckpointTrainer):
     With a fixed tokenizer, ``eval_masked_nats`` and its like are those of single bases again, whatever the
     tokens (see :mod:`dnachunk.evaluation.token_letters`, which says why byte-pair encoding has none);
     ``eval_masked_token_nats`` and ``eval_masked_token_accuracy`` are of whole tokens, hidden as in training,
-    by base (see :class:`~dnachunk.training.fixed_objective.FixedTokenObjective`).
+    by base (see :class:`~dnachunk.training.objectives.fixed.FixedTokenObjective`).
 
     The losses are sums over the global batch over its labelled bases; for what that means to adaptive masking
     with gradient accumulation see :meth:`~dnachunk.models.MergeDNAForPreTraining.forward`.

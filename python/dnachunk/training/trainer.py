@@ -10,7 +10,9 @@ import safetensors
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from dnachunk.training.checkpoints import STAGING, abridged, saving, written_whole
+from dnachunk.files import STAGING, written_whole
+from dnachunk.models.loading import abridged
+from dnachunk.training.checkpoints import saving
 
 
 class WholeCheckpointTrainer(Trainer):

@@ -4,6 +4,7 @@ from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
 from dnachunk.visualization.receptive_positions import plot_receptive_positions
 from dnachunk.visualization.run_lengths import plot_run_lengths
+from dnachunk.visualization.token_comparison import plot_token_comparison
 from dnachunk.visualization.token_lengths import plot_token_lengths
 from dnachunk.visualization.token_regions import plot_lengths_by_region
 from dnachunk.visualization.token_strip import plot_token_strip
@@ -14,6 +15,7 @@ __all__ = [
     "plot_lengths_by_region",
     "plot_receptive_positions",
     "plot_run_lengths",
+    "plot_token_comparison",
     "plot_token_lengths",
     "plot_token_strip",
 ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dnachunk.evaluation.token_meaning import LONGEST_RUN, RunCounts
+from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts
 from dnachunk.visualization.style import COLOURS, tidy
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from transformers.utils import ModelOutput, can_return_tuple
 from dnachunk.alphabet import IGNORE_INDEX, MASK_ID
 from dnachunk.models.dnachunker.configuration_dnachunker import DNAChunkerConfig
 from dnachunk.models.modeling_common import (
+    Classifier,
     DNAPreTrainedModel,
     HiddenStates,
     base_loss,
-    classification_loss,
     embed,
     global_total,
     hidden_state_list,
@@ -36,7 +36,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
-from dnachunk.segmentation import Segmentation
+from dnachunk.segmentation import Encoded, Segmentation
 
 
 @dataclasses.dataclass
@@ -165,7 +165,7 @@ class _MambaStack(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Encoded:
+class _EncodedStage:
     """What a stage's encoder hands over.
 
     ``x [B, T, D]``, its cut, the chunks ``[B, L, D]``, and which positions and chunks hold a ``[MASK]``.
@@ -199,12 +199,12 @@ class DNAChunkerStage(nn.Module):
         lengths: torch.Tensor,
         is_masked: torch.Tensor,
         states: list[torch.Tensor] | None,
-    ) -> _Encoded:
+    ) -> _EncodedStage:
         """``x [B, T, D]`` to its chunks; ``is_masked [B, T]`` bool."""
         x = self.encoder(x, lengths, states)
         routing = self.router(x, lengths, is_masked if self.protects_masks else None)
         chunks = self.chunk(x, routing)
-        return _Encoded(
+        return _EncodedStage(
             x,
             routing,
             chunks.values,
@@ -213,7 +213,7 @@ class DNAChunkerStage(nn.Module):
         )
 
     def decode(
-        self, chunks: torch.Tensor, encoded: _Encoded, states: list[torch.Tensor] | None
+        self, chunks: torch.Tensor, encoded: _EncodedStage, states: list[torch.Tensor] | None
     ) -> torch.Tensor:
         """``chunks [B, L, D]`` back to ``[B, T, D]``."""
         routing = encoded.routing
@@ -282,14 +282,14 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()
 
-    def encode(
+    def _encode(
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
         states: list[torch.Tensor] | None = None,
-    ) -> tuple[list[_Encoded], tuple[Segmentation, ...]]:
+    ) -> tuple[list[_EncodedStage], tuple[Segmentation, ...]]:
         """Runs the encoders of both stages: all that decides the tokens.
 
         Args:
@@ -317,7 +317,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         is_masked = is_masked & (torch.arange(x.shape[1], device=x.device) < lengths[:, None])
         if states is not None:
             states.append(x)
-        encoded: list[_Encoded] = []
+        encoded: list[_EncodedStage] = []
         segmentations: list[Segmentation] = []
         for stage in cast(list[DNAChunkerStage], list(self.stages)):
             done = stage.encode(x, lengths, is_masked, states)
@@ -326,6 +326,21 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             encoded.append(done)
             x, lengths, is_masked = done.chunks, done.routing.num_tokens, done.is_masked_chunk
         return encoded, tuple(segmentations)
+
+    def _encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        vectors: bool,
+        keep_ratio: float | None,
+    ) -> Encoded:
+        del keep_ratio
+        if vectors:
+            output = self(input_ids, attention_mask, return_dict=True)
+            segmentations, probability = output.stage_segmentations, output.boundary_probabilities[0]
+            return Encoded(list(segmentations), output.chunk_hidden_state, {}, probability)
+        encoded, segmentations = self._encode(input_ids, attention_mask)
+        return Encoded(segmentations, boundary_probability=encoded[0].routing.boundary_probability)
 
     @can_return_tuple
     def forward(
@@ -358,7 +373,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
-        encoded, segmentations = self.encode(input_ids, attention_mask, inputs_embeds, is_masked, states)
+        encoded, segmentations = self._encode(input_ids, attention_mask, inputs_embeds, is_masked, states)
         x, num_tokens = encoded[-1].chunks, encoded[-1].routing.num_tokens
         cos, sin = self.rotary(token_positions(segmentations[-1].lengths))
         for block in self.blocks:
@@ -471,22 +486,8 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
         return _with_head(encoded, loss=loss, losses=losses, logits=logits)
 
 
-class _Classifier(DNAChunkerPreTrainedModel):
-    """The model and a head on vectors made of its bases."""
-
-    # The loss is a mean over the batch given.
-    accepts_loss_kwargs = False
-
-    def __init__(self, config: DNAChunkerConfig) -> None:
-        super().__init__(config)
-        self.model = DNAChunkerModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def features(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """What the head reads, ``[..., D]``, one vector for each label, from ``hidden [B, N, D]``."""
-        raise NotImplementedError
+class _Classifier(Classifier, DNAChunkerPreTrainedModel):
+    base_class = DNAChunkerModel
 
     @can_return_tuple
     def forward(
@@ -511,10 +512,7 @@ class _Classifier(DNAChunkerPreTrainedModel):
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, is_masked, output_hidden_states, return_dict=True
         )
-        lengths = (encoded.segmentation.token_index >= 0).sum(dim=1)
-        logits = self.classifier(self.dropout(self.features(encoded.last_hidden_state, lengths)))
-        loss = None if labels is None else classification_loss(logits, labels, self.config)
-        return _with_head(encoded, loss=loss, logits=logits)
+        return _with_head(encoded, **self.classify(encoded, labels))
 
 
 class DNAChunkerForSequenceClassification(_Classifier):
@@ -524,9 +522,16 @@ class DNAChunkerForSequenceClassification(_Classifier):
     float (regression), by ``config.problem_type``; logits ``[B, num_labels]``.
     """
 
-    def features(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def __init__(self, config: DNAChunkerConfig) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    def features(self, encoded: DNAChunkerModelOutput) -> torch.Tensor:
         """The mean over the real bases, ``[B, D]``."""
-        return mean_over_tokens(hidden, lengths)
+        assert encoded.last_hidden_state is not None
+        assert encoded.segmentation is not None
+        lengths = (encoded.segmentation.token_index >= 0).sum(dim=1)
+        return mean_over_tokens(encoded.last_hidden_state, lengths)
 
 
 class DNAChunkerForTokenClassification(_Classifier):
@@ -536,10 +541,14 @@ class DNAChunkerForTokenClassification(_Classifier):
     logits ``[B, N, num_labels]``.
     """
 
-    def features(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def __init__(self, config: DNAChunkerConfig) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    def features(self, encoded: DNAChunkerModelOutput) -> torch.Tensor:
         """The bases themselves, ``[B, N, D]``."""
-        del lengths
-        return hidden
+        assert encoded.last_hidden_state is not None
+        return encoded.last_hidden_state
 
 
 __all__: Sequence[str] = [

@@ -18,10 +18,10 @@ from dnachunk.models.mergedna.objective_mergedna import (
     sample_tokens,
 )
 from dnachunk.models.modeling_common import (
+    Classifier,
     DNAPreTrainedModel,
     HiddenStates,
     base_loss,
-    classification_loss,
     embed,
     global_total,
     hidden_state_list,
@@ -40,7 +40,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.rotary import Rotation, token_positions
 from dnachunk.ops import global_match, token_merge, token_unmerge
-from dnachunk.segmentation import Segmentation
+from dnachunk.segmentation import Encoded, Segmentation
 
 
 @dataclasses.dataclass
@@ -337,7 +337,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         self.latent_encoder = MergeDNALatentEncoder(config, config.num_latent_encoder_layers)
         self.post_init()
 
-    def tokenize(
+    def _tokenize(
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
@@ -351,6 +351,20 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         if states is not None:
             states.append(x)
         return self.local_encoder(x, lengths, keep_ratio, states), is_full
+
+    def _encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        vectors: bool,
+        keep_ratio: float | None,
+    ) -> Encoded:
+        if vectors:
+            output = self(input_ids, attention_mask, keep_ratio=keep_ratio, return_dict=True)
+            return Encoded([output.segmentation], output.last_hidden_state)
+        ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
+        tokens, _ = self._tokenize(input_ids, attention_mask, None, ratio)
+        return Encoded([tokens.segmentation])
 
     @can_return_tuple
     def forward(
@@ -381,7 +395,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
-        tokens, is_full = self.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
+        tokens, is_full = self._tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
         latent = self.latent_encoder(tokens, is_full, states)
         return MergeDNAModelOutput(
             last_hidden_state=latent,
@@ -402,6 +416,13 @@ class _Autoencoder(MergeDNAPreTrainedModel):
         self.local_decoder = MergeDNALocalDecoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def predict_bases(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits of all bases ``[B, N, V]`` at the configuration's keep ratio; arguments as in forward."""
+        tokens, is_full = self.model._tokenize(input_ids, attention_mask, None, self.config.keep_ratio)
+        return self.decode(self.model.latent_encoder(tokens, is_full), tokens, is_full)
 
     def decode(self, latent: torch.Tensor, tokens: _Tokens, is_full: bool) -> torch.Tensor:
         """Latent tokens ``[B, L, D]`` to logits of the bases ``[B, N, V]``."""
@@ -456,7 +477,7 @@ class MergeDNAForPreTraining(_Autoencoder):
         if labels is None and config.objective == "masked":
             raise ValueError("MergeDNAForPreTraining: labels must be given with objective='masked', got None")
         states = hidden_state_list(config, output_hidden_states)
-        tokens, is_full = self.model.tokenize(input_ids, attention_mask, None, keep_ratio, states)
+        tokens, is_full = self.model._tokenize(input_ids, attention_mask, None, keep_ratio, states)
         if labels is None:
             is_letter = is_base(input_ids) & (tokens.segmentation.token_index >= 0)
             labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
@@ -498,7 +519,7 @@ class MergeDNAForPreTraining(_Autoencoder):
                 output.is_masked = torch.where(is_random[:, None], at_random, output.is_masked)
             masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
             masked_ids = torch.where(output.is_masked, MASK_ID, input_ids)
-            masked, is_full = self.model.tokenize(masked_ids, attention_mask, None, keep_ratio)
+            masked, is_full = self.model._tokenize(masked_ids, attention_mask, None, keep_ratio)
             masked_latent = self.model.latent_encoder(masked, is_full)
             output.masked_logits = self.decode(masked_latent, masked, is_full)
             count = global_total((masked_labels != IGNORE_INDEX).sum(), labels, num_items_in_batch)
@@ -546,7 +567,7 @@ class MergeDNAForMaskedLM(_Autoencoder):
         refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
-        tokens, is_full = self.model.tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
+        tokens, is_full = self.model._tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
         logits = self.decode(self.model.latent_encoder(tokens, is_full, states), tokens, is_full)
         return MergeDNAHeadOutput(
             loss=None if labels is None else base_loss(logits, labels, num_items_in_batch),
@@ -556,21 +577,8 @@ class MergeDNAForMaskedLM(_Autoencoder):
         )
 
 
-class _Classifier(MergeDNAPreTrainedModel):
-    """The encoders, what makes one vector a label of their output, and the head."""
-
-    # The loss is a mean over the batch given.
-    accepts_loss_kwargs = False
-
-    def __init__(self, config: MergeDNAConfig) -> None:
-        super().__init__(config)
-        self.model = MergeDNAModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-
-    def features(self, encoded: MergeDNAModelOutput) -> torch.Tensor:
-        """What the head reads, ``[..., D]``, one vector for each label."""
-        raise NotImplementedError
+class _Classifier(Classifier, MergeDNAPreTrainedModel):
+    base_class = MergeDNAModel
 
     @can_return_tuple
     def forward(
@@ -595,10 +603,8 @@ class _Classifier(MergeDNAPreTrainedModel):
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
         )
-        logits = self.classifier(self.dropout(self.features(encoded)))
         return MergeDNAHeadOutput(
-            loss=None if labels is None else classification_loss(logits, labels, self.config),
-            logits=logits,
+            **self.classify(encoded, labels),
             segmentation=encoded.segmentation,
             hidden_states=encoded.hidden_states,
         )

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
         MxDNAForSequenceClassification,
         MxDNAForTokenClassification,
         MxDNAModel,
-        between_special_tokens,
         expert_counts,
     )
 
@@ -21,7 +20,6 @@ __all__ = [
     "MxDNAForSequenceClassification",
     "MxDNAForTokenClassification",
     "MxDNAModel",
-    "between_special_tokens",
     "expert_counts",
 ]
 

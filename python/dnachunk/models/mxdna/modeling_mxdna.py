@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
-from dnachunk.alphabet import CLS_ID, PAD_ID, SEP_ID
+from dnachunk.alphabet import CLS_ID, SEP_ID
 from dnachunk.models.modeling_common import (
+    Classifier,
     DNAPreTrainedModel,
     HiddenStates,
     base_loss,
-    classification_loss,
     embed,
     global_total,
     hidden_state_list,
@@ -36,7 +35,8 @@ from dnachunk.nn import (
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
-from dnachunk.segmentation import Segmentation
+from dnachunk.segmentation import Encoded, Segmentation
+from dnachunk.tokenization import between_special_tokens
 
 
 @dataclasses.dataclass
@@ -192,7 +192,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         self.token_layers = nn.ModuleList(MxDNALayer(config) for _ in range(config.num_token_layers))
         self.post_init()
 
-    def tokenize(
+    def _tokenize(
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None = None,
@@ -218,6 +218,35 @@ class MxDNAModel(MxDNAPreTrainedModel):
             if states is not None:
                 states.append(x)
         return x, self.tokenization(x, lengths, noise_seeds)
+
+    def _encode_tokens(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        vectors: bool,
+        keep_ratio: float | None,
+    ) -> Encoded:
+        del keep_ratio
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        ids, mask = between_special_tokens(input_ids, mask)
+        if vectors:
+            output = self(ids, mask, return_dict=True)
+            tokens, hidden = output.tokens, output.last_hidden_state[:, 1:-1]
+        else:
+            tokens, hidden = self._tokenize(ids, mask)[1], None
+        units = tokens.units
+        count = tokens.values.shape[1] - 2
+        experts = units.token_expert[:, :count]
+        at_centers = token_unmerge(units.router_probability, units.token_center[:, :count])
+        columns = {
+            "expert": experts,
+            "score": at_centers.gather(2, experts.clamp_min(0)[..., None])[..., 0],
+            # Its first position is [CLS].
+            "reads_bp": tokens.receptive_positions[:, 1:-1] - 1,
+            "modulation": tokens.modulation[:, 1:-1],
+        }
+        segmentation = Segmentation(units.token_index[:, 1:-1], units.num_tokens)
+        return Encoded([segmentation], hidden, columns)
 
     @can_return_tuple
     def forward(
@@ -251,7 +280,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
-        x, tokens = self.tokenize(input_ids, attention_mask, inputs_embeds, noise_seeds, states)
+        x, tokens = self._tokenize(input_ids, attention_mask, inputs_embeds, noise_seeds, states)
         hidden = tokens.values
         if states is not None:
             states.append(hidden)
@@ -272,24 +301,6 @@ class MxDNAModel(MxDNAPreTrainedModel):
             losses=losses,
             hidden_states=None if states is None else tuple(states),
         )
-
-
-def between_special_tokens(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Puts ``[CLS]`` before and ``[SEP]`` after the bases of each row.
-
-    Args:
-        input_ids: ``[B, N]`` int64 ids of bases, padded on the right.
-        attention_mask: ``[B, N]``, 1 at bases, 0 at padding.
-
-    Returns:
-        Both, ``[B, N + 2]``.
-    """
-    ids = F.pad(input_ids, (1, 1), value=PAD_ID)
-    ids[:, 0] = CLS_ID
-    ids.scatter_(1, attention_mask.sum(dim=1, keepdim=True) + 1, SEP_ID)
-    return ids, F.pad(attention_mask, (2, 0), value=1)
 
 
 def _check_special_tokens(model: str, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
@@ -427,21 +438,8 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
         return _with_head(encoded, loss=loss, losses=losses, logits=logits)
 
 
-class _Classifier(MxDNAPreTrainedModel):
-    """The model, what makes one vector a label of its output, and the head."""
-
-    # The loss is a mean over the batch given.
-    accepts_loss_kwargs = False
-
-    def __init__(self, config: MxDNAConfig) -> None:
-        super().__init__(config)
-        self.model = MxDNAModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-
-    def features(self, encoded: MxDNAModelOutput) -> torch.Tensor:
-        """What the head reads, ``[..., d]``, one vector for each label."""
-        raise NotImplementedError
+class _Classifier(Classifier, MxDNAPreTrainedModel):
+    base_class = MxDNAModel
 
     @can_return_tuple
     def forward(
@@ -466,9 +464,7 @@ class _Classifier(MxDNAPreTrainedModel):
         encoded = self.model(
             input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states, return_dict=True
         )
-        logits = self.classifier(self.dropout(self.features(encoded)))
-        loss = None if labels is None else classification_loss(logits, labels, self.config)
-        return _with_head(encoded, loss=loss, logits=logits)
+        return _with_head(encoded, **self.classify(encoded, labels))
 
 
 class MxDNAForSequenceClassification(_Classifier):
@@ -519,7 +515,6 @@ __all__: Sequence[str] = [
     "MxDNAModel",
     "MxDNAModelOutput",
     "MxDNAPreTrainedModel",
-    "between_special_tokens",
     "expert_counts",
     "load_balancing_loss",
 ]

@@ -7,12 +7,17 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnachunk.cli.report import is_main_process, replacing, say
+from transformers.trainer_utils import get_last_checkpoint
+
+from dnachunk.errors import ArgumentError
+from dnachunk.files import replacing
+from dnachunk.reporting import is_main_process, say
+from dnachunk.training.pretrain import PreTraining, prepare_pretraining
 
 # Python has it since 3.11.
 tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -23,7 +28,7 @@ MODEL_NAME = re.compile(r"\w[\w .,:+()&-]*")
 _SETTINGS = "plan.json"
 _SETTLED = {
     "pretrain": ("output_dir", "max_steps", "num_train_epochs", "resume_from_checkpoint"),
-    "evaluate": ("output_dir", "data", "model", "plan"),
+    "evaluate": ("output_dir", "data", "model", "plan", "before_models"),
 }
 
 
@@ -34,9 +39,10 @@ class Plan:
     Attributes:
         path: The plan's file.
         bases: What each model is pre-trained on, rounded down to whole steps.
-        pretrain: Options of ``dnachunk pretrain`` for all models; genomes are paths inside the data's folder.
-        evaluate: Options of ``dnachunk evaluate``; tasks are folders inside the data's folder.
-        models: Options of ``dnachunk pretrain`` for each model, which go before those for all.
+        pretrain: Arguments of :func:`~dnachunk.pretrain` for all models; genomes are paths
+            inside the data's folder.
+        evaluate: Arguments of :func:`~dnachunk.compare_models`; tasks are folders inside the data's folder.
+        models: Arguments of :func:`~dnachunk.pretrain` for each model, which go before those for all.
     """
 
     path: Path
@@ -50,10 +56,8 @@ class Plan:
         """Reads a plan.
 
         Args:
-            path: A TOML file with ``bases``, tables ``pretrain`` and ``evaluate`` of options by their names,
-                and a table ``models`` of such tables by the models' names. ``true`` is an option without a
-                value, a list an option that is repeated, and a table an option that is repeated as
-                ``KEY=VALUE``.
+            path: A TOML file with ``bases``, tables ``pretrain`` and ``evaluate`` of arguments by their
+                names, and a table ``models`` of such tables by the models' names.
 
         Raises:
             OSError: If it cannot be opened.
@@ -92,7 +96,7 @@ class Plan:
         return plan
 
     def options(self, name: str) -> dict[str, Any]:
-        """All options of a model's pre-training."""
+        """All arguments of a model's pre-training."""
         own, shared = self.models[name], self.pretrain
         config = {**shared.get("config", {}), **own.get("config", {})}
         return {**shared, **own, **({"config": config} if config else {})}
@@ -119,64 +123,81 @@ class Plan:
             raise ValueError(f"{self.path}: bases must be a step of {step_bp:,} at least, got {self.bases:,}")
         return self.bases // step_bp
 
-    def pretrain_words(self, name: str, data: Path, folder: Path) -> list[str]:
-        """The command line of a model's pre-training."""
+    def pretrain_arguments(self, name: str, data: Path, folder: Path) -> dict[str, Any]:
+        """The arguments of a model's :func:`~dnachunk.pretrain`.
+
+        Args:
+            name: The model's.
+            data: Folder of the plan's genomes.
+            folder: Where the model is to be.
+        """
         options = self.options(name)
-        genomes = options.get("fasta", [])
+        genomes = options.pop("fasta", [])
         paths = [str(data / genome) for genome in ([genomes] if isinstance(genomes, str) else genomes)]
-        return [
-            "pretrain",
-            *_words({**options, "fasta": paths}),
-            *("--max-steps", str(self.max_steps(name)), "--output-dir", str(folder)),
-        ]
+        budget = {"max_steps": self.max_steps(name), "output_dir": str(folder)}
+        return {"fasta": paths, **options, **budget}
 
+    def prepare(self, name: str, data: Path, folder: Path, **more: Any) -> PreTraining:
+        """Checks a model's pre-training; arguments as :meth:`pretrain_arguments`'s, and more of them.
 
-def run_plan(path: Path, data: Path, output_dir: Path) -> None:
-    """Pre-trains the models of a plan and compares them; goes on where an interrupted call stopped.
+        Raises:
+            OSError: If a genome cannot be read.
+            ValueError: If an argument is unknown or out of range.
+        """
+        with self.told(name):
+            return prepare_pretraining(**self.pretrain_arguments(name, data, folder), **more)
 
-    Args:
-        path: The plan's file.
-        data: Folder of the plan's genomes and tasks.
-        output_dir: Folder of the models and the comparison.
+    def check(self, data: Path, folders: dict[str, Path]) -> None:
+        """Looks at all models before the first is trained.
 
-    Raises:
-        OSError: If a file cannot be read or written.
-        ValueError: If the plan is wrong, an option is refused, or ``output_dir`` holds other models.
-    """
-    plan = Plan.read(path)
-    folders = {name: output_dir / "models" / name for name in plan.models}
-    # All models are looked at before the first is trained.
-    for name, folder in folders.items():
-        _check_settings(plan, name, folder)
-        with _told(f"{path}, {name}"):
-            _check_words(plan.pretrain_words(name, data, folder), folder)
-
-    def pretrain_all() -> None:
+        Raises:
+            OSError: If a genome cannot be read.
+            ValueError: If an argument is refused, or a folder holds another model.
+        """
         for name, folder in folders.items():
-            _pretrain(plan, name, data, folder)
+            _check_settings(self, name, folder)
+            resume = {"resume_from_checkpoint": "last"} if _has_checkpoint(folder) else {}
+            self.prepare(name, data, folder, **resume)
 
-    suite = plan.evaluate.get("suite")
-    source = {"suite": str(data)} if suite is None else {"suite": suite, "data": str(data)}
-    models = {"model": [f"{name}={folder}" for name, folder in folders.items()]}
-    words = _words({**plan.evaluate, **source, **models, "output_dir": str(output_dir)})
-    _run(["evaluate", *words], f"{path}, evaluate", pretrain_all)
+    def pretrain_all(self, data: Path, folders: dict[str, Path]) -> None:
+        """Pre-trains the models that are not; goes on where an interrupted call stopped.
+
+        Raises:
+            OSError: If a file cannot be read or written.
+            ValueError: If windows do not fit the genomes.
+        """
+        for name, folder in folders.items():
+            if (folder / "results.json").is_file():
+                say(f"{name} is pre-trained: {folder}")
+                continue
+            if is_main_process():
+                folder.mkdir(parents=True, exist_ok=True)
+                with replacing(folder / _SETTINGS) as temporary:
+                    settings = json.dumps(_settings(self, name), indent=2)
+                    temporary.write_text(settings + "\n", encoding="utf-8")
+            resume = {"resume_from_checkpoint": "last"} if _has_checkpoint(folder) else {}
+            say(f"\n$ {_as_command({**self.pretrain_arguments(name, data, folder), **resume})}")
+            pretraining = self.prepare(name, data, folder, **resume)
+            with self.told(name):
+                say(f"\n{pretraining.run()}")
+
+    @contextlib.contextmanager
+    def told(self, what: str) -> Iterator[None]:
+        """Says of what part of the plan an error is.
+
+        Raises:
+            ValueError: In place of what an unknown argument, or one out of range, raises.
+        """
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            if str(error).startswith(f"{self.path}, "):
+                raise
+            raise ValueError(f"{self.path}, {what}: {error}") from error
 
 
-def _pretrain(plan: Plan, name: str, data: Path, folder: Path) -> None:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    if (folder / "results.json").is_file():
-        say(f"{name} is pre-trained: {folder}")
-        return
-    words = plan.pretrain_words(name, data, folder)
-    if is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / _SETTINGS) as temporary:
-            temporary.write_text(json.dumps(_settings(plan, name), indent=2) + "\n", encoding="utf-8")
-    if folder.is_dir() and get_last_checkpoint(str(folder)) is not None:
-        words += ["--resume-from-checkpoint", "last"]
-    say(f"\n$ dnachunk {shlex.join(words)}")
-    _run(words, f"{plan.path}, {name}")
+def _has_checkpoint(folder: Path) -> bool:
+    return folder.is_dir() and get_last_checkpoint(str(folder)) is not None
 
 
 def _settings(plan: Plan, name: str) -> dict[str, Any]:
@@ -191,60 +212,16 @@ def _check_settings(plan: Plan, name: str, folder: Path) -> None:
     before, now = json.loads(path.read_text(encoding="utf-8")), _settings(plan, name)
     differing = sorted(key for key in {**before, **now} if before.get(key) != now.get(key))
     if differing:
-        raise ValueError(
+        raise ArgumentError(
             f"{folder} holds a model that was pre-trained with other {', '.join(differing)} than "
-            f"{plan.path} says: choose another --output-dir, or delete the folder"
+            f"{plan.path} says: choose another `output_dir`, or delete the folder"
         )
 
 
-def _check_words(words: list[str], folder: Path) -> None:
-    """Reads a command line of ``pretrain`` and checks what can be checked without training."""
-    import typer
-
-    from dnachunk.cli.app import app
-    from dnachunk.cli.pretrain import Kind, Size, check_tokenizer, make_config, parse_training_arguments
-    from dnachunk.data import Genome
-
-    command: Any = typer.main.get_command(app)
-    with command.commands[words[0]].make_context(words[0], words[1:]) as context:
-        options = context.params
-        kind = Kind(options["model"])
-        check_tokenizer(kind, options["tokenizer"])
-        parse_training_arguments(context.args, folder)
-        make_config(kind, Size(options["size"]), list(options["config"] or []), options["window_bp"])
-        for path in options["fasta"]:
-            Genome(path)
-
-
-def _run(words: list[str], what: str, before_models: Callable[[], None] | None = None) -> None:
-    """Runs a command inside of this one."""
-    import typer
-
-    from dnachunk.cli.app import app
-
-    with _told(what):
-        status = app(words, prog_name="dnachunk", standalone_mode=False, obj=before_models)
-    if status:
-        # It was interrupted.
-        raise typer.Exit(status)
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Says of what command line a message is."""
-    try:
-        yield
-    except Exception as error:
-        # The class is typer's own in some versions, and in others click's.
-        if not hasattr(error, "format_message"):
-            raise
-        raise ValueError(f"{what}: {error.format_message()}") from error
-
-
-def _words(options: dict[str, Any]) -> list[str]:
-    """Options as words of a command line."""
+def _as_command(arguments: dict[str, Any]) -> str:
+    """The command line that does the same."""
     words = []
-    for name, value in options.items():
+    for name, value in arguments.items():
         values = value if isinstance(value, list) else [value]
         if isinstance(value, dict):
             values = [f"{key}={json.dumps(each)}" for key, each in value.items()]
@@ -252,4 +229,7 @@ def _words(options: dict[str, Any]) -> list[str]:
             words.append(f"--{name.replace('_', '-')}")
             if each is not True:
                 words.append(str(each))
-    return words
+    return shlex.join(["dnachunk", "pretrain", *words])
+
+
+__all__ = ["MODEL_NAME", "Plan"]

@@ -1,17 +1,18 @@
-"""Long records in tiles: where the tiles lie, and how their tokens are joined."""
+"""Long records in tiles: where the tiles lie, how they are run, and how their tokens are joined."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 from dnachunk.alphabet import N_ID
 from dnachunk.data.genome import Genome
 from dnachunk.data.windows import Interval
+from dnachunk.inference.tokens import encode_rows
 
-Payload = TypeVar("Payload")
 Span = tuple[int, int]
 
 _PIECE_BP = 1 << 20
@@ -147,6 +148,68 @@ def join_tiles(tiles: Iterable[TileTokens]) -> Iterator[TileTokens]:
         before, start_bp = tokens, joint_bp
     if before is not None:
         yield _trim(before, start_bp, before.tile.end_bp)
+
+
+def tile_widths(model: Any, window_bp: int | None, overlap_bp: int | None) -> tuple[int, int]:
+    """Bases of a tile and of an overlap; by default the model's training windows, and a quarter of a tile.
+
+    Raises:
+        ValueError: If they are out of range.
+    """
+    window_bp = model.config.train_length_bp if window_bp is None else window_bp
+    overlap_bp = window_bp // 4 if overlap_bp is None else overlap_bp
+    check_tiling("dnachunk", window_bp, overlap_bp)
+    return window_bp, overlap_bp
+
+
+def run_tiles(
+    model: Any,
+    genome: Genome,
+    tiles: Iterable[Tile],
+    *,
+    keep_ratio: float | None = None,
+    batch_size: int = 8,
+    vectors: bool = False,
+    reverse: bool = False,
+) -> Iterator[TileTokens]:
+    """Tokenizes tiles and joins them, a batch at a time.
+
+    Args:
+        model: What :func:`~dnachunk.load` gives.
+        genome: Where the tiles lie.
+        tiles: Tiles of one strand, in order.
+        keep_ratio: Tokens per base; None is as the model is configured.
+        batch_size: Tiles that are run at once.
+        vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
+        reverse: Whether they are tiles of the reverse complement.
+
+    Raises:
+        ValueError: If the keep ratio is out of reach, or the model has none.
+    """
+
+    def run() -> Iterator[TileTokens]:
+        remaining = iter(tiles)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            rows = [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
+            found = encode_rows(model, rows, keep_ratio=keep_ratio, vectors=vectors)
+            lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
+            counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
+            probability = found.boundary_probability
+            for row, tile in enumerate(batch):
+                *finer, edges = (
+                    torch.nn.functional.pad(of_all[row, : of_rows[row]].cumsum(0), (1, 0)) + tile.start_bp
+                    for of_all, of_rows in zip(lengths, counts, strict=True)
+                )
+                count = counts[-1][row]
+                kept = None if found.vectors is None else found.vectors[row, :count].float().cpu()
+                more = {
+                    name: column[row, :count].cpu() + (tile.start_bp if name.endswith("_bp") else 0)
+                    for name, column in found.columns.items()
+                }
+                of_bases = None if probability is None else probability[row, : len(rows[row])].float().cpu()
+                yield TileTokens(tile, edges, kept, tuple(finer), more, of_bases)
+
+    return join_tiles(run())
 
 
 def overlaps(edges: torch.Tensor, interval: Interval | None) -> torch.Tensor:

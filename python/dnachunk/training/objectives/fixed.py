@@ -6,18 +6,18 @@ import torch
 
 from dnachunk.alphabet import IGNORE_INDEX, MASK_ID
 from dnachunk.baselines import FixedTokenizer
+from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data.masking import mask_seeds
-from dnachunk.data.token_windows import TokenMaskingCollator, mask_windows, tokenize_windows
+from dnachunk.data.token_windows import TokenMaskingCollator, mask_windows
 from dnachunk.evaluation.token_letters import hidden_base_logits
-
-Batch = dict[str, torch.Tensor]
+from dnachunk.training.objectives.base import Batch
 
 # Of the bases that do not show [MASK] where 15% are selected, those that show a random letter.
 _RANDOM_SHARE = 0.15 * 0.1 / (1 - 0.15 * 0.8)
 
 
 class FixedTokenObjective:
-    """Pre-training of a baseline, as :class:`~dnachunk.training.objectives.Objective` asks for it.
+    """Pre-training of a baseline, as :class:`~dnachunk.training.objectives.base.Objective` asks for it.
 
     Args:
         tokenizer: Of the model's tokens.

@@ -1,0 +1,666 @@
+"""What the tokens of several tokenizers mean, side by side."""
+
+import contextlib
+import functools
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dnachunk.alphabet import is_base
+from dnachunk.baselines import FixedTokenizer, Tokenization
+from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
+from dnachunk.data.annotation import Feature, read_annotation
+from dnachunk.data.shuffle import dinucleotide_shuffle
+from dnachunk.data.text import text_writer
+from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.evaluation import token_meaning as meaning
+from dnachunk.evaluation.boundary_survival import (
+    Boundaries,
+    MutationKind,
+    boundary_survival,
+    kmer_boundaries,
+    text_boundaries,
+)
+from dnachunk.evaluation.matched_bpe import matched_bpe, mean_token_bp
+from dnachunk.evaluation.motifs import MOTIFS, Sites, motif_sites
+from dnachunk.evaluation.run_lengths import (
+    LONGEST_RUN,
+    TANDEM_COPIES,
+    TANDEM_PERIODS,
+    letter_runs,
+    tandem_runs,
+)
+from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
+from dnachunk.files import replacing
+from dnachunk.inference.genome import find_interval, open_genome
+from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
+from dnachunk.inference.tokens import PathLike, resolve
+from dnachunk.inference.writers import bedgraph_lines
+from dnachunk.ops import decode_dna
+from dnachunk.random import mix
+from dnachunk.reporting import Report, Table, finite, progress, say, write_results
+
+Profiles = dict[str, dict[str, Profile]]
+"""By kind of site, by label and what is shown of it."""
+
+FLANK_BP = 50
+"""Bases that a profile shows on either side of a site."""
+
+MIN_SITES = 10
+"""Sites below which there is no profile."""
+
+LONG_RUN_BP = 8
+"""Length from which a run of one letter is said to be long."""
+
+EXCLUDE_BP = 32
+"""Boundaries no farther than this from a mutation do not count."""
+
+TRAINING_BP = 1 << 20
+"""Bases that byte-pair encoding is trained on, at most."""
+
+ALL, ELSEWHERE = "all", "elsewhere"
+SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
+
+
+class Span(NamedTuple):
+    """A stretch of a record."""
+
+    record_index: int
+    start_bp: int
+    end_bp: int
+
+
+class MutationWindows(NamedTuple):
+    """Windows to mutate, ``[W, N]`` int64 ids, and texts from elsewhere to train on, if there is anything."""
+
+    windows: torch.Tensor
+    texts: list[str]
+
+
+class Survival(NamedTuple):
+    """How the boundaries of a tokenizer stand mutations, and how it compresses the same windows."""
+
+    bases_per_token: float
+    shares: Mapping[MutationKind, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenComparison(Report):
+    """What tokens have to do with the sequence, for several tokenizers.
+
+    Attributes:
+        bases: Bases that were looked at.
+        figures: By label, how tokens lie in regions and in runs.
+        profiles: Boundaries around motifs (``"motifs"``) and around ends of features (``"sites"``).
+        survival: By tokenizer, boundaries that stand a mutation; empty where there is no window to mutate.
+        mutated_windows: How many windows were mutated.
+        mutated_window_bp: Bases of each.
+        few_sites: Kinds of sites of which there are too few for a profile, and how many there are.
+        lacks_bpe: Whether byte-pair encoding would be compared, and there is nothing to train it on.
+    """
+
+    bases: int
+    figures: Mapping[str, TokenFigures]
+    profiles: Mapping[str, Profiles]
+    survival: Mapping[str, Survival]
+    mutated_windows: int
+    mutated_window_bp: int
+    few_sites: Sequence[str]
+    lacks_bpe: bool
+
+    @property
+    def regions(self) -> list[str]:
+        """Regions that have bases; repeats are one only where there are some."""
+        lengths = next(iter(self.figures.values())).lengths
+        names = [name for name, counts in lengths.items() if counts.sum()]
+        return names if SOFT_MASKED in names else [name for name in names if name != NOT_SOFT_MASKED]
+
+    @property
+    def boundary_frequencies(self) -> dict[str, float]:
+        """By label, the share of all bases that begin a token."""
+        return {label: 1 / bases_per_token(found.lengths[ALL]) for label, found in self.figures.items()}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``dnachunk compare-tokens`` writes."""
+        return {
+            "bases": self.bases,
+            "tokenizers": {label: _figures_metrics(found) for label, found in self.figures.items()},
+            "profiles": {
+                kind: {name: _profile_metrics(profile) for name, profile in curves.items()}
+                for of_kinds in self.profiles.values()
+                for kind, curves in of_kinds.items()
+            },
+            "mutated_windows": self.mutated_windows,
+            "mutated_window_bp": self.mutated_window_bp,
+            "boundary_survival": {
+                label: {"bases_per_token": found.bases_per_token, **_finite(found.shares)}
+                for label, found in self.survival.items()
+            },
+        }
+
+    def save(self, output_dir: PathLike) -> None:
+        """Writes ``results.json`` into a folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_results(Path(output_dir) / "results.json", self.metrics)
+
+    def report(self) -> list[Table | str]:
+        """Lengths by region, runs, profiles around sites, and boundaries that survive mutations."""
+        parts = [_lengths_table(self), *_runs_tables(self.figures)]
+        if self.few_sites:
+            parts.append(
+                f"No profile, {MIN_SITES} sites are needed away from N and the records' ends: "
+                f"{', '.join(self.few_sites)}"
+            )
+        parts += [table for of_kinds in self.profiles.values() for table in _profiles_table(of_kinds)]
+        if self.lacks_bpe:
+            parts.append(
+                "No byte-pair encoding: there is no sequence to train it on outside the mutated windows"
+            )
+        if self.survival:
+            parts.append(_survival_table(self))
+        return parts
+
+
+def compare_tokens(
+    fasta: PathLike | Genome,
+    output_dir: PathLike | None = None,
+    *,
+    model: Any = (),
+    tokenizer: str | Sequence[str] = (),
+    annotation: PathLike | Sequence[PathLike] = (),
+    feature: str | Sequence[str] = (),
+    region: str | Interval | None = None,
+    bedgraph: PathLike | None = None,
+    window_bp: int | None = None,
+    max_sites: int = 200,
+    mutated_windows: int = 500,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> TokenComparison:
+    """Tells what tokens have to do with the sequence, for several tokenizers side by side.
+
+    Lengths of tokens by annotated region, in repeats (lower case) and outside, in runs of one letter and in
+    tandem runs. Boundaries around motifs, and around starts and ends of features, along their strand, beside
+    the same stretches shuffled (same dinucleotides), with 95% bootstrap bands. Boundaries that survive a
+    mutation more than 32 bp away, beside 6-mers and byte-pair encoding of the same compression.
+
+    Args:
+        fasta: The sequences: plain, gzip or bgzip. A record takes some 60 bytes of memory a base.
+        output_dir: Folder to write ``results.json`` into. Default: nothing is written.
+        model: Models of ours, or folders of models, or of baselines and their tokenizers: one, several, or by
+            the names that they are to have. Default names are the folders'.
+        tokenizer: Fixed tokenizers beside them: ``"base"``, ``"6mer"`` (1 to 8), or ``"bpe-1024"``, trained
+            on the sequences outside the windows that are mutated; one or several.
+        annotation: Features of the sequences: GFF3, GTF or BED, plain or gzip; one file or several.
+        feature: Only features of this type (of BED: name), or of these.
+        region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
+        bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
+            of the one model that has it (DNAChunker, first stage).
+        window_bp: Bases read at once; default as in each model's training.
+        max_sites: Sites of each kind that are looked at, drawn at random.
+        mutated_windows: Windows that are mutated, at most.
+        seed: Of sites, shuffling, mutations and resampling.
+        batch_size: Windows run at once.
+
+    Returns:
+        The comparison; :func:`~dnachunk.visualization.plot_token_comparison` draws it.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If an argument is out of range, there is no tokenizer, or two have one name.
+    """
+    tokenizers = [tokenizer] if isinstance(tokenizer, str) else list(tokenizer)
+    annotations = [annotation] if isinstance(annotation, str | os.PathLike) else list(annotation)
+    kinds = [feature] if isinstance(feature, str) else list(feature)
+    models = _named_models(model)
+    if not models and not tokenizers:
+        raise UsageError("at least one `model` or `tokenizer` must be given")
+    for name, value, least in (("max_sites", max_sites, MIN_SITES), ("mutated_windows", mutated_windows, 1)):
+        if value < least:
+            raise ArgumentError(f"`{name}` must be at least {least}, got {value}")
+    genome = open_genome(fasta)
+    spans = _spans(genome, None if region is None else find_interval(genome, region))
+    if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
+        raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
+    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans)
+    segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
+    shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
+    mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
+    segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
+    _check(segmenters, bedgraph)
+    if output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+
+    with contextlib.ExitStack() as stack:
+        write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
+        figures, motifs = _measure(genome, spans, features, segmenters, write, batch_size)
+        few_sites: list[str] = []
+        profiles = {
+            name: _profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
+            for name, sites in (("motifs", motifs), ("sites", _feature_sites(features, spans)))
+        }
+        survival = {} if mutation is None else _survival(mutation, segmenters, seed, batch_size)
+        is_learned = any(not isinstance(each.model, FixedTokenizer) for each in segmenters)
+        comparison = TokenComparison(
+            sum(span.end_bp - span.start_bp for span in spans),
+            figures,
+            profiles,
+            survival,
+            0 if mutation is None else len(mutation.windows),
+            shortest_bp,
+            few_sites,
+            mutation is not None and is_learned and not mutation.texts,
+        )
+        if output_dir is not None:
+            comparison.save(output_dir)
+    return comparison
+
+
+def _named_models(model: Any) -> list[tuple[str, Any]]:
+    """Models and their names; a folder's name is the model's, if no other has it."""
+    if isinstance(model, Mapping):
+        return list(model.items())
+    models = [model] if isinstance(model, str | os.PathLike) or hasattr(model, "encode_tokens") else [*model]
+    names = [
+        Path(each).resolve().name if isinstance(each, str | os.PathLike) else type(each).__name__
+        for each in models
+    ]
+    return [
+        (name if names.count(name) == 1 else str(each), each)
+        for name, each in zip(names, models, strict=True)
+    ]
+
+
+def _fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:
+    for name in names:
+        kind = Tokenization.parse(name)
+        if kind.is_overlapping:
+            raise ValueError(f"{name}: words that overlap are no segmentation")
+        if kind.bpe_size is not None and not texts:
+            raise ValueError(f"{name}: there is no sequence to train it on outside the mutated windows")
+    return [Segmenter.of(name, FixedTokenizer.from_name(name, texts), window_bp) for name in names]
+
+
+def _bedgraph_writer(
+    stack: contextlib.ExitStack, path: Path, genome: Genome
+) -> Callable[[Span, torch.Tensor], None]:
+    """Opens a bedGraph file; gives what writes the values of a stretch."""
+    temporary = stack.enter_context(replacing(path))
+    file = stack.enter_context(text_writer(temporary, bgzip=path.suffix == ".gz"))
+    return lambda span, values: file.writelines(
+        bedgraph_lines(genome.records[span.record_index].name, span.start_bp, values)
+    )
+
+
+def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
+    if interval is None:
+        return [Span(index, 0, record.length_bp) for index, record in enumerate(genome.records)]
+    index = genome.index_of(interval.record)
+    return [Span(index, interval.start_bp, interval.end_bp or genome.records[index].length_bp)]
+
+
+def _read_features(
+    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span]
+) -> list[Feature]:
+    """Features of these kinds, or of all, that touch the spans."""
+    found: set[Feature] = set()
+    for path in paths:
+        annotation = read_annotation(path, genome)
+        found.update(annotation.features)
+        if annotation.left_out:
+            names = ", ".join(itertools.islice(annotation.left_out, 3))
+            say(
+                f"{path}: {annotation.left_out.total():,} features are left out, on records that "
+                f"{genome.path.name} does not have: {names}{', …' if len(annotation.left_out) > 3 else ''}"
+            )
+    present = {each.kind for each in found}
+    unknown = [kind for kind in kinds if kind not in present]
+    if unknown:
+        there = ", ".join(sorted(present)) or "none, without `annotation`"
+        raise ArgumentError(f"`feature` {unknown[0]!r} is no type of the annotation; there are {there}")
+    taken = present & {ALL, ELSEWHERE, SOFT_MASKED, NOT_SOFT_MASKED}
+    if taken:
+        raise ArgumentError(
+            f"a type of `annotation` must not be called {taken.pop()!r}, which all sequences have"
+        )
+    by_record = {span.record_index: span for span in spans}
+    inside = [
+        each
+        for each in sorted(found)
+        if (not kinds or each.kind in kinds)
+        and (span := by_record.get(each.record_index))
+        and each.start_bp < span.end_bp
+        and each.end_bp > span.start_bp
+    ]
+    if paths and not inside:
+        say("No feature of the annotation lies in the region.")
+    return inside
+
+
+def _mutation_windows(
+    genome: Genome, spans: Sequence[Span], window_bp: int, count: int, seed: int
+) -> MutationWindows | None:
+    """Windows of the spans, evenly spaced, and other ones of the genome; None if not one fits."""
+    intervals = [
+        Interval(genome.records[span.record_index].name, span.start_bp, span.end_bp) for span in spans
+    ]
+    try:
+        total = len(HeldOutWindows([genome], window_bp, intervals, max_n_fraction=0))
+    except ValueError as error:
+        say(f"No boundary survival: {error}")
+        return None
+    # Where all windows of a genome would be mutated, every second is, and the others are trained on.
+    for most in (min(count, total), min(count, -(-total // 2))):
+        chosen = HeldOutWindows([genome], window_bp, intervals, most, max_n_fraction=0)
+        windows = torch.stack([chosen[index]["input_ids"] for index in range(len(chosen))])
+        with contextlib.suppress(ValueError):
+            others = WindowDataset(
+                [genome],
+                window_bp,
+                holdout=chosen.intervals,
+                num_windows=-(-min(TRAINING_BP, genome.length_bp) // window_bp),
+                seed=seed,
+                reverse_complement=False,
+            )
+            ids = [others[index]["input_ids"] for index in range(len(others))]
+            offsets = torch.arange(0, len(ids) * window_bp + 1, window_bp)
+            return MutationWindows(windows, decode_dna(torch.cat(ids).to(torch.uint8), offsets))
+    return MutationWindows(windows, [])
+
+
+def _check(segmenters: Sequence[Segmenter], bedgraph: PathLike | None) -> None:
+    counts = Counter(label for each in segmenters for label in each.labels)
+    twice = [label for label, count in counts.items() if count > 1]
+    if twice:
+        raise ArgumentError(
+            f"every `model` and `tokenizer` must have a name of its own, got {twice[0]} twice"
+        )
+    if bedgraph is not None and sum(each.has_probability for each in segmenters) != 1:
+        raise ArgumentError(
+            "`bedgraph` needs one model with boundary probabilities (dnachunker), and only one"
+        )
+
+
+def _measure(
+    genome: Genome,
+    spans: Sequence[Span],
+    features: Sequence[Feature],
+    segmenters: Sequence[Segmenter],
+    write: Callable[[Span, torch.Tensor], None] | None,
+    batch_size: int,
+) -> tuple[dict[str, TokenFigures], dict[str, Sites]]:
+    """Figures of each segmentation, and where the motifs are."""
+    of_record: dict[int, list[Feature]] = {}
+    for each in features:
+        of_record.setdefault(each.record_index, []).append(each)
+    figures: dict[str, TokenFigures] = {}
+    motifs: dict[str, list[Sites]] = {motif.name: [] for motif in MOTIFS}
+    total_bp = sum(span.end_bp - span.start_bp for span in spans)
+    with progress(total_bp * len(segmenters), "tokens") as advance:
+        for span in spans:
+            ids, is_lower = genome.fetch(*span)
+            is_counted = is_base(ids)
+            masks = {ALL: is_counted}
+            inside = meaning.regions(of_record.get(span.record_index, []), *span)
+            masks |= {kind: mask & is_counted for kind, mask in inside.items()}
+            if features:
+                anywhere = functools.reduce(torch.logical_or, inside.values(), torch.zeros_like(is_counted))
+                masks[ELSEWHERE] = ~anywhere & is_counted
+            masks |= {SOFT_MASKED: is_lower & is_counted, NOT_SOFT_MASKED: ~is_lower & is_counted}
+            letters = letter_runs(ids)
+            tandems = {period: tandem_runs(ids, period) for period in TANDEM_PERIODS}
+            for segmenter in segmenters:
+                maps, probability = segmenter.tokenize_span(genome, *span, batch_size, advance)
+                for label, tokens in zip(segmenter.labels, maps, strict=True):
+                    found = TokenFigures.of(tokens, masks, letters, tandems)
+                    figures[label] = figures[label] + found if label in figures else found
+                if write is not None and probability is not None:
+                    write(span, probability)
+            for motif in MOTIFS:
+                motifs[motif.name].append(motif_sites(ids, motif, span.record_index, span.start_bp))
+    return figures, {name: Sites.join(parts) for name, parts in motifs.items()}
+
+
+def _feature_sites(features: Sequence[Feature], spans: Sequence[Span]) -> dict[str, Sites]:
+    """Starts and ends of each kind of feature, inside the spans."""
+    by_record = {span.record_index: span for span in spans}
+    found = {}
+    for kind in dict.fromkeys(sorted(each.kind for each in features)):
+        for name, at_end in (("start", False), ("end", True)):
+            sites = meaning.feature_sites([each for each in features if each.kind == kind], at_end=at_end)
+            is_inside = [
+                by_record[index].start_bp <= edge_bp <= by_record[index].end_bp
+                for index, edge_bp in zip(sites.record_index.tolist(), sites.edge_bp.tolist(), strict=True)
+            ]
+            found[f"{kind} {name}"] = sites.take(torch.tensor(is_inside, dtype=torch.bool))
+    return found
+
+
+def _profiles(
+    genome: Genome,
+    sites: Mapping[str, Sites],
+    segmenters: Sequence[Segmenter],
+    max_sites: int,
+    seed: int,
+    batch_size: int,
+    few_sites: list[str],
+) -> Profiles:
+    """Boundaries around each kind of site of which there are enough; ``few_sites`` gets the others."""
+    profiles: Profiles = {}
+    flank_bp = min([FLANK_BP, *(each.window_bp // 4 for each in segmenters)])
+    with progress(len(sites) * len(segmenters), "profiles", "profiles") as advance:
+        for kind, of_kind in sites.items():
+            curves: dict[str, Profile] = {}
+            for segmenter in segmenters:
+                rows, anchors = meaning.site_windows(
+                    genome, of_kind, segmenter.window_bp, flank_bp, max_sites, seed
+                )
+                advance(1)
+                if len(rows) < MIN_SITES:
+                    few_sites.append(f"{kind} ({len(rows)} of {len(of_kind)} found)")
+                    break
+                shuffled = []
+                for index, (row, anchor) in enumerate(zip(rows, anchors.tolist(), strict=True)):
+                    shown = slice(anchor - flank_bp, anchor + flank_bp + 1)
+                    control = row.clone()
+                    control[shown] = dinucleotide_shuffle(row[shown], mix(seed, index))
+                    shuffled.append(control)
+                bands = []
+                for version in (rows, shuffled):
+                    found, probabilities = zip(*segmenter.cut_rows(version, batch_size), strict=True)
+                    values = dict(zip(segmenter.labels, zip(*found, strict=True), strict=True))
+                    if segmenter.has_probability:
+                        values[f"{segmenter.labels[0]}, probability"] = probabilities
+                    bands.append(
+                        {
+                            label: meaning.bootstrap_band(meaning.around(of_label, anchors, flank_bp), seed)
+                            for label, of_label in values.items()
+                        }
+                    )
+                observed, controls = bands
+                curves |= {
+                    label: Profile(len(rows), band, controls[label]) for label, band in observed.items()
+                }
+            else:
+                profiles[kind] = curves
+    return profiles
+
+
+def _survival(
+    mutation: MutationWindows, segmenters: Sequence[Segmenter], seed: int, batch_size: int
+) -> dict[str, Survival]:
+    """Survival of every tokenizer, of 6-mers, and of byte-pair encoding of each learned one's compression."""
+
+    def boundaries_of(segmenter: Segmenter) -> Boundaries:
+        return lambda rows: [found[-1] for found, _ in segmenter.cut_rows(rows, batch_size)]
+
+    windows = mutation.windows
+    tokenizers: dict[str, Boundaries] = {each.name: boundaries_of(each) for each in segmenters}
+    tokenizers.setdefault("6mer", kmer_boundaries(6))
+    compression = {name: mean_token_bp(boundaries, windows) for name, boundaries in tokenizers.items()}
+    learned = [each.name for each in segmenters if not isinstance(each.model, FixedTokenizer)]
+    if learned and mutation.texts:
+        matched = matched_bpe(mutation.texts, windows, [compression[name] for name in learned])
+        for tokenizer in matched:
+            name = tokenizer.init_kwargs["tokenization"]
+            tokenizers.setdefault(name, text_boundaries(tokenizer.tokenize))
+            compression.setdefault(name, mean_token_bp(tokenizers[name], windows))
+    survival = {}
+    with progress(len(tokenizers), "mutations", "tokenizers") as advance:
+        for name, boundaries in tokenizers.items():
+            shares = boundary_survival(boundaries, windows, seed=seed, exclude_bp=EXCLUDE_BP)
+            survival[name] = Survival(compression[name], shares)
+            advance(1)
+    return survival
+
+
+def _lengths_table(comparison: TokenComparison) -> Table:
+    figures = comparison.figures
+    first = next(iter(figures.values()))
+    rows = []
+    for name in comparison.regions:
+        bases = int(first.lengths[name].sum())
+        means = [f"{bases_per_token(found.lengths[name]):.3f}" for found in figures.values()]
+        rows.append([name, f"{bases:,}", *means])
+    has_repeats = SOFT_MASKED in comparison.regions
+    note = None if has_repeats else "There are no soft-masked bases (lower case) to compare with the others."
+    return Table(["region: bases per token", "bases", *figures], rows, note)
+
+
+def _runs_tables(figures: Mapping[str, TokenFigures]) -> list[Table | str]:
+    def row(name: str, of_labels: Sequence[dict[str, float]]) -> list[str]:
+        means = [f"{each['bases_per_token']:.3f}" for each in of_labels]
+        return [name, f"{int(of_labels[0]['runs']):,}", *means]
+
+    rows = [
+        row(
+            f"{length} or more" if length == LONGEST_RUN else str(length),
+            [found.letters.figures(length, length) for found in figures.values()],
+        )
+        for length in range(1, LONGEST_RUN + 1)
+    ]
+    parts: list[Table | str] = [
+        Table(["run of one letter: bases per token", "runs", *figures], _without_none(rows))
+    ]
+    rows = [
+        row(f"unit of {period}", [found.tandems[period].figures(0) for found in figures.values()])
+        for period in TANDEM_PERIODS
+    ]
+    title = f"tandem run, {TANDEM_COPIES} copies or more: bases per token"
+    parts.append(Table([title, "runs", *figures], _without_none(rows)))
+    first = next(iter(figures.values()))
+    if not first.letters.runs[LONG_RUN_BP:].sum():
+        return [*parts, f"There is no run of one letter of {LONG_RUN_BP} bp or more."]
+    rows = []
+    for label, found in figures.items():
+        long = found.letters.figures(LONG_RUN_BP)
+        chance = found.letters.uncut_by_chance(LONG_RUN_BP, 1 / bases_per_token(found.lengths[ALL]))
+        verdict = "kept together" if long["uncut"] > 0.5 else "cut"
+        if long["single_bases"] > 0.5:
+            verdict = "cut letter by letter"
+        shares = [long["uncut"], chance, long["whole"], long["single_bases"]]
+        rows.append([label, *(f"{share:.1%}" for share in shares), verdict])
+    runs = int(first.letters.runs[LONG_RUN_BP:].sum())
+    header = ["in one token", "if cut at random", "the token is the run", "bases alone", "most are"]
+    title = f"{runs:,} runs of one letter of {LONG_RUN_BP} bp or more"
+    return [*parts, Table([title, *header], rows)]
+
+
+def _profiles_table(profiles: Profiles) -> list[Table]:
+    def shown(profile: Profile, offset: int) -> list[str]:
+        place = len(profile.observed.mean) // 2 + offset
+        return [
+            f"{band.mean[place]:.3f} ({band.low[place]:.3f}-{band.high[place]:.3f})"
+            for band in (profile.observed, profile.control)
+        ]
+
+    rows = [
+        [
+            f"{kind} | {label}",
+            f"{profile.num_sites:,}",
+            *shown(profile, 0),
+            f"{profile.strongest:+d}",
+            *shown(profile, profile.strongest),
+            f"{profile.num_apart} of {len(profile.observed.mean)}",
+        ]
+        for kind, curves in profiles.items()
+        for label, profile in curves.items()
+    ]
+    if not rows:
+        return []
+    header = ["sites", "at the site", "shuffled", "farthest", "there", "shuffled", "apart"]
+    note = (
+        "apart: offsets at which the two bands do not meet; by chance one in a hundred, with fewer than "
+        "50 sites up to one in twenty"
+    )
+    return [Table(["a token begins (95% bootstrap band over sites)", *header], rows, note)]
+
+
+def _survival_table(comparison: TokenComparison) -> Table:
+    rows = [
+        [
+            name,
+            f"{found.bases_per_token:.3f}",
+            *(f"{share:.1%}" for share in [*found.shares.values(), 1 / found.bases_per_token]),
+        ]
+        for name, found in comparison.survival.items()
+    ]
+    kinds = next(iter(comparison.survival.values())).shares
+    title = (
+        f"boundaries that survive, {comparison.mutated_windows:,} windows of "
+        f"{comparison.mutated_window_bp:,} bp"
+    )
+    return Table([title, "bases per token", *kinds, "by chance"], rows)
+
+
+def _without_none(rows: list[list[str]]) -> list[list[str]]:
+    """The rows that count something."""
+    return [row for row in rows if row[1] != "0"]
+
+
+def _figures_metrics(found: TokenFigures) -> dict[str, Any]:
+    return {
+        "regions": {
+            name: {
+                "bases": int(counts.sum()),
+                "bases_per_token": bases_per_token(counts),
+                "bases_by_token_length": counts.tolist(),
+            }
+            for name, counts in found.lengths.items()
+            if counts.sum()
+        },
+        "letter_runs": {
+            length: _finite(found.letters.figures(length, length)) for length in range(1, LONGEST_RUN + 1)
+        },
+        "tandem_runs": {period: _finite(counts.figures(0)) for period, counts in found.tandems.items()},
+    }
+
+
+def _profile_metrics(profile: Profile) -> dict[str, Any]:
+    bands = {"observed": profile.observed, "shuffled": profile.control}
+    return {
+        "sites": profile.num_sites,
+        "offsets_apart": profile.num_apart,
+        **{
+            name: {part: values.tolist() for part, values in band._asdict().items()}
+            for name, band in bands.items()
+        },
+    }
+
+
+def _finite(values: Mapping[Any, float]) -> dict[Any, float | None]:
+    """Numbers for JSON, which knows no NaN."""
+    return {name: finite(value) for name, value in values.items()}
+
+
+__all__ = ["Survival", "TokenComparison", "compare_tokens"]

@@ -1,0 +1,474 @@
+"""Models on the tasks of a suite, in one table."""
+
+import copy
+import datetime
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModel, AutoTokenizer, TrainingArguments
+
+from dnachunk.data.examples import check_lengths
+from dnachunk.data.labelled import read_splits
+from dnachunk.data.task import Examples, Problem, Task
+from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
+from dnachunk.evaluation.strands import Strands
+from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
+from dnachunk.files import replacing
+from dnachunk.models.limits import length_limits
+from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.reporting import (
+    Report,
+    Table,
+    command_line,
+    is_main_process,
+    say,
+    versions,
+    write_results,
+)
+from dnachunk.training.adaptation import LoRA, Method, is_of_head
+from dnachunk.training.arguments import training_arguments
+from dnachunk.training.finetune import (
+    DEFAULTS,
+    LEARNING_RATES,
+    FineTuned,
+    check_metric,
+    checked_method,
+    choose_candidates,
+    run_search,
+    several,
+)
+from dnachunk.training.finetuner import FineTuner
+from dnachunk.training.plan import MODEL_NAME, Plan
+from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.run_store import RUNS, Candidate
+
+PathLike = str | os.PathLike[str]
+
+CELLS = "cells"
+"""Folder, in the output folder, of what was reached: by model and task."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelComparison(Report):
+    """What models reached on tasks.
+
+    Attributes:
+        comparison: Means and deviations over the seeds, averages and ranks.
+        metrics: What ``results.json`` holds: the models, the tasks, and the scores of each run.
+        output_dir: Where the table and the runs are.
+    """
+
+    comparison: Comparison
+    metrics: Mapping[str, Any]
+    output_dir: Path
+
+    def report(self) -> list[Table | str]:
+        """The table of scores."""
+        header, *rows = self.comparison.lines()
+        return [Table(header, rows)]
+
+    def __str__(self) -> str:
+        """The table in Markdown, which reads well as plain text too."""
+        return self.comparison.markdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A task of the suite, and what it is scored by.
+
+    Raises:
+        ValueError: If it cannot be.
+    """
+
+    name: str
+    task: Task
+    metric: str
+
+    def __post_init__(self) -> None:
+        for split in ("eval", "test"):
+            try:
+                check_metric(self.metric, self.task, self.parts[split], split)
+            except ValueError as error:
+                raise ValueError(f"task {self.name}: {error}") from error
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """Its examples."""
+        task = self.task
+        assert task.test is not None
+        return {"train": task.train, "eval": task.valid, "test": task.test}
+
+
+def compare_models(
+    output_dir: PathLike,
+    *,
+    model: Mapping[str, PathLike] | Sequence[PathLike] | PathLike = (),
+    suite: PathLike | None = None,
+    data: PathLike | None = None,
+    plan: PathLike | None = None,
+    tasks: str | Sequence[str] = (),
+    problem: Problem | str | None = None,
+    sequence_column: str = "sequence",
+    label_column: str | Sequence[str] = "label",
+    method: Method = "full",
+    seeds: int = 3,
+    max_train: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    num_train_epochs: float | Sequence[float] | None = None,
+    lora_rank: int | Sequence[int] | None = None,
+    paper_grid: bool = False,
+    patience: int = 3,
+    reverse_complement: Strands = "none",
+    truncate: bool = False,
+    before_models: Callable[[], None] | None = None,
+    **arguments: Any,
+) -> ModelComparison:
+    """Fine-tunes models on the tasks of a suite, and writes one table of what they reach.
+
+    Runs every model on every task with every seed, and goes on where an interrupted call stopped; models,
+    tasks and seeds can be added to a finished comparison, named beside those of before.
+
+    Args:
+        output_dir: Folder for ``results.json``, ``results.md`` and the runs.
+        model: Folders of pre-trained models by what they are called in the table, or one folder or several,
+            whose names these then are.
+        suite: ``"genomic-benchmarks"``, ``"gue"``, ``"nt"``, ``"long-range"``, or a folder of tasks: folders
+            with train, dev and test. Below a folder called after a suite its metrics count.
+        data: Folder of the tasks of a named suite, or of a plan's genomes and tasks.
+        plan: Instead of all but ``data``, a TOML file: models that are pre-trained first, all on as many
+            bases, and the tasks that they are then compared on; see :class:`~dnachunk.training.plan.Plan`.
+        tasks: Task, perhaps with ``*`` and ``?``, or folder of tasks, or several; default all.
+        problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
+        sequence_column: Column of the sequences.
+        label_column: Column of labels, or several.
+        method: ``"full"``, ``"probe"`` or ``"lora"``.
+        seeds: Runs of each model on each task, from ``seed`` on.
+        max_train: Sequences to train on, and to choose by, at most: a part drawn at random.
+        learning_rate: See there.
+        num_train_epochs: See there.
+        lora_rank: See there.
+        paper_grid: See there.
+        patience: See there.
+        reverse_complement: See there.
+        truncate: See there.
+        before_models: Called when the tasks have been read and checked, before a model is looked at.
+        **arguments: Fields of Hugging Face's ``TrainingArguments``.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        OSError: If a file cannot be read or written; what was finished remains.
+        TypeError: If an argument is unknown.
+        ValueError: If one is out of range, the data does not fit, or the folder holds runs of other models.
+    """
+    if plan is not None:
+        if model or suite or tasks or before_models or arguments:
+            raise UsageError("the plan says all but `data` and `output_dir`")
+        return _run_plan(Path(plan), data, Path(output_dir))
+    how = checked_method(method)
+    if lora_rank and how != "lora":
+        raise UsageError(f"`lora_rank` needs `method=lora`, got {how}")
+    if seeds < 1:
+        raise ArgumentError(f"`seeds` must be at least 1, got {seeds}")
+    if max_train is not None and max_train < 2:
+        raise ArgumentError(f"`max_train` must be at least 2, got {max_train}")
+    args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
+    for name in ("metric_for_best_model", "resume_from_checkpoint"):
+        if getattr(args, name) is not None:
+            reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
+            raise UsageError(f"`{name}` is for finetune: {reason}")
+    candidates = choose_candidates(
+        args,
+        several(learning_rate),
+        several(num_train_epochs),
+        several(lora_rank),
+        paper_grid,
+        how == "lora",
+    )
+    models = _named(model)
+    known, folder = _suite_and_folder(suite, data)
+    patterns = [tasks] if isinstance(tasks, str) else list(tasks)
+    found = find_tasks(folder, patterns, known)
+    columns = [label_column] if isinstance(label_column, str) else list(label_column)
+    kind = None if problem is None else Problem(problem)
+    entries = {}
+    for task, path in found.items():
+        read = {"sequence_column": sequence_column, "label_columns": columns}
+        examples = _read_task(task, path, kind, max_train, args.seed, read)
+        metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
+        entries[task] = Entry(task, examples, metric)
+    if before_models is not None:
+        before_models()
+    with quiet_files():
+        return _compare(
+            models,
+            entries,
+            args,
+            {"suite": known or str(folder), "method": how, "seeds": seeds, "max_train": max_train},
+            method=how,
+            lora=LoRA() if how == "lora" else None,
+            candidates=candidates,
+            seeds=seeds,
+            patience=patience,
+            reverse_complement=reverse_complement,
+            truncate=truncate,
+        )
+
+
+def _run_plan(path: Path, data: PathLike | None, output_dir: Path) -> ModelComparison:
+    """Pre-trains the models of a plan and compares them; goes on where an interrupted call stopped."""
+    if data is None:
+        raise UsageError("`plan` needs `data`, the folder of the plan's genomes and tasks")
+    plan, data = Plan.read(path), Path(data)
+    folders: dict[str, PathLike] = {name: output_dir / "models" / name for name in plan.models}
+    paths = {name: Path(folder) for name, folder in folders.items()}
+    plan.check(data, paths)
+    suite = plan.evaluate.get("suite")
+    source = {"suite": data} if suite is None else {"suite": suite, "data": data}
+    with plan.told("evaluate"):
+        return compare_models(
+            output_dir,
+            model=folders,
+            before_models=lambda: plan.pretrain_all(data, paths),
+            **{**plan.evaluate, **source},
+        )
+
+
+def _named(model: Mapping[str, PathLike] | Sequence[PathLike] | PathLike) -> dict[str, Path]:
+    """The models' folders by name."""
+    pairs: Iterable[tuple[str, PathLike]]
+    if isinstance(model, Mapping):
+        pairs = model.items()
+    else:
+        folders = [model] if isinstance(model, str | os.PathLike) else model
+        pairs = [(Path(folder).resolve().name, folder) for folder in folders]
+    models: dict[str, Path] = {}
+    for name, folder in pairs:
+        if MODEL_NAME.fullmatch(name) is None:
+            raise UsageError(f"`model` must be NAME=DIR with a name for a table, got {name}={folder}")
+        if name in models:
+            raise UsageError(f"several models are called {name}: give them names of their own")
+        models[name] = Path(folder)
+    if not models:
+        raise UsageError("give a `model` at least")
+    return models
+
+
+def _suite_and_folder(suite: PathLike | None, data: PathLike | None) -> tuple[str | None, Path]:
+    known = ", ".join(SUITES)
+    if suite is None:
+        raise UsageError(f"give `suite`, {known} or a folder of tasks; or `plan`")
+    if suite not in SUITES:
+        if not Path(suite).is_dir():
+            raise UsageError(f"`suite` must be {known} or a folder of tasks, got {suite}")
+        if data is not None:
+            raise UsageError(f"`data` is for a named suite, got {data} beside the folder {suite}")
+        return None, Path(suite)
+    if data is None:
+        raise UsageError(
+            f"`suite={suite}` needs `data`, the folder of {SUITES[suite].title}: {SUITES[suite].layout}"
+        )
+    return str(suite), Path(data)
+
+
+def _read_task(
+    name: str,
+    folder: Path,
+    problem: Problem | None,
+    max_train: int | None,
+    seed: int,
+    columns: dict[str, Any],
+) -> Task:
+    try:
+        task = Task.of(read_splits(folder, **columns), problem, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"task {name}: {error}") from error
+    if task.test is None:
+        raise ValueError(f"task {name}: {folder} has no test split to compare models on")
+    if max_train is not None:
+        task = replace(task, train=task.train.draw(max_train, seed), valid=task.valid.draw(max_train, seed))
+    return task
+
+
+def _compare(
+    models: dict[str, Path],
+    entries: dict[str, Entry],
+    args: TrainingArguments,
+    settings: dict[str, Any],
+    **options: Any,
+) -> ModelComparison:
+    output_dir = Path(args.output_dir)
+    described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
+    for name, folder in models.items():
+        _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
+    metrics: dict[str, Any] = {
+        **settings,
+        "models": described,
+        "tasks": {name: _describe(entry) for name, entry in entries.items()},
+        "scores": {name: {} for name in models},
+    }
+    scores: dict[tuple[str, str], Score] = {}
+    comparison = Comparison(list(described), {name: entry.metric for name, entry in entries.items()}, scores)
+    done, total = 0, len(models) * len(entries)
+    try:
+        for name, entry in entries.items():
+            say(f"\nTask {name}: {', '.join(f'{part} {len(of):,}' for part, of in entry.parts.items())}")
+            for model, folder in models.items():
+                cell_args = copy.copy(args)
+                cell_args.output_dir = str(output_dir / CELLS / model / name)
+                result = run_search(
+                    folder,
+                    entry.task,
+                    cell_args,
+                    metric=entry.metric,
+                    resume=True,
+                    before_run=_announce(model, name),
+                    **options,
+                )
+                _drop_models(Path(cell_args.output_dir))
+                scores[model, name] = Score.of([(run.test or {})[entry.metric] for run in result.repeats])
+                metrics["scores"][model][name] = _cell_metrics(result)
+                done += 1
+                _write(output_dir, metrics, comparison)
+                title = METRIC_TITLES[entry.metric]
+                say(f"{done}/{total}  {model}, {name}: {title} {scores[model, name]}")
+    except KeyboardInterrupt:
+        say(f"\nInterrupted with {done} of {total} done; the same command goes on with the rest.")
+        raise
+    return ModelComparison(comparison, metrics, output_dir)
+
+
+def _announce(system: str, task: str) -> Any:
+    def before_run(trainer: FineTuner, candidate: Candidate, seed: int) -> None:
+        log_lines(trainer)
+        say(f"{system}, {task}: {candidate}, seed {seed}, {trainer.trained_parameters:,} parameters learn")
+
+    return before_run
+
+
+def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[str, Any]:
+    """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+    # Without the head the backbone's names are short.
+    network = load_pretrained(
+        AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not truncate:
+        limits = length_limits(network, tokenizer)
+        for entry in entries.values():
+            for examples in entry.parts.values():
+                check_lengths(examples, tokenizer, *limits)
+    return {
+        "folder": str(folder),
+        "sha256": model_digest(folder),
+        "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "pretraining": _pretraining(folder),
+    }
+
+
+def _pretraining(folder: Path) -> dict[str, float]:
+    """What pre-training says of a model's held-out sequence, as far as it was pre-trained here."""
+    try:
+        metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    names = ("eval_masked_accuracy", "eval_masked_nats", "eval_masked_token_nats", "train_runtime")
+    found = {name: metrics[name] for name in names if name in metrics}
+    # DNAChunker's two stages follow each other.
+    stages = [value for name, value in metrics.items() if name.startswith("eval_compression")]
+    return {**found, **({"eval_compression": math.prod(stages)} if stages else {})}
+
+
+def _check_unchanged(cells: Path, sha256: str, name: str, folder: Path) -> None:
+    """Refuses runs of another model of the same name; notes the model where there are none.
+
+    Raises:
+        ValueError: If the model is not the one that the folder's runs are of.
+    """
+    path = cells / "model.json"
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8"))["sha256"] != sha256:
+            raise ArgumentError(
+                f"{cells} holds runs of another model called {name}, or {folder} has changed "
+                "since: choose another name or `output_dir`, or delete the runs"
+            )
+    elif is_main_process():
+        cells.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({"sha256": sha256}) + "\n", encoding="utf-8")
+
+
+def _drop_models(folder: Path) -> None:
+    """Deletes what a fine-tuning saved but for the numbers of its runs."""
+    if not is_main_process():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != RUNS:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    sizes = {f"{part}_sequences": len(examples) for part, examples in entry.parts.items()}
+    task = entry.task
+    return {"metric": entry.metric, "problem": task.problem.value, "classes": list(task.names), **sizes}
+
+
+def _cell_metrics(result: FineTuned) -> dict[str, Any]:
+    return {**result.metrics, "repeats": [asdict(run) for run in result.repeats]}
+
+
+def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) -> None:
+    """Writes both tables; what is not there yet is left out."""
+    if not is_main_process():
+        return
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    averages = {model: score.mean for model, score in comparison.averages.items()}
+    results = {**metrics, "average": averages, "average_rank": comparison.average_ranks, "date": date}
+    write_results(output_dir / "results.json", results)
+
+    def shown(value: float | None, form: str) -> str:
+        return "—" if value is None else format(value, form)
+
+    lines = [["model", "parameters", "accuracy at [MASK]", "nats at [MASK]", "bases per token"]]
+    for name, model in metrics["models"].items():
+        before = model["pretraining"]
+        lines.append(
+            [
+                name,
+                f"{model['backbone_parameters']:,}",
+                shown(before.get("eval_masked_accuracy"), ".2%"),
+                shown(before.get("eval_masked_nats"), ".4f"),
+                shown(before.get("eval_compression"), ".2f"),
+            ]
+        )
+    seeds = metrics["seeds"]
+    spread = f"; means of {seeds} seeds ± sample deviation" if seeds > 1 else "; one seed"
+    part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    paragraphs = [
+        f"# {output_dir.resolve().name}",
+        comparison.markdown(),
+        f"Test sets, in hundredths{spread}; fine-tuning: {metrics['method']}{part}. **Best**, *second best*; "
+        "models that are equal share the mean of their ranks.",
+        markdown_table(lines),
+        "Parameters are those of the model without heads; the other columns are of held-out sequence at the "
+        "end of pre-training.",
+        f"    {command_line.get() or 'dnachunk.compare_models'}",
+        f"{date}; {used}.",
+    ]
+    text = "\n\n".join(paragraphs) + "\n"
+    with replacing(output_dir / "results.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+__all__ = ["ModelComparison", "compare_models"]

@@ -1,0 +1,188 @@
+"""Hugging Face's Trainer on the examples of a task."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import EvalPrediction, TrainerCallback, TrainingArguments
+
+from dnachunk.data.examples import ExampleCollator, ExampleDataset, check_lengths
+from dnachunk.data.task import Examples, Problem, Task
+from dnachunk.evaluation.metrics import score_predictions
+from dnachunk.evaluation.strands import Strands, strand_logits
+from dnachunk.models.limits import length_limits
+from dnachunk.training.adaptation import LoRA, Method, add_lora, freeze_backbone
+from dnachunk.training.trainer import WholeCheckpointTrainer
+
+
+class StopEarly(TrainerCallback):
+    """Stops a training when neither its score nor its loss gets better.
+
+    A score alone would not do: that of a model that still gives every example one class stays 0 for long.
+
+    Args:
+        metric: The score, or ``"loss"``.
+        patience: Evaluations without a better one.
+    """
+
+    def __init__(self, metric: str, patience: int) -> None:
+        self.metric = metric
+        self.patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Looks back."""
+        entries = [entry for entry in state.log_history if f"eval_{self.metric}" in entry]
+        scores = [entry[f"eval_{self.metric}"] for entry in entries]
+        losses = [entry["eval_loss"] for entry in entries]
+        best = max(scores) if self.metric != "loss" else min(scores)
+        last_better = max(scores.index(best), losses.index(min(losses)))
+        if len(entries) - 1 - last_better >= self.patience:
+            control.should_training_stop = True
+
+
+class KeptCheckpoint(TrainerCallback):
+    """Tells a resumed training where its best checkpoint lies, which may have been moved since."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Puts it right."""
+        # Those of the best evaluations alone are saved, and the last of them is kept.
+        state.best_model_checkpoint = self.checkpoint
+
+
+class FineTuner(WholeCheckpointTrainer):
+    """Trains a model with a head on the examples of a task.
+
+    Evaluation gives, beside ``eval_loss`` (of the forward strand), the scores of
+    :func:`~dnachunk.evaluation.metrics.score_predictions`. It goes with any model and tokenizer of Hugging
+    Face's; the frozen part of a linear probe stays in evaluation mode.
+
+    Args:
+        model: A model with a head for the task, see
+            :func:`~dnachunk.training.adaptation.load_with_head`.
+        args: Hugging Face's arguments.
+        task: The problem and its examples.
+        tokenizer: The model's tokenizer; saved with it.
+        method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``: the head and
+            adapters of low rank.
+        lora: How the adapters are made.
+        reverse_complement: ``"average"``: in evaluation and prediction both strands are run and averaged.
+        truncate: Whether sequences longer than the model takes are cut off at their end.
+        **kwargs: Other arguments of ``Trainer``.
+
+    Raises:
+        ValueError: If a sequence is longer than the model takes, or the tokenizer does not fit the task.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        task: Task,
+        tokenizer: Any,
+        *,
+        method: Method = "full",
+        lora: LoRA | None = None,
+        reverse_complement: Strands = "none",
+        truncate: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.task = task
+        self.method = method
+        self.both_strands = reverse_complement == "average"
+        max_length_bp, max_tokens = length_limits(model, tokenizer)
+        if not truncate:
+            for examples in (task.train, task.valid, task.test):
+                if examples is not None:
+                    check_lengths(examples, tokenizer, max_length_bp, max_tokens)
+            max_length_bp = max_tokens = None
+        collator = ExampleCollator(
+            tokenizer, model, task.problem, max_length_bp=max_length_bp, max_tokens=max_tokens
+        )
+        train = ExampleDataset(task.train)
+        self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._frozen: list[nn.Module] = freeze_backbone(model) if method == "probe" else []
+        if method == "lora":
+            sample = collator([train[index] for index in range(min(2, len(train)))])
+            model = add_lora(
+                model, lora or LoRA(), {name: value.to(model.device) for name, value in sample.items()}
+            )
+        args.label_names = ["labels"]
+        super().__init__(
+            model,
+            args,
+            data_collator=collator,
+            train_dataset=train,
+            eval_dataset=self.examples(task.valid),
+            compute_metrics=self._scores,
+            processing_class=tokenizer,
+            **kwargs,
+        )
+        self.model: Any = self.model
+        # The heads' losses are means over a batch.
+        self.model_accepts_loss_kwargs = False
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many parameters learn."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    def examples(self, examples: Examples) -> ExampleDataset:
+        """Examples as :meth:`evaluate` and :meth:`predict` take them."""
+        return ExampleDataset(examples, both_strands=self.both_strands)
+
+    def merge(self) -> None:
+        """Adds the adapters to the weights, so that the model is again one of its own class."""
+        if self.method == "lora":
+            self.model = self.accelerator.unwrap_model(self.model).merge_and_unload()
+            self.model_wrapped = self.model
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of one batch; see :class:`Trainer`."""
+        for module in self._frozen:
+            module.eval()
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Loss, logits and labels of one batch; see :class:`Trainer`."""
+        del ignore_keys
+        inputs = self._prepare_inputs(inputs)
+        reverse = inputs.pop("reverse", None)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output = model(**inputs)
+            logits = strand_logits(output.logits, model, inputs, reverse)
+        loss = output.loss.detach().mean()
+        return (loss, None, None) if prediction_loss_only else (loss, logits.float(), inputs["labels"])
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        # Of equal scores, such as that of one class for all, the lower loss is the better.
+        name = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        losses = [
+            entry["eval_loss"]
+            for entry in self.state.log_history
+            if entry["step"] == self.state.best_global_step and "eval_loss" in entry
+        ]
+        is_tie = bool(losses) and metrics.get(f"eval_{name}") == self.state.best_metric
+        if is_tie and metrics["eval_loss"] < losses[-1]:
+            self.state.best_global_step = self.state.global_step
+            return True
+        return False
+
+    def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits, labels = prediction.predictions, prediction.label_ids
+        if self.task.problem is Problem.regression:
+            labels = labels.reshape(logits.shape)
+        return score_predictions(self.task.problem, logits, labels)
+
+
+__all__ = ["FineTuner", "KeptCheckpoint", "StopEarly"]

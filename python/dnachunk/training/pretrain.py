@@ -1,0 +1,449 @@
+"""Pre-training, from FASTA files to a model: what with, what from, against what, and how far."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from dnachunk.alphabet import NUM_IDS
+from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
+from dnachunk.baselines.windows import tokenize_windows
+from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
+from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.inference.genome import open_genome
+from dnachunk.models import MODEL_TYPES
+from dnachunk.models.modeling_common import DNAPreTrainedModel
+from dnachunk.reporting import Report, Table, is_main_process, say, write_results
+from dnachunk.tokenization import DNATokenizer
+from dnachunk.training.arguments import training_arguments
+from dnachunk.training.baseline import Baseline, fixed_context_baseline
+from dnachunk.training.pretrainer import PreTrainer
+from dnachunk.training.progress import log_lines, quiet_files
+
+PathLike = str | os.PathLike[str]
+
+KINDS = (*MODEL_TYPES, "baseline")
+"""Models that can be pre-trained by name."""
+
+SIZES = ("micro", "tiny", "base")
+"""Named configurations; ``base`` is the paper's."""
+
+DEFAULTS: dict[str, Any] = {
+    "max_steps": 2000,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 16,
+    "learning_rate": 1e-3,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.95,
+    "weight_decay": 1e-8,
+    "max_grad_norm": 1.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "logging_steps": 0.02,
+    "eval_strategy": "steps",
+    "eval_steps": 0.25,
+    "eval_on_start": True,
+    "save_steps": 0.25,
+    "save_total_limit": 2,
+    "report_to": "none",
+}
+"""Fields of ``TrainingArguments``: the paper's optimizer (Appendix B), at a rate for small models.
+
+Steps below 1 are shares of ``max_steps``.
+"""
+
+MAX_BPE_BP = 8 << 20
+"""Bases of the training windows that byte-pair encoding is trained on, at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreTrained(Report):
+    """A pre-trained model and what it reached.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        metrics: What ``results.json`` holds, on the main process.
+        output_dir: Where both are saved.
+    """
+
+    model: Any
+    tokenizer: Any
+    metrics: dict[str, float]
+    output_dir: Path
+
+    def report(self) -> list[Table | str]:
+        """Accuracy and nats at hidden bases of held-out windows, beside models without learned features."""
+        metrics = self.metrics
+        if not metrics:
+            return []
+        width = metrics["baseline_eval_width"]
+        rivals = [
+            ("letter frequencies", "letters_eval_masked"),
+            (f"best fixed context ({width} letters on each side)", "baseline_eval_masked"),
+        ]
+        tables: list[Table | str] = []
+        for kind, title, others in (
+            ("masked", "At [MASK], held out", rivals),
+            ("masked_token", "At hidden tokens, by base", []),
+        ):
+            own = [("start", f"start_eval_{kind}"), ("end", f"eval_{kind}")]
+            own = [(name, prefix) for name, prefix in own if f"{prefix}_nats" in metrics]
+            if own:
+                rows = [
+                    [name, f"{metrics[f'{prefix}_accuracy']:.2%}", f"{metrics[f'{prefix}_nats']:.4f}"]
+                    for name, prefix in [*own, *others]
+                ]
+                tables.append(Table([title, "accuracy", "nats"], rows))
+        return tables
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreTraining:
+    """A pre-training whose arguments have been checked; :func:`prepare_pretraining` makes one.
+
+    Attributes:
+        network: The model, if one was given.
+        config: Its configuration; of a baseline it has no tokens yet but single bases.
+        tokenization: A baseline's tokenizer by name.
+        args: Hugging Face's arguments.
+        genomes: Where windows come from.
+        weight: How often each of them is drawn from; None is by length.
+        holdout: What is kept for evaluation.
+        eval_windows: Windows of it to evaluate on, at most.
+        resume: Checkpoint to go on from.
+    """
+
+    network: Any
+    config: Any
+    tokenization: str | None
+    args: TrainingArguments
+    genomes: list[Genome]
+    weight: Sequence[float] | None
+    holdout: list[Interval]
+    eval_windows: int
+    resume: str | None
+
+    def build(self) -> tuple[Any, Any]:
+        """The model, untrained unless it was given, and its tokenizer."""
+        if self.tokenization is None:
+            network = self.network
+            if network is None:
+                set_seed(self.args.seed)
+                network = AutoModelForPreTraining.from_config(self.config)
+            return network, DNATokenizer(cls_sep=self.config.model_type == "mxdna")
+        window_bp = self.config.train_length_bp
+        windows = WindowDataset(
+            self.genomes,
+            window_bp,
+            weights=self.weight,
+            holdout=self.holdout,
+            num_windows=min(self.args.max_steps * _global_batch(self.args), -(-MAX_BPE_BP // window_bp)),
+            seed=self.args.seed,
+        )
+        decode = DNATokenizer().batch_decode
+        texts = (decode(windows[index]["input_ids"][None])[0] for index in range(len(windows)))
+        tokenizer = FixedTokenizer.from_name(self.tokenization, texts)
+        self.config.vocab_size = len(tokenizer)
+        set_seed(self.args.seed)
+        return AutoModelForMaskedLM.from_config(self.config), tokenizer
+
+    def run(self) -> PreTrained:
+        """Trains, evaluates and saves.
+
+        Raises:
+            OSError: If a file cannot be read or written.
+            ValueError: If windows do not fit the genomes.
+        """
+        network, tokenizer = self.build()
+        args, genomes, holdout = self.args, self.genomes, self.holdout
+        window_bp = network.config.train_length_bp
+        global_batch = _global_batch(args)
+        num_windows = args.max_steps * global_batch
+        windows = WindowDataset(
+            genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
+        )
+        held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
+        say(_describe_model(network))
+        if isinstance(tokenizer, FixedTokenizer):
+            say(_describe_tokens(network.config, tokenizer, held_out))
+        for genome in genomes:
+            say(
+                f"Genome     {genome.path.name}: {genome.length_bp:,} bases, records: {len(genome.records):,}"
+            )
+        where = ", ".join(map(str, holdout))
+        say(f"Held out   {where}: {len(held_out):,} windows of {window_bp:,} bases are evaluated on")
+        say(
+            f"Training   {args.max_steps:,} steps of {global_batch:,} windows of {window_bp:,} bases: "
+            f"{num_windows * window_bp / 1e6:,.1f} Mb"
+        )
+        baseline = (
+            fixed_context_baseline(genomes, holdout, held_out, args.seed) if is_main_process() else None
+        )
+        if baseline is not None:
+            say(_describe_baseline(baseline))
+
+        trainer = PreTrainer(network, args, windows, held_out, tokenizer)
+        log_lines(trainer)
+        with quiet_files():
+            train_metrics = trainer.train(resume_from_checkpoint=self.resume).metrics
+        history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+        start = history[0] if history and history[0]["step"] == 0 else {}
+        if history and history[-1]["step"] == trainer.state.global_step and not args.load_best_model_at_end:
+            end = history[-1]
+        else:
+            end = trainer.evaluate()
+        output_dir = Path(args.output_dir)
+        trainer.save_model()
+        metrics: dict[str, float] = {}
+        if baseline is not None:
+            metrics = {name: value for name, value in end.items() if name.startswith("eval_")}
+            metrics |= {f"start_{name}": value for name, value in start.items() if name.startswith("eval_")}
+            best = baseline.scores[baseline.best_width]
+            for name, scores in (("letters", baseline.scores[0]), ("baseline", best)):
+                metrics[f"{name}_eval_masked_accuracy"] = scores.masked_accuracy
+                metrics[f"{name}_eval_masked_nats"] = scores.masked_nats
+            metrics["baseline_eval_width"] = baseline.best_width
+            metrics |= train_metrics
+            write_results(output_dir / "results.json", metrics)
+        return PreTrained(trainer.model.eval(), tokenizer, metrics, output_dir)
+
+
+def pretrain(
+    fasta: PathLike | Genome | Sequence[PathLike | Genome],
+    output_dir: PathLike,
+    *,
+    model: Any = "mergedna",
+    size: str = "tiny",
+    tokenizer: str | None = None,
+    weight: Sequence[float] | None = None,
+    holdout: str | Interval | Sequence[str | Interval] | None = None,
+    window_bp: int | None = None,
+    eval_windows: int = 256,
+    config: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> PreTrained:
+    """Pre-trains a model on genomes, evaluates it on what was kept away, and saves it.
+
+    Args:
+        fasta: A genome, or several: plain, gzip or bgzip.
+        output_dir: Folder for the model, its checkpoints and ``results.json``.
+        model: ``"mergedna"``, ``"dnachunker"``, ``"mxdna"``, ``"baseline"`` (an off-the-shelf encoder on the
+            tokens of a fixed tokenizer, as wide and as deep), or a model of ours to train on.
+        size: ``"micro"``, ``"tiny"``, or ``"base"``, which is the paper's.
+        tokenizer: Of a baseline: ``"base"``, ``"6mer"`` (1 to 8), ``"6mer-overlapping"``, or ``"bpe-1024"``,
+            which is trained on the training windows.
+        weight: How often each genome is drawn from, in their order; default by length.
+        holdout: Records (``"chrXVI"``) or intervals (``"chr1:1-1000000"``) kept for evaluation; default the
+            last record, or the last tenth of it where it is large.
+        window_bp: Bases of a window; default the configuration's ``train_length_bp``.
+        eval_windows: Held-out windows to evaluate on, at most.
+        config: Fields of the configuration.
+        **arguments: Fields of Hugging Face's ``TrainingArguments``, such as ``max_steps``, ``bf16`` or
+            ``learning_rate``, which go before :data:`DEFAULTS`; ``resume_from_checkpoint="last"`` goes on
+            with what an interrupted call left.
+
+    Returns:
+        The model and what it reached.
+
+    Raises:
+        OSError: If a file cannot be read or written; checkpoints remain.
+        TypeError: If an argument is unknown.
+        ValueError: If one is out of range, or the folder holds another run.
+    """
+    return prepare_pretraining(
+        fasta,
+        output_dir,
+        model=model,
+        size=size,
+        tokenizer=tokenizer,
+        weight=weight,
+        holdout=holdout,
+        window_bp=window_bp,
+        eval_windows=eval_windows,
+        config=config,
+        **arguments,
+    ).run()
+
+
+def prepare_pretraining(
+    fasta: PathLike | Genome | Sequence[PathLike | Genome],
+    output_dir: PathLike,
+    *,
+    model: Any = "mergedna",
+    size: str = "tiny",
+    tokenizer: str | None = None,
+    weight: Sequence[float] | None = None,
+    holdout: str | Interval | Sequence[str | Interval] | None = None,
+    window_bp: int | None = None,
+    eval_windows: int = 256,
+    config: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> PreTraining:
+    """Checks all that can be checked before a model is made; arguments as :func:`pretrain`'s.
+
+    Raises:
+        OSError: If a genome cannot be read.
+        TypeError: If an argument is unknown.
+        ValueError: If one is out of range, or the folder holds another run.
+    """
+    network = model if isinstance(model, DNAPreTrainedModel) else None
+    kind = network.config.model_type if network is not None else model
+    if network is not None and config:
+        raise UsageError("`config` is for a model that is made, got a model and fields")
+    _check_choice("model", kind, KINDS)
+    _check_choice("size", size, SIZES)
+    _check_tokenizer(kind, tokenizer)
+    if type(eval_windows) is not int or eval_windows < 1:
+        raise ArgumentError(f"`eval_windows` must be a whole number of at least 1, got {eval_windows!r}")
+    args = training_arguments(output_dir, DEFAULTS, arguments)
+    if args.max_steps < 1:
+        raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
+    resume = _resume_point(args)
+    if network is None:
+        made = make_config(kind, size, dict(config or {}), window_bp)
+    else:
+        made = network.config
+        if window_bp is not None:
+            made.train_length_bp = window_bp
+    given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
+    genomes = [open_genome(each) for each in given]
+    names = [record.name for genome in genomes for record in genome.records]
+    kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
+    intervals = [each if isinstance(each, Interval) else Interval.parse(each, names) for each in kept]
+    return PreTraining(
+        network,
+        made,
+        tokenizer,
+        args,
+        genomes,
+        weight,
+        intervals or default_holdout(genomes),
+        eval_windows,
+        resume,
+    )
+
+
+def make_config(kind: str, size: Any, fields: dict[str, Any], window_bp: int | None) -> Any:
+    """Makes a configuration; that of a baseline has no tokens yet but single bases.
+
+    Args:
+        kind: Of which model.
+        size: Which one.
+        fields: Fields of the configuration.
+        window_bp: Goes before the configuration's ``train_length_bp``.
+
+    Raises:
+        ValueError: If the configuration refuses it.
+    """
+    make: Callable[..., Any]
+    if kind == "baseline":
+        make = partial(baseline_config, size, NUM_IDS)
+    else:
+        config_class = type(AutoConfig.for_model(kind))
+        make = config_class if size == "base" else getattr(config_class, size)
+    values = {**fields, **({} if window_bp is None else {"train_length_bp": window_bp})}
+    try:
+        return make(**values)
+    except TypeError as error:
+        shown = ", ".join(f"{name}={value}" for name, value in fields.items())
+        raise ValueError(f"the configuration refuses {shown}: {error}") from error
+
+
+def _resume_point(args: TrainingArguments) -> str | None:
+    """The checkpoint to go on from; refuses to write over another run's."""
+    output_dir = Path(args.output_dir)
+    last = get_last_checkpoint(args.output_dir) if output_dir.is_dir() else None
+    if args.resume_from_checkpoint is None:
+        if last is not None:
+            raise ArgumentError(
+                f"`output_dir` {output_dir} holds a run up to {Path(last).name}: "
+                "add `resume_from_checkpoint=last`, or choose another"
+            )
+        return None
+    # What resuming starts with has been evaluated.
+    args.eval_on_start = False
+    if args.resume_from_checkpoint != "last":
+        return str(args.resume_from_checkpoint)
+    if last is None:
+        raise ArgumentError(f"`resume_from_checkpoint=last`: {output_dir} holds no whole checkpoint")
+    return last
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_tokenizer(model: str, name: str | None) -> None:
+    """Raises :class:`UsageError` unless a baseline, and nothing else, has one of the tokenizers."""
+    if model != "baseline":
+        if name is not None:
+            raise UsageError(f"`tokenizer` is for `model=baseline`; {model} learns its tokens, got {name}")
+        return
+    if name is None:
+        raise UsageError("`model=baseline` needs `tokenizer` beside it, such as base, 6mer or bpe-1024")
+    try:
+        Tokenization.parse(name)
+    except ValueError as error:
+        raise UsageError(str(error).replace("Tokenization: name", "`tokenizer`")) from None
+
+
+def _global_batch(args: TrainingArguments) -> int:
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def _describe_tokens(config: Any, tokenizer: FixedTokenizer, held_out: HeldOutWindows) -> str:
+    ids = torch.stack([held_out[index]["input_ids"] for index in range(min(32, len(held_out)))])
+    num_tokens = tokenize_windows(tokenizer, ids).attention_mask.sum(dim=1)
+    mean_bp = ids.numel() / int(num_tokens.sum())
+    flops = forward_flops(config, round(ids.shape[1] / mean_bp)) / ids.shape[1]
+    return (
+        f"Tokens     {tokenizer.init_kwargs['tokenization']}, {len(tokenizer):,} ids, {mean_bp:.2f} bases "
+        f"each: {flops / 1e6:.2f} million operations a base, forward"
+    )
+
+
+def _describe_model(network: Any) -> str:
+    def count(part: Any) -> str:
+        return f"{sum(parameter.numel() for parameter in part.parameters()):,}"
+
+    parts = {**dict(network.model.named_children()), **dict(network.named_children())}
+    listed = ", ".join(f"{name} {count(part)}" for name, part in parts.items() if name != "model")
+    return f"Model      {network.config.model_type}, {count(network)} parameters: {listed}"
+
+
+def _describe_baseline(baseline: Baseline) -> str:
+    rows = [
+        [
+            f"{width} letters on each side" if width else "letter frequencies",
+            f"{scores.masked_accuracy:.2%}",
+            f"{scores.masked_nats:.4f}" + (" *" if width == baseline.best_width else "  "),
+        ]
+        for width, scores in enumerate(baseline.scores)
+    ]
+    count = baseline.scores[0].masked_count
+    title = f"Baseline   fixed contexts at the {count:,} [MASK] of the held-out windows"
+    return f"{title}\n{Table(['', 'accuracy', 'nats  '], rows)}"
+
+
+__all__ = [
+    "DEFAULTS",
+    "PreTrained",
+    "PreTraining",
+    "make_config",
+    "prepare_pretraining",
+    "pretrain",
+]

@@ -1,0 +1,141 @@
+"""Runs of a fine-tuning: points of a search, what each reached, and what finished ones left in a folder."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dnachunk.errors import ArgumentError
+from dnachunk.files import written_whole
+from dnachunk.models.loading import holds_model
+from dnachunk.training.checkpoints import saving
+
+RUNS = "runs"
+"""Folder, in the output folder, of what finished runs reached and of the model that is best so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A point of a search.
+
+    Attributes:
+        learning_rate: The highest of the schedule.
+        num_train_epochs: Epochs, unless ``max_steps`` says how many steps.
+        lora_rank: Rank of LoRA; with another method None.
+
+    Raises:
+        ValueError: If one is not above 0.
+    """
+
+    learning_rate: float
+    num_train_epochs: float
+    lora_rank: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value <= 0:
+                raise ValueError(f"Candidate: {name} must be above 0, got {value}")
+
+    def __str__(self) -> str:
+        rank = "" if self.lora_rank is None else f", rank {self.lora_rank}"
+        return f"learning rate {self.learning_rate:g}, {self.num_train_epochs:g} epochs{rank}"
+
+    def run_name(self, seed: int) -> str:
+        """Name of its run with a seed."""
+        rank = "" if self.lora_rank is None else f"_rank{self.lora_rank}"
+        return f"rate{self.learning_rate:g}_epochs{self.num_train_epochs:g}{rank}_seed{seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run reached.
+
+    Attributes:
+        candidate: Its point of the search.
+        seed: Its seed.
+        eval: Scores on the validation set of its best evaluation, by name.
+        test: Scores on the test set, if it was run on it.
+        steps: Optimizer steps it took.
+        trained_parameters: How many parameters learned.
+    """
+
+    candidate: Candidate
+    seed: int
+    eval: dict[str, float]
+    test: dict[str, float] | None
+    steps: int
+    trained_parameters: int
+
+
+class RunStore:
+    """What finished runs left in an output folder.
+
+    Args:
+        output_dir: The folder.
+        settings: What the runs depend on; plain values.
+    """
+
+    def __init__(self, output_dir: Path, settings: dict[str, Any]) -> None:
+        self.output_dir = output_dir
+        self.folder = output_dir / RUNS
+        self.best = self.folder / "best"
+        self.settings = json.loads(json.dumps(settings))
+
+    def open(self, resume: bool) -> dict[str, Run]:
+        """Finished runs by name, if they are of the same settings.
+
+        Raises:
+            ValueError: If there are runs that are not to be resumed, or are of other settings, or there is
+                a model of something else.
+        """
+        files = list(self.folder.glob("*_seed*.json"))
+        if not files and not list(self.folder.glob("*_seed*/checkpoint-*")):
+            if holds_model(self.output_dir):
+                raise ValueError(f"{self.output_dir} holds a model: choose another folder")
+            return {}
+        if not resume:
+            raise ArgumentError(
+                f"{self.output_dir} holds runs of a fine-tuning: resume it (`resume_from_checkpoint=last`) "
+                "or choose another folder"
+            )
+        before = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+        differing = [name for name in self.settings if self.settings[name] != before.get(name)]
+        if differing:
+            raise ValueError(
+                f"{self.output_dir} holds runs with other {', '.join(differing)}: choose another folder"
+            )
+        finished = {}
+        for file in files:
+            fields = json.loads(file.read_text(encoding="utf-8"))
+            finished[file.stem] = Run(**{**fields, "candidate": Candidate(**fields["candidate"])})
+        return finished
+
+    def begin(self) -> None:
+        """Notes what runs are of."""
+        self._write("settings.json", self.settings)
+
+    def finish(self, name: str, run: Run) -> None:
+        """Notes what a run reached, and drops its checkpoints."""
+        self._write(f"{name}.json", asdict(run))
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def publish(self) -> None:
+        """Moves the best model to where it is looked for."""
+        if not self.best.is_dir():
+            return
+        with saving("the model", self.output_dir), written_whole(self.output_dir) as staging:
+            for file in self.best.iterdir():
+                shutil.copy(file, staging)
+        shutil.rmtree(self.best)
+
+    def _write(self, name: str, fields: dict[str, Any]) -> None:
+        with saving(name, self.folder), written_whole(self.folder) as staging:
+            (staging / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
+__all__ = [
+    "Candidate",
+    "Run",
+    "RunStore",
+]
