@@ -178,6 +178,7 @@ def test_load_names_and_refuses(runs, tmp_path):
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_a_compiled_model_cuts_alike(runs):
     ids = torch.randint(5, 9, (2, 48), generator=torch.Generator().manual_seed(0))
     plain = dnachunk.load(runs / "mergedna", device="cpu")

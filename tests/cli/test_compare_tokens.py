@@ -310,7 +310,7 @@ def test_an_error_late_leaves_nothing(run, chunker, fasta, tmp_path, monkeypatch
     def broken(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr("dnachunk.visualization.plot_run_lengths", broken)
+    monkeypatch.setattr("dnachunk.visualization.token_comparison.plot_run_lengths", broken)
     words = ["--model", chunker, "--fasta", fasta, "--output-dir", tmp_path / "out", *QUICK]
     refused(
         run("compare-tokens", *words, "--bedgraph", tmp_path / "p.bedgraph.gz", "--region", "two"),

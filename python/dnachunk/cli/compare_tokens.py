@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption, output_file
-from dnachunk.cli.report import say, write_figures
+from dnachunk.cli.report import say
 
 
 def compare_tokens(
@@ -69,8 +69,8 @@ def compare_tokens(
     import matplotlib  # noqa: F401
 
     from dnachunk.evaluation import compare_tokens as compare
+    from dnachunk.evaluation.token_comparison import PLOTS
     from dnachunk.visualization import plot_token_comparison
-    from dnachunk.visualization.token_comparison import TOKEN_PLOTS
 
     comparison = compare(
         fasta,
@@ -86,10 +86,9 @@ def compare_tokens(
         mutated_windows=mutated_windows,
         seed=seed,
         batch_size=batch_size,
+        draw=plot_token_comparison,
     )
     say(comparison)
-    plots = plot_token_comparison(comparison)
-    written = ["results.json", *write_figures(output_dir, plots)]
-    for name in set(TOKEN_PLOTS) - set(plots):
-        (output_dir / f"{name}.png").unlink(missing_ok=True)
+    plots = [f"{name}.png" for name in PLOTS if (output_dir / f"{name}.png").is_file()]
+    written = ["results.json", *plots]
     say(f"\n{output_dir}: {', '.join(written)}" + (f"; {bedgraph}" if bedgraph else ""))

@@ -100,6 +100,9 @@ def evaluate(
             raise typer.BadParameter(f"the plan says all but --data and --output-dir, got {words[0]}")
     from dnachunk.training import compare_models
 
+    # Both may be written with underscores too, as Hugging Face does.
+    searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
+    fields = {**searched, **read_training_arguments(context.args)}
     if plan is not None:
         result = compare_models(output_dir, plan=plan, data=data)
     else:
@@ -115,14 +118,12 @@ def evaluate(
             method=method.value,
             seeds=seeds,
             max_train=max_train,
-            learning_rate=learning_rate,
-            num_train_epochs=num_train_epochs,
             lora_rank=lora_rank,
             paper_grid=paper_grid,
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
-            **read_training_arguments(context.args),
+            **fields,
         )
     say(f"\n{result}")
     say(f"\nThe table is in {output_dir / 'results.md'}; its numbers are in {output_dir / 'results.json'}")

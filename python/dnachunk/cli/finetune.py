@@ -102,7 +102,9 @@ def finetune(
     """
     from dnachunk.training import finetune as run
 
-    fields = read_training_arguments(context.args)
+    # Both may be written with underscores too, as Hugging Face does.
+    searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
+    fields = {**searched, **read_training_arguments(context.args)}
     result = run(
         model,
         output_dir,
@@ -119,8 +121,6 @@ def finetune(
         lora_alpha=lora_alpha,
         lora_dropout=lora_dropout,
         lora_target=lora_target,
-        learning_rate=learning_rate,
-        num_train_epochs=num_train_epochs,
         paper_grid=paper_grid,
         seeds=seeds,
         patience=patience,

@@ -3,10 +3,8 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from dnachunk.files import written_whole
 from dnachunk.reporting import LOGGER, is_main_process
 
 
@@ -42,14 +40,3 @@ def leave_process_group() -> None:
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def write_figures(output_dir: Path, figures: dict[str, Any]) -> list[str]:
-    """Writes plots as PNG, all or none; returns the files' names."""
-    from dnachunk.visualization.style import write_figure
-
-    names = [f"{name}.png" for name in figures]
-    with written_whole(output_dir) as staging:
-        for name, figure in zip(names, figures.values(), strict=True):
-            write_figure(staging / name, figure)
-    return names

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from dnachunk.alphabet import IGNORE_INDEX, reverse_complement
 from dnachunk.data.task import Examples, Problem
+from dnachunk.errors import ArgumentError
 
 
 class ExampleDataset(Dataset[dict[str, Any]]):
@@ -145,10 +146,10 @@ def check_lengths(
                 too_long.append((index, length))
         if too_long:
             index, length = too_long[0]
-            raise ValueError(
+            raise ArgumentError(
                 f"{examples.places[index]}: the sequence has {length:,} {unit}, the model takes {limit:,}; "
-                f"{len(too_long):,} of {len(examples):,} sequences are too long: truncate them "
-                "(truncate=True) or leave them out"
+                f"{len(too_long):,} of {len(examples):,} sequences are too long: leave them "
+                "out, or cut them off with `truncate`"
             )
 
 

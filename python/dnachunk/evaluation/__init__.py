@@ -1,24 +1,33 @@
 """Scoring models on held-out sequence and on variants, and tokenizers by what they cut, beside baselines."""
 
-from dnachunk.evaluation.fixed_context import FixedContextModel, best_fixed_context, letter_frequency_scores
-from dnachunk.evaluation.masked_bases import (
-    MaskedBaseScores,
-    evaluate_corrupted_bases,
-    evaluate_masked_bases,
-    masked_base_sums,
-)
-from dnachunk.evaluation.metrics import score_predictions
-from dnachunk.evaluation.mutation_scores import MutationScores, score_mutations
-from dnachunk.evaluation.strands import predict
-from dnachunk.evaluation.token_comparison import TokenComparison, compare_tokens
-from dnachunk.evaluation.variant_scores import ScoredAllele, VariantScores, VariantSummary, score_variants
-from dnachunk.evaluation.zero_shot import (
-    ZeroShotModel,
-    masked_log_probabilities,
-    read_variant,
-    score_alleles,
-)
-from dnachunk.evaluation.zero_shot_model import load_zero_shot, zero_shot_model
+from typing import TYPE_CHECKING
+
+from dnachunk._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from dnachunk.evaluation.fixed_context import (
+        FixedContextModel,
+        best_fixed_context,
+        letter_frequency_scores,
+    )
+    from dnachunk.evaluation.masked_bases import (
+        MaskedBaseScores,
+        evaluate_corrupted_bases,
+        evaluate_masked_bases,
+        masked_base_sums,
+    )
+    from dnachunk.evaluation.metrics import score_predictions
+    from dnachunk.evaluation.mutation_scores import MutationScores, score_mutations
+    from dnachunk.evaluation.strands import predict
+    from dnachunk.evaluation.token_comparison import TokenComparison, compare_tokens
+    from dnachunk.evaluation.variant_scores import ScoredAllele, VariantScores, VariantSummary, score_variants
+    from dnachunk.evaluation.zero_shot import (
+        ZeroShotModel,
+        masked_log_probabilities,
+        read_variant,
+        score_alleles,
+    )
+    from dnachunk.evaluation.zero_shot_model import load_zero_shot, zero_shot_model
 
 __all__ = [
     "FixedContextModel",
@@ -45,3 +54,30 @@ __all__ = [
     "score_variants",
     "zero_shot_model",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(
+            ("FixedContextModel", "best_fixed_context", "letter_frequency_scores"),
+            "dnachunk.evaluation.fixed_context",
+        ),
+        **dict.fromkeys(
+            ("MaskedBaseScores", "evaluate_corrupted_bases", "evaluate_masked_bases", "masked_base_sums"),
+            "dnachunk.evaluation.masked_bases",
+        ),
+        "score_predictions": "dnachunk.evaluation.metrics",
+        **dict.fromkeys(("MutationScores", "score_mutations"), "dnachunk.evaluation.mutation_scores"),
+        "predict": "dnachunk.evaluation.strands",
+        **dict.fromkeys(("TokenComparison", "compare_tokens"), "dnachunk.evaluation.token_comparison"),
+        **dict.fromkeys(
+            ("ScoredAllele", "VariantScores", "VariantSummary", "score_variants"),
+            "dnachunk.evaluation.variant_scores",
+        ),
+        **dict.fromkeys(
+            ("ZeroShotModel", "masked_log_probabilities", "read_variant", "score_alleles"),
+            "dnachunk.evaluation.zero_shot",
+        ),
+        **dict.fromkeys(("load_zero_shot", "zero_shot_model"), "dnachunk.evaluation.zero_shot_model"),
+    },
+)

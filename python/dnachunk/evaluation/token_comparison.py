@@ -37,7 +37,7 @@ from dnachunk.evaluation.run_lengths import (
     tandem_runs,
 )
 from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
-from dnachunk.files import replacing
+from dnachunk.files import replacing, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
@@ -48,6 +48,8 @@ from dnachunk.reporting import Report, Table, finite, progress, say, write_resul
 
 Profiles = dict[str, dict[str, Profile]]
 """By kind of site, by label and what is shown of it."""
+Draw = Callable[["TokenComparison"], Mapping[str, Any]]
+"""What makes plots of a comparison, by name."""
 
 FLANK_BP = 50
 """Bases that a profile shows on either side of a site."""
@@ -66,6 +68,9 @@ TRAINING_BP = 1 << 20
 
 ALL, ELSEWHERE = "all", "elsewhere"
 SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
+
+PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
+"""Plots that there may be."""
 
 
 class Span(NamedTuple):
@@ -145,13 +150,24 @@ class TokenComparison(Report):
             },
         }
 
-    def save(self, output_dir: PathLike) -> None:
-        """Writes ``results.json`` into a folder.
+    def save(self, output_dir: PathLike, draw: Draw | None = None) -> None:
+        """Writes ``results.json``, and plots beside it, all or none.
+
+        Args:
+            output_dir: The folder. Plots of an earlier comparison that this one does not have are removed.
+            draw: Makes the plots, by name: :func:`~dnachunk.visualization.plot_token_comparison`.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If a file cannot be written.
         """
-        write_results(Path(output_dir) / "results.json", self.metrics)
+        folder = Path(output_dir)
+        plots = {} if draw is None else draw(self)
+        with written_whole(folder) as staging:
+            for name, figure in plots.items():
+                figure.savefig(staging / f"{name}.png", dpi=150)
+            write_results(staging / "results.json", self.metrics)
+        for name in set(PLOTS if draw is not None else ()) - set(plots):
+            (folder / f"{name}.png").unlink(missing_ok=True)
 
     def report(self) -> list[Table | str]:
         """Lengths by region, runs, profiles around sites, and boundaries that survive mutations."""
@@ -186,6 +202,7 @@ def compare_tokens(
     mutated_windows: int = 500,
     seed: int = 0,
     batch_size: int = 8,
+    draw: Draw | None = None,
 ) -> TokenComparison:
     """Tells what tokens have to do with the sequence, for several tokenizers side by side.
 
@@ -211,6 +228,7 @@ def compare_tokens(
         mutated_windows: Windows that are mutated, at most.
         seed: Of sites, shuffling, mutations and resampling.
         batch_size: Windows run at once.
+        draw: Makes plots to write beside ``results.json``, see :meth:`TokenComparison.save`.
 
     Returns:
         The comparison; :func:`~dnachunk.visualization.plot_token_comparison` draws it.
@@ -262,7 +280,7 @@ def compare_tokens(
             mutation is not None and is_learned and not mutation.texts,
         )
         if output_dir is not None:
-            comparison.save(output_dir)
+            comparison.save(output_dir, draw)
     return comparison
 
 

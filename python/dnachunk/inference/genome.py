@@ -13,7 +13,7 @@ import torch
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
 from dnachunk.data.windows import Interval
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.files import beside, replacing
 from dnachunk.inference.tiling import (
     Tile,
@@ -434,7 +434,7 @@ def embed_genome(
             is no A, C, G or T.
     """
     if output is not None and Path(output).suffix not in EMBEDDING_SUFFIXES:
-        raise ArgumentError(f"`output` must end in {' or '.join(EMBEDDING_SUFFIXES)}, got {output}")
+        raise UsageError(f"`output` must end in {' or '.join(EMBEDDING_SUFFIXES)}, got {output}")
     for name, value, known in (
         ("per", per, ("record", "token")),
         ("reverse_complement", reverse_complement, ("none", "average")),

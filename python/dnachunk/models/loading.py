@@ -12,6 +12,8 @@ import safetensors
 import torch
 from transformers.utils import logging
 
+from dnachunk.models.model_card import read_card
+
 _MODEL_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
     *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
@@ -75,6 +77,8 @@ def load_pretrained(
     ]
     if problems:
         raise ValueError(f"load_pretrained: the weights in {directory} do not fit: {abridged(problems)}")
+    if hasattr(model, "card"):
+        model.card = read_card(directory)
     return model
 
 

@@ -1,6 +1,7 @@
 """What the models share: initialisation, tokens, masks, heads and their losses."""
 
-from typing import Any
+import os
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed
@@ -9,6 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
+from dnachunk.errors import ArgumentError
+from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
 from dnachunk.nn.start import StartsItself
 from dnachunk.segmentation import Encoded
@@ -22,6 +25,15 @@ class DNAPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    paper: ClassVar[str | None] = None
+    """Where the architecture is described."""
+    card: str | None = None
+    """The model card, where a training or a loaded folder has one."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Saves the model, and its card (``README.md``) beside it; see :class:`PreTrainedModel`."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        write_card(save_directory, self.card or model_card(self.config, paper=self.paper))
 
     def encode_tokens(
         self,
@@ -57,9 +69,9 @@ class DNAPreTrainedModel(PreTrainedModel):
         """
         model = self.base_model
         if keep_ratio is not None and not hasattr(model.config, "keep_ratio"):
-            raise ValueError(
-                f"{type(self).__name__}.encode_tokens: keep_ratio is for mergedna; a "
-                f"{model.config.model_type} model cuts as it learned to, got {keep_ratio}"
+            kind = model.config.model_type
+            raise ArgumentError(
+                f"`keep_ratio` is for mergedna; a {kind} model cuts as it learned to, got {keep_ratio}"
             )
         return model._encode_tokens(input_ids, attention_mask, vectors, keep_ratio)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
 from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
@@ -21,7 +21,8 @@ from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
 from dnachunk.models.loading import model_digest
-from dnachunk.reporting import Report, Table, say, write_results
+from dnachunk.models.model_card import model_card, write_card
+from dnachunk.reporting import Report, Table, is_main_process, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.finetuner import FineTuner, KeptCheckpoint, StopEarly
@@ -293,7 +294,20 @@ def finetune(
             before_run=before_run,
         )
     write_results(Path(output_dir) / "results.json", found.summary)
+    if is_main_process():
+        write_card(output_dir, _card(str(model), found))
     return found
+
+
+def _card(model: str, found: FineTuned) -> str:
+    task = found.task
+    training = (
+        f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}) on {len(task.train):,} "
+        f"sequences: {task.problem.value}, {', '.join(task.names[:20])}."
+    )
+    rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
+    config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
+    return model_card(config, {"Training": training, "Scores": [["metric", "value"], *rows]})
 
 
 def checked_method(method: Any) -> Method:

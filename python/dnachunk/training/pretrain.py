@@ -24,6 +24,7 @@ from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, defau
 from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
+from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.reporting import Report, Table, is_main_process, say, write_results
 from dnachunk.tokenization import DNATokenizer
@@ -76,12 +77,14 @@ class PreTrained(Report):
         model: The model, in evaluation mode.
         tokenizer: Its tokenizer.
         metrics: What ``results.json`` holds, on the main process.
+        history: What was logged, an entry a step that was.
         output_dir: Where both are saved.
     """
 
     model: Any
     tokenizer: Any
     metrics: dict[str, float]
+    history: list[dict[str, float]]
     output_dir: Path
 
     def report(self) -> list[Table | str]:
@@ -206,7 +209,6 @@ class PreTraining:
         else:
             end = trainer.evaluate()
         output_dir = Path(args.output_dir)
-        trainer.save_model()
         metrics: dict[str, float] = {}
         if baseline is not None:
             metrics = {name: value for name, value in end.items() if name.startswith("eval_")}
@@ -217,8 +219,27 @@ class PreTraining:
                 metrics[f"{name}_eval_masked_nats"] = scores.masked_nats
             metrics["baseline_eval_width"] = baseline.best_width
             metrics |= train_metrics
+        card = self._card(trainer.model, metrics, num_windows * window_bp)
+        if isinstance(trainer.model, DNAPreTrainedModel):
+            trainer.model.card = card
+        trainer.save_model()
+        write_card(output_dir, card)
+        if metrics:
             write_results(output_dir / "results.json", metrics)
-        return PreTrained(trainer.model.eval(), tokenizer, metrics, output_dir)
+        return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
+
+    def _card(self, network: Any, metrics: dict[str, float], num_bases: int) -> str:
+        genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
+        minutes = metrics.get("train_runtime", 0) / 60
+        training = (
+            f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {num_bases / 1e6:,.1f} million bases, "
+            f"in {minutes:.1f} minutes. Held out: {', '.join(map(str, self.holdout))}."
+        )
+        if self.tokenization is not None:
+            training += f" Its tokens are those of a fixed tokenizer, {self.tokenization}."
+        rows = [[name, f"{value:.4g}"] for name, value in metrics.items() if name.startswith("eval_")]
+        numbers = {"Held-out sequence": [["metric", "value"], *rows]} if rows else {}
+        return model_card(network.config, {"Training": training, **numbers}, getattr(network, "paper", None))
 
 
 def pretrain(

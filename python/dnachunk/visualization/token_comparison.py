@@ -14,9 +14,6 @@ from dnachunk.visualization.token_regions import plot_lengths_by_region
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TOKEN_PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
-"""Plots that there may be."""
-
 
 def plot_token_comparison(comparison: TokenComparison) -> "dict[str, Figure]":
     """Lengths by region, runs of one letter, profiles around sites, and boundaries that survive mutations.

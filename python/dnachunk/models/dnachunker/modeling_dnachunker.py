@@ -258,6 +258,7 @@ class DNAChunkerPreTrainedModel(DNAPreTrainedModel):
 
     config_class = DNAChunkerConfig
     config: DNAChunkerConfig
+    paper = "DNAChunker: Learnable Tokenization for DNA Language Models"
     _no_split_modules: ClassVar[list[str]] = ["DNAChunkerMambaLayer", "DNAChunkerBlock"]
 
     def __init__(self, config: DNAChunkerConfig, *args: Any, **kwargs: Any) -> None:

@@ -321,6 +321,7 @@ class MergeDNAPreTrainedModel(DNAPreTrainedModel):
     config_class = MergeDNAConfig
     config: MergeDNAConfig
     # Merging comes between the two layers of a block.
+    paper = "MergeDNA: Context-aware Genome Modeling with Dynamic Tokenization through Token Merging"
     _no_split_modules: ClassVar[list[str]] = ["_AttentionLayer", "_FeedForwardLayer"]
 
     def __init__(self, config: MergeDNAConfig, *args: Any, **kwargs: Any) -> None:

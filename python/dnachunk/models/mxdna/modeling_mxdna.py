@@ -156,6 +156,7 @@ class MxDNAPreTrainedModel(DNAPreTrainedModel):
 
     config_class = MxDNAConfig
     config: MxDNAConfig
+    paper = "Model Decides How to Tokenize: Adaptive DNA Sequence Tokenization with MxDNA"
     _no_split_modules: ClassVar[list[str]] = ["MxDNALayer", "MxDNADecoder"]
 
     def __init__(self, config: MxDNAConfig, *args: Any, **kwargs: Any) -> None:

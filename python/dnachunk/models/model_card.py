@@ -1,0 +1,80 @@
+"""Model cards: what a saved model is, what it was trained on, with which numbers, and how to load it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dnachunk.files import replacing
+from dnachunk.reporting import is_main_process
+from dnachunk.version import __version__
+
+FILE = "README.md"
+_OURS = "library_name: dnachunk"
+
+
+def model_card(
+    config: Any, sections: Mapping[str, str | Sequence[Sequence[str]]] | None = None, paper: str | None = None
+) -> str:
+    """The card of a model, in the Markdown that the Hugging Face hub reads.
+
+    Args:
+        config: The model's configuration.
+        sections: Text, or lines of a table with the header first, under titles.
+        paper: Where the model is described.
+    """
+    kind, architecture = config.model_type, (config.architectures or ["AutoModel"])[0]
+    lines = [
+        "---",
+        _OURS,
+        f"tags: [dna, genomics, {kind}]",
+        "---",
+        "",
+        f"# {architecture}",
+        "",
+        f"A {kind} model of DNA, made with dnachunk {__version__}."
+        + ("" if paper is None else f" The architecture is that of *{paper}*."),
+    ]
+    for title, content in (sections or {}).items():
+        lines += ["", f"## {title}", ""]
+        if isinstance(content, str):
+            lines.append(content)
+        else:
+            header, *rows = ["| " + " | ".join(row) + " |" for row in content]
+            lines += [header, "|" + " --- |" * len(content[0]), *rows]
+    loading = [
+        "## Loading",
+        "",
+        "```python",
+        "import dnachunk",
+        "",
+        'model = dnachunk.load("this folder")',
+        'for token in dnachunk.tokenize_genome(model, "genome.fa.gz"):',
+        "    print(token)",
+        "```",
+        "",
+        "After `import dnachunk`, `AutoModel` and `AutoTokenizer` load it with `from_pretrained` too.",
+    ]
+    return "\n".join([*lines, "", *loading]) + "\n"
+
+
+def read_card(directory: str | os.PathLike[str]) -> str | None:
+    """The card that lies in a folder, if it is one of ours."""
+    path = Path(directory) / FILE
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return text if _OURS in text[:200] else None
+
+
+def write_card(directory: str | os.PathLike[str], card: str) -> None:
+    """Writes a card, on the main process; one that is not ours is left as it is.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = Path(directory) / FILE
+    if is_main_process() and (not path.exists() or read_card(directory) is not None):
+        with replacing(path) as temporary:
+            temporary.write_text(card, encoding="utf-8")
+
+
+__all__ = ["model_card", "read_card", "write_card"]
