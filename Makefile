@@ -12,7 +12,7 @@ TRANSFORMERS ?=
 LIGHT = $(VENV)/torch-$(TORCH)
 BESIDE = PYTHONPATH=$(CURDIR)/$(LIGHT):$(CURDIR)/$(VENV)/wheel/unpacked
 
-.PHONY: build demo test test-slow test-rust test-torch test-hf lint format bench wheel clean
+.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf lint format bench wheel clean
 .DELETE_ON_ERROR:
 
 build: $(EXTENSION)
@@ -29,6 +29,24 @@ $(EXTENSION): $(RUST) $(VENV)/ready
 
 demo: build
 	$(BIN)/dnachunk demo --output-dir demo
+
+# Into docs/_build/html. All pages are read each time, as Sphinx warns of a page only when it reads it; notebooks run
+# once for each text of theirs, until `make clean`.
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -c docs -d docs/_build/doctrees docs/_build/source
+
+docs: $(VENV)/docs-ready
+	rm -rf docs/_build/html
+	$(BIN)/python docs/_site/pages.py docs/_build/source
+	$(SPHINX) docs/_build/html -E -b html
+	$(BIN)/python docs/_site/check_links.py docs/_build/html
+
+# Asks the network for every link that leads out.
+docs-links: docs
+	$(SPHINX) docs/_build/links -b linkcheck
+
+$(VENV)/docs-ready: $(EXTENSION)
+	. $(BIN)/activate && maturin develop --release --quiet --extras docs
+	touch $@
 
 test: build test-rust
 	$(BIN)/python -m pytest -q
@@ -82,4 +100,4 @@ bench: build
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) target demo dist $(EXTENSION)
+	rm -rf $(VENV) target demo dist docs/_build $(EXTENSION)
