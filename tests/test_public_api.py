@@ -1,9 +1,13 @@
+import ast
 import importlib
 import inspect
+import os
 import pickle
 import pkgutil
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +46,24 @@ def test_what_a_module_declares_it_has(name):
     for entry in declared:
         assert hasattr(module, entry), entry
     assert inspect.getdoc(module), "a module says what it is"
+
+
+@pytest.mark.parametrize("name", ["dnachunk", "dnachunk.models"])
+def test_type_checkers_see_every_name(name):
+    module = importlib.import_module(name)
+    tree = ast.parse(inspect.getsource(module))
+    (block,) = (
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = []
+    for statement in block.body:
+        for alias in statement.names:
+            if alias.name == "*":
+                seen += importlib.import_module(statement.module).__all__
+            else:
+                assert alias.asname == alias.name, "what is imported under its own name again is exported"
+                seen.append(alias.name)
+    assert sorted(seen) == module.__all__
 
 
 @pytest.mark.parametrize("name", SUBPACKAGES)
@@ -118,6 +140,36 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 assert type(tokenizer) is dnachunk.DNATokenizer, type(tokenizer)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_a_model_is_one_folder_and_its_name_in_the_list(tmp_path):
+    package = Path(dnachunk.__file__).parent
+    copy = tmp_path / "dnachunk"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = copy / "models" / "fourth"
+    folder.mkdir()
+    for path in (package / "models" / "mxdna").glob("*.py"):
+        text = path.read_text(encoding="utf-8").replace("mxdna", "fourth").replace("MxDNA", "Fourth")
+        (folder / path.name.replace("mxdna", "fourth")).write_text(text, encoding="utf-8")
+    listed = copy / "models" / "__init__.py"
+    text = listed.read_text(encoding="utf-8")
+    assert text.count('"mxdna"') == 1
+    listed.write_text(text.replace('"mxdna"', '"mxdna", "fourth"'), encoding="utf-8")
+    code = f"""
+import dnachunk, transformers
+assert dnachunk.__file__ == {str(copy / "__init__.py")!r}
+assert type(transformers.AutoConfig.for_model("fourth")) is dnachunk.FourthConfig
+config = dnachunk.FourthConfig.micro()
+for head in {HEADS!r}:
+    auto = getattr(transformers, "AutoModel" + head.removeprefix("Model"))
+    assert type(auto.from_config(config)) is getattr(dnachunk, "Fourth" + head), head
+pretraining = transformers.AutoModelForPreTraining.from_config(config)
+assert type(pretraining) is dnachunk.FourthForMaskedLM
+pretraining.save_pretrained({str(tmp_path / "saved")!r})
+assert type(dnachunk.load({str(tmp_path / "saved")!r})) is dnachunk.FourthForMaskedLM
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120, env=environment)
 
 
 def test_transformers_is_imported_where_the_package_cannot_be():

@@ -1,10 +1,12 @@
 """Makes the configurations known to ``AutoConfig``; the first that is made or read loads ``auto_models``."""
 
+import importlib
+
 from transformers import AutoConfig
 
-from dnachunk.models.dnachunker.configuration_dnachunker import DNAChunkerConfig
-from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
-from dnachunk.models.mxdna.configuration_mxdna import MxDNAConfig
+from dnachunk.models import MODEL_TYPES
 
-for _configuration in (MergeDNAConfig, DNAChunkerConfig, MxDNAConfig):
-    AutoConfig.register(_configuration.model_type, _configuration)
+for _model_type in MODEL_TYPES:
+    _folder = importlib.import_module(f"dnachunk.models.{_model_type}")
+    (_name,) = (name for name in _folder.__all__ if name.endswith("Config"))
+    AutoConfig.register(_model_type, getattr(_folder, _name))

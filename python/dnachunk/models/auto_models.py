@@ -1,69 +1,21 @@
-"""Makes the models known to ``AutoModel`` and its like, and their tokenizer to ``AutoTokenizer``."""
+"""Makes the models known to ``AutoModel`` and its like, and their tokenizer to ``AutoTokenizer``.
 
-from transformers import (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForPreTraining,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
+Which Auto class makes a model is the end of the model's name, as it is everywhere in ``transformers``.
+"""
 
-from dnachunk.models.dnachunker.configuration_dnachunker import DNAChunkerConfig
-from dnachunk.models.dnachunker.modeling_dnachunker import (
-    DNAChunkerForMaskedLM,
-    DNAChunkerForSequenceClassification,
-    DNAChunkerForTokenClassification,
-    DNAChunkerModel,
-)
-from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
-from dnachunk.models.mergedna.modeling_mergedna import (
-    MergeDNAForMaskedLM,
-    MergeDNAForPreTraining,
-    MergeDNAForSequenceClassification,
-    MergeDNAForTokenClassification,
-    MergeDNAModel,
-)
-from dnachunk.models.mxdna.configuration_mxdna import MxDNAConfig
-from dnachunk.models.mxdna.modeling_mxdna import (
-    MxDNAForMaskedLM,
-    MxDNAForSequenceClassification,
-    MxDNAForTokenClassification,
-    MxDNAModel,
-)
+import importlib
+
+import transformers
+
+from dnachunk.models import MODEL_TYPES
 from dnachunk.tokenization import DNATokenizer
 
-_CLASSES = (
-    AutoModel,
-    AutoModelForPreTraining,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
-_MODELS = {
-    MergeDNAConfig: (
-        MergeDNAModel,
-        MergeDNAForPreTraining,
-        MergeDNAForMaskedLM,
-        MergeDNAForSequenceClassification,
-        MergeDNAForTokenClassification,
-    ),
-    DNAChunkerConfig: (
-        DNAChunkerModel,
-        DNAChunkerForMaskedLM,
-        DNAChunkerForMaskedLM,
-        DNAChunkerForSequenceClassification,
-        DNAChunkerForTokenClassification,
-    ),
-    MxDNAConfig: (
-        MxDNAModel,
-        MxDNAForMaskedLM,
-        MxDNAForMaskedLM,
-        MxDNAForSequenceClassification,
-        MxDNAForTokenClassification,
-    ),
-}
-for _config, _models in _MODELS.items():
-    AutoTokenizer.register(_config, DNATokenizer)
-    for _class, _model in zip(_CLASSES, _models, strict=True):
-        _class.register(_config, _model)
+for _model_type in MODEL_TYPES:
+    _folder = importlib.import_module(f"dnachunk.models.{_model_type}")
+    (_system,) = (name.removesuffix("Config") for name in _folder.__all__ if name.endswith("Config"))
+    _classes = {name.removeprefix(_system): getattr(_folder, name) for name in _folder.__all__}
+    _config = _classes.pop("Config")
+    _classes.setdefault("ForPreTraining", _classes["ForMaskedLM"])
+    transformers.AutoTokenizer.register(_config, DNATokenizer)
+    for _task, _model in _classes.items():
+        getattr(transformers, f"AutoModel{_task.removeprefix('Model')}").register(_config, _model)

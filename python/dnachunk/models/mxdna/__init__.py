@@ -11,7 +11,6 @@ if TYPE_CHECKING:
         MxDNAForSequenceClassification,
         MxDNAForTokenClassification,
         MxDNAModel,
-        expert_counts,
     )
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "MxDNAForSequenceClassification",
     "MxDNAForTokenClassification",
     "MxDNAModel",
-    "expert_counts",
 ]
 
 _FOLDER = "dnachunk.models.mxdna"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import MaskingCollator
-from dnachunk.models.mxdna import expert_counts
+from dnachunk.models.mxdna.modeling_mxdna import expert_counts
 from dnachunk.segmentation import Segmentation
 from dnachunk.tokenization import between_special_tokens
 from dnachunk.training.objectives.base import Batch, masked_batch, sample_seeds
