@@ -182,6 +182,7 @@ def test_defaults_are_the_methods_and_the_papers(run, monkeypatch, pretrained, t
     assert (options["method"], options["lora"]) == ("full", None)
     assert options["candidates"] == [Candidate(5e-4, 10)]
     assert args.per_device_train_batch_size == 32
+    assert (args.weight_decay, args.warmup_steps) == (0.01, 0.1)
     assert "adamw" in args.optim
     _, options = captured(
         run, monkeypatch, *words, "--lora-rank", 4, "--lora-alpha", 12, "--lora-target", "qkv"
