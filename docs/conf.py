@@ -71,7 +71,7 @@ html_theme_options = {
 }
 
 # Pages without others below them.
-html_sidebars = dict.fromkeys(["install", "quickstart", "contributing", "citing", "changelog"], [])
+html_sidebars = {page: [] for page in ("install", "quickstart", "contributing", "citing", "changelog")}
 
 linkcheck_anchors = False
 
