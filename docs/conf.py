@@ -65,10 +65,13 @@ html_title = project
 html_copy_source = False
 html_theme_options = {
     "github_url": citation()["repository-code"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navbar_persistent": ["search-button"],
     "show_toc_level": 2,
 }
+
+# Pages without others below them.
+html_sidebars = {page: [] for page in ("install", "quickstart", "contributing", "citing", "changelog")}
 
 linkcheck_anchors = False
 

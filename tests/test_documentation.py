@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import sys
@@ -57,6 +58,7 @@ def test_everything_public_is_described_once():
         module = importlib.import_module(package)
         for name in module.__all__:
             value = getattr(module, name)
+            assert not inspect.ismodule(value), f"{package}.{name} is hidden by the module of that name"
             if not name.startswith("_"):
                 (entry,) = [
                     entry
