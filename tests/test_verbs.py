@@ -144,6 +144,9 @@ def test_load_and_encode_tokens(runs, kind):
         assert full.boundary_probability.shape == batch["input_ids"].shape
     assert (kind == "dnachunker") == (full.boundary_probability is not None)
     assert (kind == "mxdna") == ("expert" in full.columns)
+    rows = [batch["input_ids"][0], batch["input_ids"][1, : len(texts[1])]]
+    for row, begins in enumerate(model_boundaries(model)(rows)):
+        assert torch.equal(begins, full.segmentation.boundaries[row, : len(texts[row])])
     alone = DNATokenizer()(texts[1:], return_tensors="pt")
     with torch.inference_mode():
         without_padding = model.encode_tokens(alone["input_ids"])
