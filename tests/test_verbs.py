@@ -10,8 +10,9 @@ import torch
 
 import dnachunk
 from dnachunk import DNATokenizer, FixedTokenizer, Segmentation
-from dnachunk.data import Genome, packaged_genome
+from dnachunk.data import Genome, HeldOutWindows, Interval, packaged_genome
 from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.evaluation.boundary_survival import boundary_survival, model_boundaries
 
 # Networks small enough for a test.
 SIZES = {
@@ -143,6 +144,9 @@ def test_load_and_encode_tokens(runs, kind):
         assert full.boundary_probability.shape == batch["input_ids"].shape
     assert (kind == "dnachunker") == (full.boundary_probability is not None)
     assert (kind == "mxdna") == ("expert" in full.columns)
+    rows = [batch["input_ids"][0], batch["input_ids"][1, : len(texts[1])]]
+    for row, begins in enumerate(model_boundaries(model)(rows)):
+        assert torch.equal(begins, full.segmentation.boundaries[row, : len(texts[row])])
     alone = DNATokenizer()(texts[1:], return_tensors="pt")
     with torch.inference_mode():
         without_padding = model.encode_tokens(alone["input_ids"])
@@ -332,6 +336,12 @@ def test_compare_tokens(runs, fasta, tmp_path):
     assert comparison.metrics["tokenizers"]["3mer"]["regions"]["all"]["bases_per_token"] == pytest.approx(
         3, abs=0.1
     )
+    genome, model = Genome(fasta), dnachunk.load(runs / "dnachunker", device="cpu")
+    windows = HeldOutWindows([genome], 64, [Interval("CHLTCG", 0, 3000)], 4, max_n_fraction=0)
+    rows = torch.stack([windows[index]["input_ids"] for index in range(4)])
+    expected = boundary_survival(model_boundaries(model), rows, seed=0, exclude_bp=32)
+    assert comparison.survival["dnachunker"].shares == expected
+    assert boundary_survival(model_boundaries(model), rows, seed=0, exclude_bp=3) != expected
     assert "region: bases per token" in str(comparison)
     assert "<table>" in comparison._repr_html_()
     comparison.save(tmp_path)

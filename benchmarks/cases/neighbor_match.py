@@ -11,6 +11,8 @@ def inputs(device, batch, length, budget):
         "scores": 2 * torch.rand(batch, length, device=device) - 1,
         "lengths": lengths,
         "num_merges": lengths // 4,
+        "window": 16,
+        "shift": 0,
         "budget": budget,
     }
 

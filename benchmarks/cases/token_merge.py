@@ -16,6 +16,9 @@ def inputs(device, batch, length, channels, dtype):
         "num_tokens": length - length // 4,
         "scores": scores,
         "threshold": threshold,
+        "window": 16,
+        "shift": 0,
+        "temperature": 0.1,
     }
 
 

@@ -100,12 +100,12 @@ def evaluate(
             raise typer.BadParameter(f"the plan says all but --data and --output-dir, got {words[0]}")
     from dnachunk.training import compare_models
 
-    # Both may be written with underscores too, as Hugging Face does.
-    searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
-    fields = {**searched, **read_training_arguments(context.args)}
     if plan is not None:
         result = compare_models(output_dir, plan=plan, data=data)
     else:
+        # Both may be written with underscores too, as Hugging Face does.
+        searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
+        fields = {**searched, **read_training_arguments(context.args)}
         result = compare_models(
             output_dir,
             model=_named(model or []),

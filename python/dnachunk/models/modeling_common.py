@@ -14,6 +14,7 @@ from dnachunk.errors import ArgumentError
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
 from dnachunk.nn.start import StartsItself
+from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.segmentation import Encoded
 
 HiddenStates = tuple[torch.Tensor, ...]
@@ -161,7 +162,7 @@ def real_lengths(
                     f"{model}: attention_mask must be given beside padding ([PAD] in row "
                     f"{int(is_padding.nonzero()[0])} of input_ids), got None"
                 )
-        return torch.full((batch,), length, device=device), True
+        return full_lengths(x), True
     if attention_mask.shape != (batch, length):
         got = list(attention_mask.shape)
         raise ValueError(f"{model}: attention_mask must be [{batch}, {length}], got {got}")
@@ -170,7 +171,7 @@ def real_lengths(
     if torch.compiler.is_compiling():
         # Reading values would cut the graph in two; a mask is then taken at its word.
         return lengths, False
-    if length and not torch.equal(is_real, torch.arange(length, device=device) < lengths[:, None]):
+    if length and not torch.equal(is_real, real_positions(lengths, length)):
         row = int((is_real[:, 1:] & ~is_real[:, :-1]).any(dim=1).nonzero()[0])
         raise ValueError(
             f"{model}: attention_mask must be right-padded (ones, then zeros), got padding before a base in "
@@ -212,7 +213,7 @@ def embed(
 
 def mean_over_tokens(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Unweighted mean of ``hidden [B, L, D]`` over each sequence's real tokens, in float32 at least."""
-    is_real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    is_real = real_positions(lengths, hidden.shape[1])
     wide = hidden if hidden.dtype == torch.float64 else hidden.float()
     total = torch.where(is_real[..., None], wide, 0.0).sum(dim=1)
     return (total / lengths.clamp_min(1)[:, None]).to(hidden.dtype)

@@ -36,6 +36,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
+from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 
 
@@ -315,7 +316,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
                 f"{type(self).__name__}: is_masked must be bool {list(x.shape[:2])}, "
                 f"got {is_masked.dtype} {list(is_masked.shape)}"
             )
-        is_masked = is_masked & (torch.arange(x.shape[1], device=x.device) < lengths[:, None])
+        is_masked = is_masked & real_positions(lengths, x.shape[1])
         if states is not None:
             states.append(x)
         encoded: list[_EncodedStage] = []

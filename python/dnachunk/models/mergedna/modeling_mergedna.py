@@ -40,6 +40,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.rotary import Rotation, token_positions
 from dnachunk.ops import global_match, token_merge, token_unmerge
+from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 
 
@@ -207,7 +208,7 @@ class MergeDNALocalEncoder(_Part):
         """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases."""
         schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
         padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
-        sizes = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).long()
+        sizes = real_positions(lengths, x.shape[1]).long()
         source = Segmentation(sizes.cumsum(dim=1) * sizes - 1, lengths)
         for block, merge, num_tokens, padded_tokens in zip(
             self.blocks, self.merges, schedule, padded, strict=True

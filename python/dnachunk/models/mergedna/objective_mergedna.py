@@ -3,6 +3,7 @@
 import torch
 
 from dnachunk.models.mergedna.configuration_mergedna import MergeDNAConfig
+from dnachunk.ops._lengths import real_positions
 from dnachunk.random import counter_uniform, mix
 
 
@@ -40,7 +41,7 @@ def sample_tokens(
         ``[B, L]`` bool.
     """
     length = latent_index.shape[1]
-    is_real = torch.arange(length, device=latent_index.device) < lengths[:, None]
+    is_real = real_positions(lengths, length)
     slot = latent_index.clamp_min(0)
     group_sizes = torch.zeros_like(slot).scatter_add(1, slot, is_real.long()).gather(1, slot)
     noise = -(-counter_uniform(seeds, length).log()).log()

@@ -6,6 +6,7 @@ import torch
 
 from dnachunk.alphabet import IGNORE_INDEX, MASK_ID
 from dnachunk.data.masking import MaskingCollator
+from dnachunk.ops._lengths import real_positions
 from dnachunk.training.objectives.base import Batch, letter_sums, masked_batch, model_inputs
 
 
@@ -59,7 +60,7 @@ class DNAChunkerObjective:
         for stage, (probability, length) in enumerate(
             zip(output.boundary_probabilities, lengths, strict=True)
         ):
-            is_real = torch.arange(probability.shape[1], device=length.device) < length[:, None]
+            is_real = real_positions(length, probability.shape[1])
             is_free = is_real & (probability < 1)
             counts[f"compression_{stage}"] = torch.stack(
                 [is_free.sum(), (is_free & (probability >= 0.5)).sum().clamp_min(1)]
