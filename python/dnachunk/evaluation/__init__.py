@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         read_variant,
         score_alleles,
     )
-    from dnachunk.evaluation.zero_shot_model import load_zero_shot, zero_shot_model
+    from dnachunk.evaluation.zero_shot_model import load_zero_shot, make_zero_shot_model
 
 __all__ = [
     "FixedContextModel",
@@ -44,6 +44,7 @@ __all__ = [
     "evaluate_masked_bases",
     "letter_frequency_scores",
     "load_zero_shot",
+    "make_zero_shot_model",
     "masked_base_sums",
     "masked_log_probabilities",
     "predict",
@@ -52,7 +53,6 @@ __all__ = [
     "score_mutations",
     "score_predictions",
     "score_variants",
-    "zero_shot_model",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -78,6 +78,6 @@ __getattr__, __dir__ = lazy_names(
             ("ZeroShotModel", "masked_log_probabilities", "read_variant", "score_alleles"),
             "dnachunk.evaluation.zero_shot",
         ),
-        **dict.fromkeys(("load_zero_shot", "zero_shot_model"), "dnachunk.evaluation.zero_shot_model"),
+        **dict.fromkeys(("load_zero_shot", "make_zero_shot_model"), "dnachunk.evaluation.zero_shot_model"),
     },
 )

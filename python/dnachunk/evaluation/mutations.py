@@ -1,12 +1,10 @@
 """Deep mutational scans: tables of variants of one gene with a measured effect of each.
 
-A table is one of
+A table has one of these sets of columns:
 
-| columns | a row's variant |
-|---|---|
-| ``mutant`` | amino acids of a coding sequence, ``A24G`` or ``A24G:K30R``, sites counted in codons from 1 |
-| ``codon_index, wildtype_aa, mutant_aa`` | one amino acid |
-| ``ng_pos, ng_ref, ng_alt`` or ``pos, ref, alt`` | bases of a gene, from 1 on the strand of the FASTA |
+- ``mutant``: amino acids of a coding sequence, ``A24G`` or ``A24G:K30R``, sites counted in codons from 1;
+- ``codon_index, wildtype_aa, mutant_aa``: one amino acid;
+- ``ng_pos, ng_ref, ng_alt`` or ``pos, ref, alt``: bases of a gene, from 1 on the strand of the FASTA.
 
 A mutant amino acid is written as the codon with the fewest changed bases from the one that is there; of
 several, the first in alphabetical order. So the mutant sequence does not depend on a model.

@@ -34,12 +34,12 @@ def load_zero_shot(
             model.
     """
     network = load_pretrained(AutoModelForMaskedLM, directory).eval().to(best_device())
-    return zero_shot_model(
+    return make_zero_shot_model(
         network, AutoTokenizer.from_pretrained(directory, local_files_only=True), window_bp, str(directory)
     )
 
 
-def zero_shot_model(
+def make_zero_shot_model(
     network: Any, tokenizer: Any, window_bp: int | None = None, name: str = "the model"
 ) -> tuple[ZeroShotModel, int]:
     """What the scores need of a masked language model, and how wide a window it reads.
@@ -109,7 +109,9 @@ def resolve_zero_shot(model: Any, window_bp: int | None) -> tuple[ZeroShotModel,
             "`model` must be a masked language model of ours, or the folder of one, "
             f"got a {type(model).__name__}"
         )
-    return zero_shot_model(model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna"), window_bp)
+    return make_zero_shot_model(
+        model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna"), window_bp
+    )
 
 
-__all__ = ["load_zero_shot", "resolve_zero_shot", "zero_shot_model"]
+__all__ = ["load_zero_shot", "make_zero_shot_model", "resolve_zero_shot"]

@@ -323,7 +323,7 @@ def tokenize_genome(
         >>> from dnachunk import MergeDNAConfig, MergeDNAModel
         >>> from dnachunk.data import packaged_genome
         >>> model = MergeDNAModel(MergeDNAConfig.micro())
-        >>> tokens = tokenize_genome(model, packaged_genome(), region="NC_000117.1:1-100")
+        >>> tokens = tokenize_genome(model, packaged_genome(), region="CHLTCG:1-100")
         >>> next(iter(tokens)).start_bp
         0
     """
