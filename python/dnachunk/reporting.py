@@ -53,9 +53,14 @@ def progress(total: int, title: str, unit: str = "bp") -> Iterator[Callable[[int
     Yields:
         What moves the bar by so many units.
     """
-    is_shown = "ipykernel" in sys.modules or sys.stderr.isatty()
-    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=not is_shown) as bar:
+    is_hidden = not (_is_notebook() or sys.stderr.isatty())
+    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=is_hidden) as bar:
         yield bar.update
+
+
+def _is_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 @dataclass(frozen=True, slots=True)
