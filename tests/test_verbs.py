@@ -12,7 +12,7 @@ import dnachunk
 from dnachunk import DNATokenizer, FixedTokenizer, Segmentation
 from dnachunk.data import Genome, HeldOutWindows, Interval, packaged_genome
 from dnachunk.errors import ArgumentError, UsageError
-from dnachunk.evaluation.boundary_survival import boundary_survival, kmer_boundaries, model_boundaries
+from dnachunk.evaluation.boundary_survival import boundary_survival, model_boundaries
 
 # Networks small enough for a test.
 SIZES = {
@@ -338,9 +338,10 @@ def test_compare_tokens(runs, fasta, tmp_path):
     )
     windows = HeldOutWindows([Genome(fasta)], 64, [Interval("CHLTCG", 0, 3000)], 4, max_n_fraction=0)
     rows = torch.stack([windows[index]["input_ids"] for index in range(4)])
-    expected = boundary_survival(kmer_boundaries(3), rows, seed=0, exclude_bp=32)
+    words = model_boundaries(dnachunk.load("3mer"))
+    expected = boundary_survival(words, rows, seed=0, exclude_bp=32)
     assert comparison.survival["3mer"].shares == expected
-    assert boundary_survival(kmer_boundaries(3), rows, seed=0, exclude_bp=3) != expected
+    assert boundary_survival(words, rows, seed=0, exclude_bp=3) != expected
     assert "region: bases per token" in str(comparison)
     assert "<table>" in comparison._repr_html_()
     comparison.save(tmp_path)
