@@ -112,6 +112,87 @@ def test_what_pretrain_gives(fasta, tmp_path):
         dnachunk.pretrain(fasta, tmp_path / "run", **QUICK)
 
 
+def test_nothing_of_the_users_is_replaced(runs, fasta, tmp_path):
+    with pytest.raises(ArgumentError, match="holds a model: choose another"):
+        dnachunk.pretrain(fasta, runs / "mergedna", **QUICK)
+    (tmp_path / "README.md").write_text("my notes")
+    dnachunk.pretrain(
+        fasta,
+        tmp_path,
+        size="micro",
+        window_bp=64,
+        eval_windows=4,
+        config=SIZES["mergedna"],
+        **QUICK,
+    )
+    assert (tmp_path / "README.md").read_text() == "my notes"
+    card = (runs / "mergedna" / "README.md").read_text()
+    assert "# MergeDNAForPreTraining" in card
+    assert "Pre-trained on part.fa (12,000 bases): 2 steps" in card
+    copy = tmp_path / "copy.fa"
+    copy.write_bytes(fasta.read_bytes())
+    (tmp_path / "v.vcf").write_text("##fileformat=VCFv4.2\n")
+    for call, arguments in (
+        (dnachunk.tokenize_genome, {"output": copy}),
+        (dnachunk.embed_genome, {"output": tmp_path / "nowhere" / "v.npz"}),
+        (dnachunk.score_variants, {"vcf": tmp_path / "v.vcf", "output": copy}),
+        (dnachunk.tokenize_genome, {"output": tmp_path / "t.bed", "batch_size": 0}),
+    ):
+        with pytest.raises((ArgumentError, OSError), match="different files|no folder|batch_size must be"):
+            call(runs / "mergedna", copy, **arguments)
+    with pytest.raises(ArgumentError, match="fasta and bedgraph must be different files"):
+        dnachunk.compare_tokens(copy, model=runs / "dnachunker", bedgraph=copy)
+    assert copy.read_bytes() == fasta.read_bytes()
+
+
+def test_wrong_kinds_of_arguments_are_named(runs, fasta, table, tmp_path):
+    model = dnachunk.load(runs / "mergedna", device="cpu")
+    for call, said in (
+        (lambda: dnachunk.tokenize_genome(None, fasta), "model must be of dnachunker, mergedna, mxdna"),
+        (lambda: dnachunk.tokenize_genome("6mer", fasta), "give the folder of its network"),
+        (lambda: dnachunk.load(runs / "mxdna", dtype="bf16"), "dtype must be the name of a torch.dtype"),
+        (
+            lambda: dnachunk.finetune(model, tmp_path / "f", train=table),
+            "model must be the folder of a model",
+        ),
+        (lambda: dnachunk.compare_models(tmp_path / "c", model=[model], suite=tmp_path), "folders of models"),
+        (
+            lambda: dnachunk.finetune(
+                runs / "mergedna", tmp_path / "f", train=table, reverse_complement=True
+            ),
+            "reverse_complement must be none or average",
+        ),
+        (lambda: dnachunk.finetune(runs / "mergedna", tmp_path / "f", train=table, lora_rank=0), "lora_rank"),
+        (lambda: dnachunk.pretrain(fasta, None, **QUICK), "output_dir must be a path, got None"),
+    ):
+        with pytest.raises((ArgumentError, TypeError, ValueError), match=said):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [*SIZES, "3mer"])
+def test_padding_needs_a_mask(runs, kind):
+    model = dnachunk.load(
+        kind if kind == "3mer" else runs / kind, **({} if kind == "3mer" else {"device": "cpu"})
+    )
+    batch = DNATokenizer()(["ACGTACGTAC", "ACG"], padding=True, return_tensors="pt")
+    with pytest.raises(ValueError, match="attention_mask must be given beside padding"):
+        model.encode_tokens(batch["input_ids"])
+    with pytest.raises(ValueError, match="attention_mask must be right-padded"):
+        model.encode_tokens(batch["input_ids"], batch["attention_mask"].flip(1))
+    with pytest.raises(TypeError, match="input_ids must be a torch.Tensor of int64, got list"):
+        model.encode_tokens([[5, 6]])
+
+
+def test_a_loaded_mergedna_learns_on(runs, fasta, tmp_path):
+    model = dnachunk.load(runs / "mergedna", device="cpu")
+    assert type(model).__name__ == "MergeDNAForMaskedLM"
+    result = dnachunk.pretrain(fasta, tmp_path / "run", model=model, eval_windows=4, window_bp=32, **QUICK)
+    assert type(result.model).__name__ == "MergeDNAForPreTraining"
+    with pytest.raises(ArgumentError, match="head of a masked language model, got a MergeDNAModel"):
+        dnachunk.pretrain(fasta, tmp_path / "other", model=model.model, **QUICK)
+
+
 def test_pretrain_goes_on_with_a_model_that_is_given(runs, fasta, tmp_path):
     model = dnachunk.load(runs / "mxdna", device="cpu").train()
     before = {name: value.clone() for name, value in model.named_parameters()}
@@ -167,7 +248,8 @@ def test_only_a_budget_is_chosen(runs):
 def test_load_names_and_refuses(runs, tmp_path):
     tokenizer = dnachunk.load("3mer")
     assert isinstance(tokenizer, FixedTokenizer)
-    found = tokenizer.encode_tokens(torch.tensor([[5, 6, 7, 8, 5, 0], [5, 6, 7, 8, 5, 6]]))
+    ids = torch.tensor([[5, 6, 7, 8, 5, 0], [5, 6, 7, 8, 5, 6]])
+    found = tokenizer.encode_tokens(ids, (ids > 0).long())
     assert found.vectors is None
     assert found.segmentation.num_tokens.tolist() == [3, 2]
     with pytest.raises(ValueError, match="words that overlap"):

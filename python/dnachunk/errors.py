@@ -1,6 +1,10 @@
 """Errors about the arguments of the package's verbs, which a command tells as those of its options."""
 
+import numbers
+import os
 import re
+from collections.abc import Sequence
+from typing import Any
 
 _ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
@@ -42,4 +46,28 @@ class UsageError(ArgumentError):
     """Arguments do not go together, whatever the files hold that they name."""
 
 
-__all__ = ["ArgumentError", "UsageError"]
+def require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises :class:`ArgumentError` if an argument is none of its choices."""
+    if value not in choices:
+        raise ArgumentError(f"`{name}` must be {' or '.join(choices)}, got {value}")
+
+
+def require_different_files(**paths: Any) -> None:
+    """Raises :class:`ArgumentError` if two arguments name the same file; None is passed over."""
+    named: dict[str, str] = {}
+    for name, value in paths.items():
+        # A genome that has been opened has a path too.
+        path = getattr(value, "path", value)
+        if isinstance(path, str | os.PathLike):
+            other = named.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise ArgumentError(f"`{other}` and `{name}` must be different files, got {path} for both")
+
+
+def require_at_least(name: str, value: Any, least: int) -> None:
+    """Raises :class:`ArgumentError` unless an argument is a whole number of at least ``least``."""
+    if not isinstance(value, numbers.Integral) or int(value) < least:
+        raise ArgumentError(f"`{name}` must be a whole number of at least {least}, got {value!r}")
+
+
+__all__ = ["ArgumentError", "UsageError", "require_at_least", "require_different_files", "require_one_of"]

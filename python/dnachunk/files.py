@@ -12,6 +12,20 @@ STAGING = ".incomplete"
 """Name of the folder, inside the one that is meant, where files lie until all are written."""
 
 
+def output_file(path: str | os.PathLike[str]) -> Path:
+    """A path that a file can be written to; asked for before anything is computed.
+
+    Raises:
+        OSError: If it is a folder, or lies in none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; it must be a file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    return path
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Another name beside ``path`` to write under; it takes its place if no exception is raised.
@@ -52,4 +66,4 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(Path(path.name.removesuffix(".gz")).stem + ending)
 
 
-__all__ = ["STAGING", "beside", "replacing", "written_whole"]
+__all__ = ["STAGING", "beside", "output_file", "replacing", "written_whole"]

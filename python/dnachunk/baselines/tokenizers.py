@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrai
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.ops import decode_dna, encode_dna
+from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 
 MAX_K: Final = 8
@@ -158,11 +159,18 @@ class FixedTokenizer(PreTrainedTokenizerFast):
             raise ValueError(
                 f"FixedTokenizer.encode_tokens: keep_ratio must be None: tokens are fixed, got {keep_ratio}"
             )
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        # Where only the tokenizer is wanted, nothing of the models is loaded.
+        from dnachunk.models.modeling_common import check_ids, real_lengths
+
+        check_ids("FixedTokenizer", input_ids)
+        lengths, _ = real_lengths("FixedTokenizer", input_ids[..., None], attention_mask, input_ids)
+        mask = real_positions(lengths, input_ids.shape[1])
+        if not mask.any():
+            return Encoded([Segmentation.from_boundaries(mask, mask)])
         tokens = tokenize_windows(self, input_ids)
         # Padding is at 0, where a token always begins.
         boundaries = torch.zeros_like(input_ids, dtype=torch.bool).scatter_(1, tokens.starts, True)
-        return Encoded([Segmentation.from_boundaries(boundaries, mask > 0)])
+        return Encoded([Segmentation.from_boundaries(boundaries, mask)])
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text that tokens were made of."""

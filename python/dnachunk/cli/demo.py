@@ -1,5 +1,6 @@
 """``dnachunk demo``: the main job on the genome that ships with the package, in minutes."""
 
+import json
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,7 @@ def demo(
     from dnachunk.visualization import plot_token_strip
     from dnachunk.visualization.style import write_figure
 
+    _remove_earlier(output_dir)
     genome = Genome(packaged_genome())
     holdout = default_holdout([genome])
     result = pretrain(
@@ -93,6 +95,14 @@ def demo(
     say(textwrap.fill(" ".join(marked), 100, initial_indent="  ", subsequent_indent="  "))
     say(f"\nTokens of the held-out sequence: {bed}, their lengths: {bed.with_suffix('.png')}")
     say(f"Tokens of this stretch, coloured: {strip}")
+
+
+def _remove_earlier(output_dir: Path) -> None:
+    """Removes the model of an earlier demo from the folder, and no other's."""
+    results = output_dir / "results.json"
+    if results.is_file() and str(json.loads(results.read_text())["command"]).startswith("dnachunk demo"):
+        for name in ("config.json", "model.safetensors"):
+            (output_dir / name).unlink(missing_ok=True)
 
 
 def _is_bf16_faster() -> bool:

@@ -118,7 +118,7 @@ def evaluate(
             method=method.value,
             seeds=seeds,
             max_train=max_train,
-            lora_rank=lora_rank,
+            lora_rank=lora_rank or None,
             paper_grid=paper_grid,
             patience=patience,
             reverse_complement=reverse_complement.value,

@@ -117,7 +117,7 @@ def finetune(
         label_column=label_column or "label",
         valid_share=valid_share,
         method=None if method is None else method.value,
-        lora_rank=lora_rank,
+        lora_rank=lora_rank or None,
         lora_alpha=lora_alpha,
         lora_dropout=lora_dropout,
         lora_target=lora_target,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dnachunk import files
 from dnachunk.data.problem import Problem
 
 
@@ -22,11 +23,10 @@ def output_file(path: Path | None) -> Path | None:
     Raises:
         typer.BadParameter: If it is a folder, or lies in none.
     """
-    if path is not None and path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder; it must be a file to write")
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent} to write {path.name} into")
-    return path
+    try:
+        return None if path is None else files.output_file(path)
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]

@@ -13,7 +13,7 @@ import numpy as np
 
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import ArgumentError, require_at_least, require_one_of
 from dnachunk.evaluation import zero_shot
 from dnachunk.evaluation.against_random import Floats, random_correlation_deviation, rank_correlation
 from dnachunk.evaluation.classes import Classes, check_classes, separation_metrics, separation_report
@@ -131,8 +131,8 @@ def score_mutations(
         OSError: If a file cannot be read or written.
         ValueError: If an argument is out of range, or the table cannot be read.
     """
-    if reverse_complement not in ("none", "average"):
-        raise ArgumentError(f"`reverse_complement` must be none or average, got {reverse_complement}")
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    require_at_least("batch_size", batch_size, 1)
     classes = Classes.parse(positive, negative)
     genome = open_genome(fasta)
     rows = read_mutations(Path(variants), genome)

@@ -18,7 +18,7 @@ from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
 from dnachunk.data.shuffle import dinucleotide_shuffle
 from dnachunk.data.text import text_writer
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation import token_meaning as meaning
 from dnachunk.evaluation.boundary_survival import (
     Boundaries,
@@ -37,7 +37,7 @@ from dnachunk.evaluation.run_lengths import (
     tandem_runs,
 )
 from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
-from dnachunk.files import replacing, written_whole
+from dnachunk.files import output_file, replacing, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
@@ -243,9 +243,12 @@ def compare_tokens(
     models = _named_models(model)
     if not models and not tokenizers:
         raise UsageError("at least one `model` or `tokenizer` must be given")
-    for name, value, least in (("max_sites", max_sites, MIN_SITES), ("mutated_windows", mutated_windows, 1)):
-        if value < least:
-            raise ArgumentError(f"`{name}` must be at least {least}, got {value}")
+    require_at_least("max_sites", max_sites, MIN_SITES)
+    require_at_least("mutated_windows", mutated_windows, 1)
+    require_at_least("batch_size", batch_size, 1)
+    require_different_files(fasta=fasta, bedgraph=bedgraph)
+    if bedgraph is not None:
+        output_file(bedgraph)
     genome = open_genome(fasta)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):

@@ -15,12 +15,12 @@ import numpy as np
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
 from dnachunk.data.vcf import VCF, VCFRecord, other_allele
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation import zero_shot
 from dnachunk.evaluation.classes import Classes, check_classes, separation_metrics, separation_report
 from dnachunk.evaluation.zero_shot import REASONS, Outcome, Unscorable, Variant, ZeroShotModel, read_variant
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
-from dnachunk.files import replacing
+from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import Strands, open_genome
 from dnachunk.reporting import Report, Table, progress
 
@@ -244,8 +244,11 @@ def score_variants(
         OSError: If a file cannot be read or written.
         ValueError: If an argument is out of range, the file holds no variant, or no positives or negatives.
     """
-    if reverse_complement not in ("none", "average"):
-        raise ArgumentError(f"`reverse_complement` must be none or average, got {reverse_complement}")
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    require_different_files(fasta=fasta, vcf=vcf, output=output)
+    require_at_least("batch_size", batch_size, 1)
+    if output is not None:
+        output_file(output)
     classes = Classes.parse(positive, negative)
     variants = VCF(Path(vcf))
     # Every line is looked at before the first is scored, which takes long.

@@ -8,7 +8,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from dnachunk.baselines import FixedTokenizer
 from dnachunk.baselines.windows import tokenize_windows
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import ArgumentError, require_at_least
 from dnachunk.evaluation.token_letters import hidden_base_logits
 from dnachunk.evaluation.zero_shot import Batch, ZeroShotModel
 from dnachunk.inference.tokens import mean_vectors
@@ -64,6 +64,7 @@ def make_zero_shot_model(
         window_bp = getattr(network.config, "train_length_bp", None)
     if window_bp is None:
         raise ArgumentError(f"`window_bp` must be given: {name} does not say how long windows were")
+    require_at_least("window_bp", window_bp, 1)
     max_length_bp, max_tokens = length_limits(network, tokenizer)
     if max_tokens is not None:
         # Fixed words are no more than bases.

@@ -13,8 +13,14 @@ import torch
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
 from dnachunk.data.windows import Interval
-from dnachunk.errors import ArgumentError, UsageError
-from dnachunk.files import beside, replacing
+from dnachunk.errors import (
+    ArgumentError,
+    UsageError,
+    require_at_least,
+    require_different_files,
+    require_one_of,
+)
+from dnachunk.files import beside, output_file, replacing
 from dnachunk.inference.tiling import (
     Tile,
     TileTokens,
@@ -327,6 +333,11 @@ def tokenize_genome(
         >>> next(iter(tokens)).start_bp
         0
     """
+    require_at_least("batch_size", batch_size, 1)
+    require_different_files(fasta=fasta, output=output, receptive_positions=receptive_positions)
+    for path in (output, receptive_positions):
+        if path is not None:
+            output_file(path)
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta)
@@ -435,12 +446,12 @@ def embed_genome(
     """
     if output is not None and Path(output).suffix not in EMBEDDING_SUFFIXES:
         raise UsageError(f"`output` must end in {' or '.join(EMBEDDING_SUFFIXES)}, got {output}")
-    for name, value, known in (
-        ("per", per, ("record", "token")),
-        ("reverse_complement", reverse_complement, ("none", "average")),
-    ):
-        if value not in known:
-            raise ArgumentError(f"`{name}` must be {' or '.join(known)}, got {value}")
+    require_one_of("per", per, ("record", "token"))
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    require_at_least("batch_size", batch_size, 1)
+    require_different_files(fasta=fasta, output=output)
+    if output is not None:
+        output_file(output)
     network = resolve(model, needs_network=True)
     window_bp, overlap_bp = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta)

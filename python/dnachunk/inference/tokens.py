@@ -18,6 +18,7 @@ from transformers import (
 
 from dnachunk.alphabet import PAD_ID
 from dnachunk.baselines import FixedTokenizer
+from dnachunk.errors import ArgumentError
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.loading import best_device, load_pretrained
@@ -74,21 +75,26 @@ def load(
         if tokenizer.kind.is_overlapping:
             raise ValueError(f"{path_or_name}: words that overlap are no segmentation")
         return tokenizer
-    fields = {} if dtype is None else {"dtype": dtype}
-    return ready(_load_model(directory, fields), directory, device, compile)
+    return load_model(directory, device=device, dtype=dtype, compile=compile)
 
 
-def load_model(directory: PathLike, **options: Any) -> Any:
+def load_model(
+    directory: PathLike,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    compile: bool = False,
+) -> Any:
     """As :func:`load`, but refuses what has no vectors: a fixed tokenizer, or a baseline.
 
     Raises:
         OSError: If the folder holds no model.
         ValueError: As :func:`load`.
     """
-    dtype = options.pop("dtype", None)
+    if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ArgumentError(f"`dtype` must be the name of a torch.dtype, got {dtype!r}")
     fields = {} if dtype is None else {"dtype": dtype}
-    directory = Path(directory)
-    return ready(_load_model(directory, fields), directory, **options)
+    return ready(_load_model(Path(directory), fields), directory, device, compile)
 
 
 def ready(model: Any, name: PathLike, device: torch.device | str | None = None, compile: bool = False) -> Any:
@@ -104,7 +110,7 @@ def ready(model: Any, name: PathLike, device: torch.device | str | None = None, 
         ValueError: If it is none of ours.
     """
     if not isinstance(model, DNAPreTrainedModel):
-        raise ValueError(f"{name}: a model must be of {', '.join(MODEL_TYPES)}, or the folder of one")
+        raise ArgumentError(f"`model` must be of {', '.join(MODEL_TYPES)}, or the folder of one, got {name}")
     model = model.eval().to(best_device() if device is None else device)
     if compile:
         for part in dict.fromkeys((model, model.base_model)):
@@ -124,14 +130,16 @@ def resolve(model: Any, *, needs_network: bool = False) -> Any:
         ValueError: See there; or if there is no network where one is needed.
     """
     if isinstance(model, str | os.PathLike):
-        return load_model(model) if needs_network else load(model)
+        is_named = not Path(model).exists()
+        loaded = load_model(model) if needs_network and not is_named else load(model)
+        return resolve(loaded, needs_network=needs_network)
     if isinstance(model, FixedTokenizer):
         if needs_network:
             raise ValueError(
                 "model must have vectors, got a FixedTokenizer; give the folder of its network instead"
             )
         return model
-    return ready(model, type(model).__name__, model.device)
+    return ready(model, type(model).__name__, getattr(model, "device", None))
 
 
 def encode_rows(

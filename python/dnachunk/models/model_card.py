@@ -14,16 +14,20 @@ _OURS = "library_name: dnachunk"
 
 
 def model_card(
-    config: Any, sections: Mapping[str, str | Sequence[Sequence[str]]] | None = None, paper: str | None = None
+    architecture: str,
+    config: Any,
+    sections: Mapping[str, str | Sequence[Sequence[str]]] | None = None,
+    paper: str | None = None,
 ) -> str:
     """The card of a model, in the Markdown that the Hugging Face hub reads.
 
     Args:
-        config: The model's configuration.
+        architecture: Name of the model's class.
+        config: Its configuration.
         sections: Text, or lines of a table with the header first, under titles.
         paper: Where the model is described.
     """
-    kind, architecture = config.model_type, (config.architectures or ["AutoModel"])[0]
+    kind = config.model_type
     lines = [
         "---",
         _OURS,
@@ -77,4 +81,10 @@ def write_card(directory: str | os.PathLike[str], card: str) -> None:
             temporary.write_text(card, encoding="utf-8")
 
 
-__all__ = ["model_card", "read_card", "write_card"]
+def keep_own_card(written: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
+    """Drops the card among files that are to be moved into a folder whose own one is not ours."""
+    if (Path(directory) / FILE).exists() and read_card(directory) is None:
+        (Path(written) / FILE).unlink(missing_ok=True)
+
+
+__all__ = ["keep_own_card", "model_card", "read_card", "write_card"]

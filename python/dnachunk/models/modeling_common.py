@@ -34,7 +34,9 @@ class DNAPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Saves the model, and its card (``README.md``) beside it; see :class:`PreTrainedModel`."""
         super().save_pretrained(save_directory, *args, **kwargs)
-        write_card(save_directory, self.card or model_card(self.config, paper=self.paper))
+        write_card(
+            save_directory, self.card or model_card(type(self).__name__, self.config, paper=self.paper)
+        )
 
     def encode_tokens(
         self,
@@ -68,7 +70,9 @@ class DNAPreTrainedModel(PreTrainedModel):
             >>> len(tokens.segmentation.tokens("ACGTACGTAC"))
             5
         """
-        model = self.base_model
+        model, name = self.base_model, type(self).__name__
+        check_ids(name, input_ids)
+        real_lengths(name, input_ids[..., None], attention_mask, input_ids)
         if keep_ratio is not None and not hasattr(model.config, "keep_ratio"):
             kind = model.config.model_type
             raise ArgumentError(
@@ -180,6 +184,20 @@ def real_lengths(
     return lengths, bool((lengths == length).all())
 
 
+def check_ids(model: str, input_ids: Any) -> None:
+    """Checks the type and the shape of ids.
+
+    Raises:
+        TypeError: Unless they are a tensor of integers.
+        ValueError: Unless they are ``[B, N]``.
+    """
+    if not isinstance(input_ids, torch.Tensor) or input_ids.dtype not in (torch.int64, torch.int32):
+        kind = getattr(input_ids, "dtype", type(input_ids).__name__)
+        raise TypeError(f"{model}: input_ids must be a torch.Tensor of int64, got {kind}")
+    if input_ids.dim() != 2:
+        raise ValueError(f"{model}: input_ids must be [B, N], got {list(input_ids.shape)}")
+
+
 def embed(
     model: str, embedding: nn.Embedding, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
 ) -> torch.Tensor:
@@ -198,11 +216,7 @@ def embed(
             want = f"[B, N, {embedding.embedding_dim}]"
             raise ValueError(f"{model}: inputs_embeds must be {want}, got {list(inputs_embeds.shape)}")
         return inputs_embeds
-    if not isinstance(input_ids, torch.Tensor) or input_ids.dtype not in (torch.int64, torch.int32):
-        kind = getattr(input_ids, "dtype", type(input_ids).__name__)
-        raise TypeError(f"{model}: input_ids must be a torch.Tensor of int64, got {kind}")
-    if input_ids.dim() != 2:
-        raise ValueError(f"{model}: input_ids must be [B, N], got {list(input_ids.shape)}")
+    check_ids(model, input_ids)
     if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and input_ids.numel():
         low, high = input_ids.aminmax()
         if low < 0 or high >= embedding.num_embeddings:

@@ -24,6 +24,8 @@ def training_arguments(
         TypeError: If a field is none of ``TrainingArguments``.
         ValueError: If the values do not fit together or the machine.
     """
+    if not isinstance(output_dir, str | os.PathLike):
+        raise TypeError(f"output_dir must be a path, got {output_dir!r}")
     known = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
     for name in arguments:
         if name not in known:

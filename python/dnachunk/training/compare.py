@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer, TrainingArguments
 from dnachunk.data.examples import check_lengths
 from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
 from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
@@ -174,12 +174,12 @@ def compare_models(
             raise UsageError("the plan says all but `data` and `output_dir`")
         return _run_plan(Path(plan), data, Path(output_dir))
     how = checked_method(method)
-    if lora_rank and how != "lora":
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    if lora_rank is not None and how != "lora":
         raise UsageError(f"`lora_rank` needs `method=lora`, got {how}")
-    if seeds < 1:
-        raise ArgumentError(f"`seeds` must be at least 1, got {seeds}")
-    if max_train is not None and max_train < 2:
-        raise ArgumentError(f"`max_train` must be at least 2, got {max_train}")
+    require_at_least("seeds", seeds, 1)
+    if max_train is not None:
+        require_at_least("max_train", max_train, 2)
     args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
     for name in ("metric_for_best_model", "resume_from_checkpoint"):
         if getattr(args, name) is not None:
@@ -248,7 +248,10 @@ def _named(model: Mapping[str, PathLike] | Sequence[PathLike] | PathLike) -> dic
     if isinstance(model, Mapping):
         pairs = model.items()
     else:
-        folders = [model] if isinstance(model, str | os.PathLike) else model
+        folders = [model] if isinstance(model, str | os.PathLike) else list(model)
+        for folder in folders:
+            if not isinstance(folder, str | os.PathLike):
+                raise ArgumentError(f"`model` must be folders of models, got a {type(folder).__name__}")
         pairs = [(Path(folder).resolve().name, folder) for folder in folders]
     models: dict[str, Path] = {}
     for name, folder in pairs:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_
 
 from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
 from dnachunk.models.loading import model_digest
@@ -247,9 +247,12 @@ def finetune(
         ValueError: If an argument is out of range or unknown, the data does not fit, or the folder holds
             another model or other runs.
     """
-    how = checked_method(method or ("lora" if lora_rank else "full"))
+    how = checked_method(method or ("full" if lora_rank is None else "lora"))
     is_lora = how == "lora"
-    if not is_lora and (lora_rank or lora_alpha is not None or lora_dropout or lora_target):
+    if not isinstance(model, str | os.PathLike):
+        raise ArgumentError(f"`model` must be the folder of a model, got a {type(model).__name__}")
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    if not is_lora and (lora_rank is not None or lora_alpha is not None or lora_dropout or lora_target):
         raise UsageError(f"the lora_ arguments need `method=lora`, got {how}")
     resume = arguments.pop("resume_from_checkpoint", None)
     if resume not in (None, "last"):
@@ -307,7 +310,8 @@ def _card(model: str, found: FineTuned) -> str:
     )
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
     config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
-    return model_card(config, {"Training": training, "Scores": [["metric", "value"], *rows]})
+    architecture = (config.architectures or ["A model"])[0]
+    return model_card(architecture, config, {"Training": training, "Scores": [["metric", "value"], *rows]})
 
 
 def checked_method(method: Any) -> Method:
@@ -538,7 +542,7 @@ def _read_splits(
 
 def several(value: Value | Sequence[Value] | None) -> Sequence[Value] | None:
     """One value as several of it."""
-    return [value] if isinstance(value, int | float) else value
+    return value if value is None or isinstance(value, Sequence) else [value]
 
 
 def _describe(task: Task) -> None:

@@ -21,9 +21,10 @@ from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, require_at_least
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
+from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.reporting import Report, Table, is_main_process, say, write_results
@@ -125,6 +126,7 @@ class PreTraining:
         genomes: Where windows come from.
         weight: How often each of them is drawn from; None is by length.
         holdout: What is kept for evaluation.
+        window_bp: Bases of a window, if that is not the configuration's.
         eval_windows: Windows of it to evaluate on, at most.
         resume: Checkpoint to go on from.
     """
@@ -136,6 +138,7 @@ class PreTraining:
     genomes: list[Genome]
     weight: Sequence[float] | None
     holdout: list[Interval]
+    window_bp: int | None
     eval_windows: int
     resume: str | None
 
@@ -146,6 +149,8 @@ class PreTraining:
             if network is None:
                 set_seed(self.args.seed)
                 network = AutoModelForPreTraining.from_config(self.config)
+            elif self.window_bp is not None:
+                network.config.train_length_bp = self.window_bp
             return network, DNATokenizer(cls_sep=self.config.model_type == "mxdna")
         window_bp = self.config.train_length_bp
         windows = WindowDataset(
@@ -239,7 +244,12 @@ class PreTraining:
             training += f" Its tokens are those of a fixed tokenizer, {self.tokenization}."
         rows = [[name, f"{value:.4g}"] for name, value in metrics.items() if name.startswith("eval_")]
         numbers = {"Held-out sequence": [["metric", "value"], *rows]} if rows else {}
-        return model_card(network.config, {"Training": training, **numbers}, getattr(network, "paper", None))
+        return model_card(
+            type(network).__name__,
+            network.config,
+            {"Training": training, **numbers},
+            getattr(network, "paper", None),
+        )
 
 
 def pretrain(
@@ -262,7 +272,8 @@ def pretrain(
         fasta: A genome, or several: plain, gzip or bgzip.
         output_dir: Folder for the model, its checkpoints and ``results.json``.
         model: ``"mergedna"``, ``"dnachunker"``, ``"mxdna"``, ``"baseline"`` (an off-the-shelf encoder on the
-            tokens of a fixed tokenizer, as wide and as deep), or a model of ours to train on.
+            tokens of a fixed tokenizer, as wide and as deep), or a model of ours to
+            train on (a MergeDNA with another head is copied into that of pre-training).
         size: ``"micro"``, ``"tiny"``, or ``"base"``, which is the paper's.
         tokenizer: Of a baseline: ``"base"``, ``"6mer"`` (1 to 8), ``"6mer-overlapping"``, or ``"bpe-1024"``,
             which is trained on the training windows.
@@ -327,8 +338,10 @@ def prepare_pretraining(
     _check_choice("model", kind, KINDS)
     _check_choice("size", size, SIZES)
     _check_tokenizer(kind, tokenizer)
-    if type(eval_windows) is not int or eval_windows < 1:
-        raise ArgumentError(f"`eval_windows` must be a whole number of at least 1, got {eval_windows!r}")
+    require_at_least("eval_windows", eval_windows, 1)
+    if window_bp is not None:
+        require_at_least("window_bp", window_bp, 1)
+        window_bp = int(window_bp)
     args = training_arguments(output_dir, DEFAULTS, arguments)
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
@@ -336,9 +349,8 @@ def prepare_pretraining(
     if network is None:
         made = make_config(kind, size, dict(config or {}), window_bp)
     else:
+        network = _for_pretraining(network)
         made = network.config
-        if window_bp is not None:
-            made.train_length_bp = window_bp
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
     genomes = [open_genome(each) for each in given]
     names = [record.name for genome in genomes for record in genome.records]
@@ -352,9 +364,29 @@ def prepare_pretraining(
         genomes,
         weight,
         intervals or default_holdout(genomes),
-        eval_windows,
+        window_bp,
+        int(eval_windows),
         resume,
     )
+
+
+def _for_pretraining(network: DNAPreTrainedModel) -> DNAPreTrainedModel:
+    """A model with the head that it is pre-trained with; where it has another of the same weights, a copy.
+
+    Raises:
+        ArgumentError: If its head is none for bases.
+    """
+    with torch.device("meta"):
+        wanted: Any = AutoModelForPreTraining.from_config(network.config)
+    if type(network) is type(wanted):
+        return network
+    if network.state_dict().keys() != wanted.state_dict().keys():
+        raise ArgumentError(
+            f"`model` must have the head of a masked language model, got a {type(network).__name__}"
+        )
+    copy: DNAPreTrainedModel = AutoModelForPreTraining.from_config(network.config)
+    copy.load_state_dict(network.state_dict())
+    return copy.to(network.device)
 
 
 def make_config(kind: str, size: Any, fields: dict[str, Any], window_bp: int | None) -> Any:
@@ -393,6 +425,8 @@ def _resume_point(args: TrainingArguments) -> str | None:
                 f"`output_dir` {output_dir} holds a run up to {Path(last).name}: "
                 "add `resume_from_checkpoint=last`, or choose another"
             )
+        if output_dir.is_dir() and holds_model(output_dir):
+            raise ArgumentError(f"`output_dir` {output_dir} holds a model: choose another")
         return None
     # What resuming starts with has been evaluated.
     args.eval_on_start = False

@@ -9,6 +9,7 @@ from typing import Any
 from dnachunk.errors import ArgumentError
 from dnachunk.files import written_whole
 from dnachunk.models.loading import holds_model
+from dnachunk.models.model_card import keep_own_card
 from dnachunk.training.checkpoints import saving
 
 RUNS = "runs"
@@ -127,6 +128,7 @@ class RunStore:
         with saving("the model", self.output_dir), written_whole(self.output_dir) as staging:
             for file in self.best.iterdir():
                 shutil.copy(file, staging)
+            keep_own_card(staging, self.output_dir)
         shutil.rmtree(self.best)
 
     def _write(self, name: str, fields: dict[str, Any]) -> None:

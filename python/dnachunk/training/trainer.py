@@ -12,6 +12,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from dnachunk.files import STAGING, written_whole
 from dnachunk.models.loading import abridged
+from dnachunk.models.model_card import keep_own_card
 from dnachunk.training.checkpoints import saving
 
 
@@ -80,6 +81,8 @@ class WholeCheckpointTrainer(Trainer):
         whole = written_whole(directory) if self.args.should_save else contextlib.nullcontext(directory)
         with saving("the model", directory), whole as target:
             super().save_model(str(target), _internal_call)
+            if self.args.should_save:
+                keep_own_card(target, directory)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         try:

@@ -228,7 +228,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         keep_ratio: float | None,
     ) -> Encoded:
         del keep_ratio
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mask = torch.ones_like(input_ids) if attention_mask is None else (attention_mask != 0).long()
         ids, mask = between_special_tokens(input_ids, mask)
         if vectors:
             output = self(ids, mask, return_dict=True)
