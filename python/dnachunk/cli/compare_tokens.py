@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption, output_file
-from dnachunk.cli.report import say
+from dnachunk.reporting import say
 
 
 def compare_tokens(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.pretrain import read_fields
-from dnachunk.cli.report import say
 from dnachunk.cli.tokenize import written
+from dnachunk.reporting import say
 
 SIZE = "tiny"
 WINDOW_BP = 256

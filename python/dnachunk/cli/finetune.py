@@ -20,7 +20,8 @@ from dnachunk.cli.options import (
     SequenceColumnOption,
     TruncateOption,
 )
-from dnachunk.cli.report import leave_process_group, say
+from dnachunk.cli.report import leave_process_group
+from dnachunk.reporting import say
 
 
 class Adapted(str, Enum):

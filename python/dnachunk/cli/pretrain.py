@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
-from dnachunk.cli.report import leave_process_group, say
+from dnachunk.cli.report import leave_process_group
+from dnachunk.reporting import say
 
 
 class Kind(str, Enum):

@@ -1,11 +1,10 @@
-"""What the commands do around the library's calls: lines on standard output, and the end of a process."""
+"""What the commands do around the library's calls: its log printed, and the end of a process."""
 
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import Any
 
-from dnachunk.reporting import LOGGER, is_main_process
+from dnachunk.reporting import LOGGER
 
 
 class _Printer(logging.Handler):
@@ -26,12 +25,6 @@ def printed_log() -> Iterator[None]:
     finally:
         LOGGER.removeHandler(printer)
         LOGGER.setLevel(level)
-
-
-def say(text: Any = "") -> None:
-    """Prints a line, or several, on the main process."""
-    if is_main_process():
-        print(text, flush=True)
 
 
 def leave_process_group() -> None:

@@ -14,7 +14,7 @@ from dnachunk.cli.options import (
     ReverseComplementOption,
     WindowOption,
 )
-from dnachunk.cli.report import say
+from dnachunk.reporting import say
 
 
 def score_mutations(

@@ -16,7 +16,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import say
+from dnachunk.reporting import say
 
 
 def score_variants(

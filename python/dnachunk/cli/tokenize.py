@@ -14,7 +14,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import say
+from dnachunk.reporting import say
 
 if TYPE_CHECKING:
     from dnachunk.inference import TokenStatistics

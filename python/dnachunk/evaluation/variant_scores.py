@@ -84,35 +84,33 @@ def reasons_table(reasons: dict[str, int]) -> list[Table | str]:
     return [Table(["reason", "variants"], rows)] if rows else []
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class VariantScores:
     """Scores of a VCF file's variants; iterating scores them anew each time, few of them at once.
 
     Made by :func:`score_variants`.
 
     Attributes:
+        model: The model.
+        genome: Where the variants lie.
+        variants: The file.
+        classes: Which are positives and which negatives, if that was said.
+        num_records: Records of the file.
+        window_bp: Bases of a window.
+        reverse_complement: Whether both strands are averaged.
+        batch_size: Windows that are run at once.
         summary: What :meth:`write` found; None before.
     """
 
-    def __init__(
-        self,
-        model: ZeroShotModel,
-        genome: Genome,
-        variants: VCF,
-        classes: Classes | None,
-        num_records: int,
-        window_bp: int,
-        reverse_complement: Strands,
-        batch_size: int,
-    ) -> None:
-        self.model = model
-        self.genome = genome
-        self.variants = variants
-        self.classes = classes
-        self.num_records = num_records
-        self.window_bp = window_bp
-        self.reverse_complement = reverse_complement
-        self.batch_size = batch_size
-        self.summary: VariantSummary | None = None
+    model: ZeroShotModel
+    genome: Genome
+    variants: VCF
+    classes: Classes | None
+    num_records: int
+    window_bp: int
+    reverse_complement: Strands
+    batch_size: int
+    summary: VariantSummary | None = None
 
     def records(self) -> Iterator[tuple[VCFRecord, list[Outcome], list[bool | None]]]:
         """Each record of the file, what became of its alternate alleles, and their classes."""

@@ -31,7 +31,7 @@ from dnachunk.inference.tiling import (
     tiles_near,
 )
 from dnachunk.inference.tokens import resolve
-from dnachunk.inference.writers import EMBEDDING_SUFFIXES, receptive_lines, token_labels, write_embeddings
+from dnachunk.inference.writers import EMBEDDING_SUFFIXES, expert_labels, receptive_lines, write_embeddings
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress
 
@@ -138,33 +138,31 @@ class TokenStatistics(Report):
         return [Table(["tokens of", "tokens", "bases per token"], rows)]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class GenomeTokens:
     """The tokens of a genome; iterating cuts it anew each time, a batch of windows at once.
 
     Made by :func:`tokenize_genome`.
 
     Attributes:
+        model: The model.
+        genome: What is cut.
+        interval: Where in it; None is all of it.
+        window_bp: Bases of a tile.
+        overlap_bp: Bases that two tiles share.
+        keep_ratio: Tokens per base; None is as the model is configured.
+        batch_size: Tiles that are run at once.
         statistics: What :meth:`write` found; None before.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        genome: Genome,
-        interval: Interval | None,
-        window_bp: int,
-        overlap_bp: int,
-        keep_ratio: float | None,
-        batch_size: int,
-    ) -> None:
-        self.model = model
-        self.genome = genome
-        self.interval = interval
-        self.window_bp = window_bp
-        self.overlap_bp = overlap_bp
-        self.keep_ratio = keep_ratio
-        self.batch_size = batch_size
-        self.statistics: TokenStatistics | None = None
+    model: Any
+    genome: Genome
+    interval: Interval | None
+    window_bp: int
+    overlap_bp: int
+    keep_ratio: float | None
+    batch_size: int
+    statistics: TokenStatistics | None = None
 
     def tiles(self) -> Iterator[TileTokens]:
         """The tokens of one tile after the other, joined: all that there is to know of them."""
@@ -246,7 +244,7 @@ class GenomeTokens:
                 start_bp = int(tokens.edges[0])
                 name, ids = self._ids(tokens)
                 for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)):
-                    labels = token_labels(tokens, decode_dna(ids, edges - start_bp))
+                    labels = expert_labels(tokens) or decode_dna(ids, edges - start_bp)
                     is_inside = overlaps(edges, self.interval)
                     found = edges.diff()[is_inside].bincount(minlength=len(counts[stage]))
                     found[: len(counts[stage])] += counts[stage]

@@ -15,10 +15,10 @@ from dnachunk.inference.tiling import TileTokens
 EMBEDDING_SUFFIXES = (".safetensors", ".npz")
 
 
-def token_labels(tokens: TileTokens, sequences: Sequence[str]) -> Sequence[str]:
-    """What stands behind a token's end in BED: its sequence, or the expert and the score of a basic unit."""
+def expert_labels(tokens: TileTokens) -> list[str] | None:
+    """The expert and the score of basic units, as they stand behind a token's end in BED; None without."""
     if "expert" not in tokens.columns:
-        return sequences
+        return None
     scores = (tokens.columns["score"].float() * 1000).round().int().tolist()
     experts = tokens.columns["expert"].tolist()
     return [
@@ -89,4 +89,4 @@ def write_embeddings(path: Path, tensors: Mapping[str, torch.Tensor], records: S
             save_file(dict(tensors), temporary, metadata={"records": json.dumps(list(records))})
 
 
-__all__ = ["EMBEDDING_SUFFIXES", "bedgraph_lines", "receptive_lines", "token_labels", "write_embeddings"]
+__all__ = ["EMBEDDING_SUFFIXES", "bedgraph_lines", "expert_labels", "receptive_lines", "write_embeddings"]

@@ -70,9 +70,7 @@ class DNAPreTrainedModel(PreTrainedModel):
             >>> len(tokens.segmentation.tokens("ACGTACGTAC"))
             5
         """
-        model, name = self.base_model, type(self).__name__
-        check_ids(name, input_ids)
-        real_lengths(name, input_ids[..., None], attention_mask, input_ids)
+        model = self.base_model
         if keep_ratio is not None and not hasattr(model.config, "keep_ratio"):
             kind = model.config.model_type
             raise ArgumentError(

@@ -15,6 +15,7 @@ from dnachunk.models.modeling_common import (
     DNAPreTrainedModel,
     HiddenStates,
     base_loss,
+    check_ids,
     embed,
     global_total,
     hidden_state_list,
@@ -35,6 +36,7 @@ from dnachunk.nn import (
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
+from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 from dnachunk.tokenization import between_special_tokens
 
@@ -228,7 +230,10 @@ class MxDNAModel(MxDNAPreTrainedModel):
         keep_ratio: float | None,
     ) -> Encoded:
         del keep_ratio
-        mask = torch.ones_like(input_ids) if attention_mask is None else (attention_mask != 0).long()
+        name = type(self).__name__
+        check_ids(name, input_ids)
+        lengths, _ = real_lengths(name, input_ids[..., None], attention_mask, input_ids)
+        mask = real_positions(lengths, input_ids.shape[1]).long()
         ids, mask = between_special_tokens(input_ids, mask)
         if vectors:
             output = self(ids, mask, return_dict=True)
