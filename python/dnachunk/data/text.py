@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dnachunk._native import rust
+from dnachunk.files import open_output
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -61,12 +62,12 @@ def text_writer(path: Path, *, bgzip: bool = False) -> Iterator[TextIO]:
     """Opens a text file for writing.
 
     Args:
-        path: The file; replaced where it exists.
+        path: The file; replaced where it exists. ``-`` is standard output.
         bgzip: Whether to write it as ``bgzip`` does, for ``tabix`` and the like.
 
     Raises:
         OSError: If it cannot be written.
     """
-    binary: Any = rust.BgzipWriter(path) if bgzip else path.open("wb")
+    binary: Any = rust.BgzipWriter(path) if bgzip else open_output(path)
     with io.TextIOWrapper(binary, **_ENCODING) as text:
         yield text
