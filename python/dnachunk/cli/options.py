@@ -31,6 +31,15 @@ def output_file(path: Path | None) -> Path | None:
 
 ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
 FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
+AliasesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="chr|version|FILE",
+        help="Names of records that mean the same. chr: with chr or without it (chr1, 1; chrM, MT). version: "
+        "with a version or without it (NC_000001.11, NC_000001). FILE: a line for each record with its names "
+        "between tabs, in any order, such as UCSC's chromAlias.txt. Default: none but equal ones.",
+    ),
+]
 WindowOption = Annotated[
     int | None, typer.Option(help="Bases read at once. Default: as in the model's training.", min=1)
 ]
