@@ -115,14 +115,13 @@ def default_holdout(genomes: Sequence[Genome], window_bp: int | None = None) -> 
 
 def _last(genome: Genome, hundredths: int, window_bp: int) -> list[Interval]:
     """The end of a genome: whole records, and a part of one."""
-    wanted_bp = missing_bp = -(-genome.length_bp * hundredths // 100)
+    from_end = [record for record in reversed(genome.records) if record.length_bp >= window_bp]
+    total_bp = sum(record.length_bp for record in from_end)
+    wanted_bp = missing_bp = -(-total_bp * hundredths // 100)
     intervals = []
-    from_end = genome.records[::-1]
-    for record in sorted(from_end, key=lambda each: 100 * each.length_bp < genome.length_bp):
+    for record in sorted(from_end, key=lambda each: 100 * each.length_bp < total_bp):
         if 4 * missing_bp <= wanted_bp:
             break
-        if record.length_bp < window_bp:
-            continue
         is_whole = 2 * record.length_bp <= 3 * missing_bp
         start_bp = 0 if is_whole else max(0, record.length_bp - max(missing_bp, window_bp))
         intervals.append(Interval(record.name, start_bp, record.length_bp, str(genome.path)))
