@@ -380,7 +380,9 @@ def test_holdout_of_one_of_two_genomes_with_equal_names(write):
     assert {item["input_ids"][0].item() for item in HeldOutWindows([left, right], 10, only_right)} == {6}
     assert len(HeldOutWindows([left, right], 10, [Interval("a", 0, 30)])) == 6
     assert len(HeldOutWindows([left, right], 2, default_holdout([left, right]))) == 4
-    with pytest.raises(ValueError, match=r"got 'chra': the records are a \(aliases='chr' .*; the records are a"):
+    with pytest.raises(
+        ValueError, match=r"got 'chra': the records are a \(aliases='chr' .*; the records are a"
+    ):
         HeldOutWindows([left, right], 10, [Interval("chra")])
 
 

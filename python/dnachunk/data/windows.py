@@ -89,7 +89,7 @@ def default_holdout(genomes: Sequence[Genome], window_bp: int | None = None) -> 
     """What to keep from training where the user names nothing: about a tenth of each genome.
 
     Whole records from the file's end, and the end of one that would be too much; records under a hundredth of
-    a genome's bases come last, and those shorter than a window never. Where a tenth has less than
+    a genome's bases come last, and those shorter than a window do not count. Where a tenth has less than
     :data:`MIN_HELD_OUT` windows that can be evaluated on, as much more as it takes, up to a half; of genomes
     that are too small for that a tenth.
 
