@@ -17,6 +17,13 @@ class ReverseComplement(str, Enum):
     average = "average"
 
 
+class OnError(str, Enum):
+    """What becomes of what cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
 def output_file(path: Path | None) -> Path | None:
     """Refuses a path that no file can be written to, before anything is computed.
 
@@ -89,7 +96,15 @@ ProblemOption = Annotated[
     Problem | None,
     typer.Option(
         help="Kind of labels. Default: what they look like. multi-label: a|b, or a column of 0 and 1 for "
-        "each; per-base: a character for each base, or words with spaces between; . is none."
+        "each; per-base: a character for each base, or words with spaces between; . is none. Classes that "
+        "are all numbers are read as numbers: 1.0 is 1."
+    ),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Whether rows that cannot be read (no label, such as NA; no sequence, or letters that are no "
+        "bases; too few cells) are refused, or left out, counted and listed."
     ),
 ]
 SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]
