@@ -238,29 +238,32 @@ def join_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
 def _checked(
     rows: Iterable[Row | ValueError], columns: tuple[str, ...], source: str, on_error: OnError
 ) -> LabelledSet:
-    read: list[Row] = []
     skipped: list[str] = []
-    for each in rows:
-        row = attempt(on_error, skipped, _checked_row, each)
-        if row is not None:
-            read.append(row)
+
+    def passed(check: Callable[[Any], Row], each: Iterable[Any]) -> list[Row]:
+        found = (attempt(on_error, skipped, check, row) for row in each)
+        return [row for row in found if row is not None]
+
+    read, kept = passed(_checked_row, rows), list[Row]()
     for first in range(0, len(read), _ROWS_AT_ONCE):
         batch = read[first : first + _ROWS_AT_ONCE]
         try:
             ids, _, _ = encode_dna([sequence for _, sequence, _ in batch])
-            if int(ids.min()) > MASK_ID:
-                continue
+            are_letters = int(ids.min()) > MASK_ID
         except ValueError:
-            pass
-        # Which of them it is, and what is wrong with it.
-        lettered = [attempt(on_error, skipped, _lettered_row, row) for row in batch]
-        read[first : first + _ROWS_AT_ONCE] = lettered  # type: ignore[assignment]
-    kept = [row for row in read if row is not None]
+            are_letters = False
+        # Where not all are: which of them it is, and what is wrong with it.
+        kept += batch if are_letters else passed(_lettered_row, batch)
     if not kept:
         rest = f" that can be read; of {len(skipped):,} the first: {skipped[0]}" if skipped else ""
         raise ValueError(f"{source} holds no sequence{rest}")
-    places, sequences, labels = map(list, zip(*kept, strict=True))
-    return LabelledSet(sequences, labels, places, columns, skipped)
+    return LabelledSet(
+        [sequence for _, sequence, _ in kept],
+        [labels for _, _, labels in kept],
+        [place for place, _, _ in kept],
+        columns,
+        skipped,
+    )
 
 
 def _checked_row(row: Row | ValueError) -> Row:

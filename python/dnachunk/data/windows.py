@@ -192,7 +192,7 @@ class WindowDataset(Dataset[Item]):
                 f"got {list(weights)}"
             )
         self._cumulative_weights = list(itertools.accumulate(weights))
-        held_out = held_out_spans("WindowDataset", genomes, holdout)
+        held_out = held_out_spans(genomes, holdout, prefix="WindowDataset: ")
         self._places = [
             _Places(genome, spans, window_bp, may_be_empty=weight == 0)
             for genome, spans, weight in zip(genomes, held_out, weights, strict=True)
@@ -252,7 +252,7 @@ class HeldOutWindows(Dataset[Item]):
             raise ValueError(f"HeldOutWindows: max_windows must be at least 1, got {max_windows}")
         self.genomes = list(genomes)
         self.window_bp = window_bp
-        held_out = held_out_spans("HeldOutWindows", genomes, holdout)
+        held_out = held_out_spans(genomes, holdout, prefix="HeldOutWindows: ")
         windows = [
             (genome_index, record_index, start_bp)
             for genome_index, spans_of_record in enumerate(held_out)
@@ -364,14 +364,14 @@ def _check_common(function: str, genomes: Sequence[Genome], window_bp: int, max_
 
 
 def held_out_spans(
-    function: str, genomes: Sequence[Genome], holdout: Sequence[Interval]
+    genomes: Sequence[Genome], holdout: Sequence[Interval], *, prefix: str = ""
 ) -> list[dict[int, list[Span]]]:
     """Where held-out intervals lie.
 
     Args:
-        function: Whose argument they are, for messages.
         genomes: The genomes.
         holdout: The intervals.
+        prefix: What messages begin with.
 
     Returns:
         For each genome, by record index, spans in order, none touching another.
@@ -391,7 +391,7 @@ def held_out_spans(
             end_bp = length_bp if interval.end_bp is None else interval.end_bp
             if not interval.start_bp < end_bp <= length_bp:
                 raise ArgumentError(
-                    f"{function}: `holdout` must lie in its record, got {interval} "
+                    f"{prefix}`holdout` must lie in its record, got {interval} "
                     f"of a record of {length_bp} bp in {genome.path}"
                 )
             spans_of_record.setdefault(record_index, []).append((interval.start_bp, end_bp))
@@ -403,7 +403,7 @@ def held_out_spans(
                 if interval.genome in (None, str(genome.path))
             )
             raise ArgumentError(
-                f"{function}: `holdout` must name records of {where}, got {interval.record!r}"
+                f"{prefix}`holdout` must name records of {where}, got {interval.record!r}"
                 + (f": {instead}" if instead else "")
             )
     for spans_of_record in spans:

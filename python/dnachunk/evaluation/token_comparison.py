@@ -249,7 +249,7 @@ def compare_tokens(
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, bedgraph=bedgraph)
+    require_different_files(fasta=fasta, aliases=aliases, bedgraph=bedgraph)
     if bedgraph is not None:
         output_file(bedgraph)
     genome = open_genome(fasta, aliases)

@@ -340,7 +340,9 @@ def tokenize_genome(
         0
     """
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, output=output, receptive_positions=receptive_positions)
+    require_different_files(
+        fasta=fasta, aliases=aliases, output=output, receptive_positions=receptive_positions
+    )
     for path in (output, receptive_positions):
         if path is not None:
             output_file(path)

@@ -60,7 +60,7 @@ def _training_pieces(
     genomes: Sequence[Genome], holdout: Sequence[Interval]
 ) -> Iterator[tuple[Genome, int, int, int]]:
     """Genome, record, start and end of pieces of about a million bases that hold no held-out base."""
-    held_out = held_out_spans("fixed_context_baseline", genomes, holdout)
+    held_out = held_out_spans(genomes, holdout)
     for genome, spans_of_record in zip(genomes, held_out, strict=True):
         for index, record in enumerate(genome.records):
             start_bp = 0

@@ -380,6 +380,7 @@ def prepare_pretraining(
     genomes = [open_genome(each, aliases) for each in given]
     kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
     intervals = [_read_interval(each, genomes) for each in kept]
+    held_out_spans(genomes, intervals)
     return PreTraining(
         network,
         made,
@@ -520,7 +521,7 @@ def _places(genomes: Sequence[Genome], holdout: Sequence[Interval]) -> list[dict
             "start_bp": start_bp,
             "end_bp": end_bp,
         }
-        for genome, spans_of_record in zip(genomes, held_out_spans("pretrain", genomes, holdout), strict=True)
+        for genome, spans_of_record in zip(genomes, held_out_spans(genomes, holdout), strict=True)
         for index, spans in sorted(spans_of_record.items())
         for start_bp, end_bp in spans
     ]
