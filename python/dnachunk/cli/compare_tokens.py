@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption, output_file
+from dnachunk.cli.options import AliasesOption, BatchSizeOption, FastaOption, WindowOption, output_file
 from dnachunk.reporting import say
 
 
@@ -39,6 +39,7 @@ def compare_tokens(
             "memory a base."
         ),
     ] = None,
+    aliases: AliasesOption = None,
     bedgraph: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +81,7 @@ def compare_tokens(
         annotation=annotation or (),
         feature=feature or (),
         region=region,
+        aliases=aliases,
         bedgraph=bedgraph,
         window_bp=window_bp,
         max_sites=max_sites,

@@ -18,6 +18,13 @@ class ReverseComplement(str, Enum):
     average = "average"
 
 
+class OnError(str, Enum):
+    """What becomes of what cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
 def output_file(path: Path | None) -> Path | None:
     """Refuses a path that no file can be written to, before anything is computed.
 
@@ -38,6 +45,15 @@ def output_file(path: Path | None) -> Path | None:
 
 ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
 FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
+AliasesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="chr|version|FILE",
+        help="Names of records that mean the same. chr: with chr or without it (chr1, 1; chrM, MT). version: "
+        "with a version or without it (NC_000001.11, NC_000001). FILE: a line for each record with its names "
+        "between tabs, in any order, such as UCSC's chromAlias.txt. Default: none but equal ones.",
+    ),
+]
 WindowOption = Annotated[
     int | None, typer.Option(help="Bases read at once. Default: as in the model's training.", min=1)
 ]
@@ -87,7 +103,15 @@ ProblemOption = Annotated[
     Problem | None,
     typer.Option(
         help="Kind of labels. Default: what they look like. multi-label: a|b, or a column of 0 and 1 for "
-        "each; per-base: a character for each base, or words with spaces between; . is none."
+        "each; per-base: a character for each base, or words with spaces between; . is none. Classes that "
+        "are all numbers are read as numbers: 1.0 is 1."
+    ),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Whether rows that cannot be read (no label, such as NA; no sequence, or letters that are no "
+        "bases; too few cells) are refused, or left out, counted and listed."
     ),
 ]
 SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.options import (
+    AliasesOption,
     BatchSizeOption,
     FastaOption,
     ModelOption,
@@ -31,6 +32,7 @@ def score_variants(
             callback=output_file,
         ),
     ],
+    aliases: AliasesOption = None,
     window_bp: WindowOption = None,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     positive: PositiveOption = None,
@@ -59,6 +61,7 @@ def score_variants(
         fasta,
         vcf,
         output,
+        aliases=aliases,
         window_bp=window_bp,
         reverse_complement=reverse_complement.value,
         positive=positive,

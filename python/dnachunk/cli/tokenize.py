@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnachunk.cli.options import (
+    AliasesOption,
     BatchSizeOption,
     FastaOption,
     KeepRatioOption,
@@ -41,6 +42,7 @@ def tokenize(
     region: Annotated[
         str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
     ] = None,
+    aliases: AliasesOption = None,
     batch_size: BatchSizeOption = 8,
     receptive_positions: Annotated[
         Path | None,
@@ -77,6 +79,7 @@ def tokenize(
         overlap_bp=overlap_bp,
         keep_ratio=keep_ratio,
         region=region,
+        aliases=aliases,
         batch_size=batch_size,
         receptive_positions=receptive_positions,
     )

@@ -1,14 +1,15 @@
 """Annotated features of a genome: GFF3, GTF and BED files, checked line by line."""
 
-import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import some
 from dnachunk.data.text import read_lines
+from dnachunk.errors import ArgumentError
 
 MAX_BED_NAMES = 16
 """Different names in a BED file up to which each is a kind of feature."""
@@ -96,9 +97,9 @@ def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
     if num_whole and not features:
         raise ValueError(f"{path}: features must be parts of a record, and all {num_whole:,} are whole ones")
     if not features:
-        raise ValueError(
+        raise ArgumentError(
             f"{path} has no feature on a record of {genome.path}: it names "
-            f"{_some(left_out) or 'none'}, and the records are {_some(r.name for r in genome.records)}"
+            f"{some(left_out) or 'none'}, and {genome.names.instead(left_out)}"
         )
     if suffix == ".bed" and not 1 <= len({feature.kind for feature in features} - {"."}) <= MAX_BED_NAMES:
         stem = path.stem if path.suffix in _PACKED else path.name
@@ -162,11 +163,6 @@ def _number(path: Path, number: int, name: str, text: str) -> int:
 def _check_strand(path: Path, number: int, strand: str) -> None:
     if strand not in ("+", "-", ".", "?"):
         _fail(path, number, f"strand must be one of + - . ?, got {strand!r:.40}")
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    first = list(itertools.islice(names, shown + 1))
-    return ", ".join(first[:shown]) + (", …" if len(first) > shown else "")
 
 
 def _fail(path: Path, number: int, message: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dnachunk._native import rust
+from dnachunk.data.record_names import Aliases, RecordNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,11 @@ class Genome:
         path: The file, absolute.
         name: The file's name without ``.gz``, ``.bgz`` and one more suffix.
         records: The records in the file's order.
+        names: Their names, and what other names mean them.
 
     Args:
         path: The file.
+        aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
 
     Raises:
         OSError: If the file cannot be read.
@@ -74,13 +77,13 @@ class Genome:
         tensor([7, 6, 7, 7], dtype=torch.uint8)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], aliases: Aliases | None = None) -> None:
         self.path = Path(path).absolute()
         stem = self.path.stem if self.path.suffix in (".gz", ".bgz") else self.path.name
         self.name = Path(stem).stem
         self._file = rust.Genome(self.path)
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
-        self._indices = {record.name: index for index, record in enumerate(self.records)}
+        self.names = RecordNames((record.name for record in self.records), aliases)
 
     @property
     def length_bp(self) -> int:
@@ -88,15 +91,16 @@ class Genome:
         return sum(record.length_bp for record in self.records)
 
     def index_of(self, name: str) -> int:
-        """The index of the record of this name.
+        """The index of the record of this name, or that this name means.
 
         Raises:
             KeyError: If there is none.
+            ValueError: If it may be one of several.
         """
-        try:
-            return self._indices[name]
-        except KeyError:
-            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}") from None
+        index = self.names.find(name)
+        if index is None:
+            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}")
+        return index
 
     def fetch(
         self, record_index: int, start_bp: int, end_bp: int, *, reverse_complement: bool = False
@@ -138,11 +142,11 @@ class Genome:
                 yield Piece(index, start_bp, *self.fetch(index, start_bp, end_bp))
 
     def __contains__(self, name: object) -> bool:
-        """Whether a record has this name."""
-        return name in self._indices
+        """Whether a record has this name, or it means one."""
+        return isinstance(name, str) and self.names.find(name) is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Genome, (self.path,))
+        return (Genome, (self.path, self.names.aliases))
 
     def __repr__(self) -> str:
         return f"Genome({str(self.path)!r}: {len(self.records)} records, {self.length_bp} bp)"

@@ -25,6 +25,7 @@ import torch
 
 from dnachunk.alphabet import BASES
 from dnachunk.data.genome import Genome
+from dnachunk.data.labelled import is_missing
 from dnachunk.data.text import read_lines
 from dnachunk.evaluation.against_random import Floats
 from dnachunk.evaluation.zero_shot import Edit, Unscorable, Variant, read_variant
@@ -41,7 +42,6 @@ GENETIC_CODE: Final = {
 _PROTEIN_LAYOUTS = (("mutant",), ("codon_index", "wildtype_aa", "mutant_aa"))
 _BASE_LAYOUTS = (("ng_pos", "ng_ref", "ng_alt"), ("pos", "ref", "alt"))
 _SUBSTITUTION = re.compile(r"([ACDEFGHIKLMNPQRSTVWY*])([0-9]{1,9})([ACDEFGHIKLMNPQRSTVWY*])")
-_MISSING = ("", "na", "nan", ".")
 _FOLDS = 5
 
 
@@ -131,7 +131,9 @@ def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[Mutatio
 
 
 def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:
-    """What was measured of each row: the mean of these columns, NaN where one is empty, ``.`` or ``NA``.
+    """What was measured of each row: the mean of these columns, NaN where one is missing.
+
+    Missing is what :func:`~dnachunk.data.labelled.is_missing` says.
 
     Raises:
         ValueError: If there is no such column, or a cell is neither missing nor a finite number.
@@ -145,7 +147,7 @@ def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:
         for column in columns:
             cell = row.cells[column].strip()
             try:
-                value = math.nan if cell.lower() in _MISSING else float(cell)
+                value = math.nan if is_missing(cell) else float(cell)
             except ValueError:
                 value = math.inf
             if math.isinf(value):

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from dnachunk.alphabet import is_base
 from dnachunk.baselines import FixedTokenizer, Tokenization
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
+from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.shuffle import dinucleotide_shuffle
 from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
@@ -199,6 +199,7 @@ def compare_tokens(
     annotation: PathLike | Sequence[PathLike] = (),
     feature: str | Sequence[str] = (),
     region: str | Interval | None = None,
+    aliases: Aliases | None = None,
     bedgraph: PathLike | None = None,
     window_bp: int | None = None,
     max_sites: int = 200,
@@ -224,6 +225,8 @@ def compare_tokens(
         annotation: Features of the sequences: GFF3, GTF or BED, plain or gzip; one file or several.
         feature: Only features of this type (of BED: name), or of these.
         region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
         bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
             of the one model that has it (DNAChunker, first stage).
         window_bp: Bases read at once; default as in each model's training.
@@ -252,6 +255,7 @@ def compare_tokens(
     require_different_files(
         model=[file for _, each in models for file in model_files(each)],
         fasta=fasta,
+        aliases=aliases,
         annotation=annotations,
         bedgraph=bedgraph,
     )
@@ -260,7 +264,7 @@ def compare_tokens(
     if output_dir is not None:
         folder = _own_folder(output_dir)
         require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
-    genome = open_genome(fasta)
+    genome = open_genome(fasta, aliases)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
@@ -365,10 +369,10 @@ def _read_features(
         annotation = read_annotation(path, genome)
         found.update(annotation.features)
         if annotation.left_out:
-            names = ", ".join(itertools.islice(annotation.left_out, 3))
             say(
-                f"{path}: {annotation.left_out.total():,} features are left out, on records that "
-                f"{genome.path.name} does not have: {names}{', …' if len(annotation.left_out) > 3 else ''}"
+                f"{path}: {annotation.left_out.total():,} features are left out, on "
+                f"{len(annotation.left_out):,} records that {genome.path.name} does not have: "
+                f"{some(annotation.left_out, 20)}"
             )
     present = {each.kind for each in found}
     unknown = [kind for kind in kinds if kind not in present]

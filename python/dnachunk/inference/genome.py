@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
 from dnachunk.data.windows import Interval
 from dnachunk.errors import (
@@ -40,9 +41,11 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Starts, ends and vectors of a record's tokens."""
 
 
-def open_genome(fasta: str | os.PathLike[str] | Genome) -> Genome:
-    """A genome as it is, and a path opened."""
-    return fasta if isinstance(fasta, Genome) else Genome(Path(fasta))
+def open_genome(fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None) -> Genome:
+    """A genome as it is, and a path opened; with other names for its records a genome is opened anew."""
+    if isinstance(fasta, Genome):
+        return fasta if aliases is None else Genome(fasta.path, aliases)
+    return Genome(Path(fasta), aliases)
 
 
 def find_interval(genome: Genome, region: str | Interval) -> Interval:
@@ -53,9 +56,11 @@ def find_interval(genome: Genome, region: str | Interval) -> Interval:
     """
     interval = region
     if isinstance(interval, str):
-        interval = Interval.parse(interval, [record.name for record in genome.records])
+        interval = Interval.parse(interval, [interval] if interval in genome else ())
     if interval.record not in genome:
-        raise ValueError(f"{genome.path} has no record {interval.record!r}")
+        raise ArgumentError(
+            f"{genome.path} has no record {interval.record!r}: {genome.names.instead([interval.record])}"
+        )
     length_bp = genome.records[genome.index_of(interval.record)].length_bp
     if interval.start_bp >= length_bp or (interval.end_bp or 0) > length_bp:
         raise ValueError(f"{region} does not lie in its record of {length_bp} bases")
@@ -218,6 +223,7 @@ class GenomeTokens:
         require_different_files(
             model=model_files(self.model),
             fasta=self.genome,
+            aliases=self.genome.names.aliases,
             output=output,
             receptive_positions=receptive_positions,
         )
@@ -312,6 +318,7 @@ def tokenize_genome(
     overlap_bp: int | None = None,
     keep_ratio: float | None = None,
     region: str | Interval | None = None,
+    aliases: Aliases | None = None,
     batch_size: int = 8,
     receptive_positions: str | os.PathLike[str] | None = None,
 ) -> GenomeTokens:
@@ -328,6 +335,8 @@ def tokenize_genome(
         overlap_bp: Bases that two windows share; default a quarter of a window.
         keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
         region: Only tokens that touch it, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
+        aliases: Names that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
         batch_size: Windows run at once; changes no result.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
 
@@ -352,7 +361,7 @@ def tokenize_genome(
             output_file(path)
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta)
+    genome = open_genome(fasta, aliases)
     interval = None if region is None else find_interval(genome, region)
     tokens = GenomeTokens(network, genome, interval, *widths, keep_ratio, batch_size)
     if output is not None:

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import AutoModel, AutoTokenizer, TrainingArguments
 
 from dnachunk.data.examples import check_lengths
-from dnachunk.data.labelled import read_splits
+from dnachunk.data.labelled import OnError, read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
@@ -43,6 +43,7 @@ from dnachunk.training.finetune import (
     finetuning_arguments,
     run_search,
     several,
+    tell_skipped,
 )
 from dnachunk.training.finetuner import FineTuner
 from dnachunk.training.plan import MODEL_NAME, Plan
@@ -119,6 +120,7 @@ def compare_models(
     problem: Problem | str | None = None,
     sequence_column: str = "sequence",
     label_column: str | Sequence[str] = "label",
+    on_error: OnError = "fail",
     method: Method = "full",
     seeds: int = 3,
     max_train: int | None = None,
@@ -150,6 +152,7 @@ def compare_models(
         problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
         sequence_column: Column of the sequences.
         label_column: Column of labels, or several.
+        on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read; ``"fail"`` refuses them.
         method: ``"full"``, ``"probe"`` or ``"lora"``.
         seeds: Runs of each model on each task, from ``seed`` on.
         max_train: Sequences to train on, and to choose by, at most: a part drawn at random.
@@ -203,7 +206,7 @@ def compare_models(
     kind = None if problem is None else Problem(problem)
     entries = {}
     for task, path in found.items():
-        read = {"sequence_column": sequence_column, "label_columns": columns}
+        read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
         examples = _read_task(task, path, kind, max_train, args.seed, read)
         metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
         entries[task] = Entry(task, examples, metric)
@@ -293,9 +296,9 @@ def _read_task(
     columns: dict[str, Any],
 ) -> Task:
     try:
-        task = Task.of(read_splits(folder, **columns), problem, seed=seed)
+        task = Task.of(read_splits(folder, **columns), problem, seed=seed, on_error=columns["on_error"])
     except ValueError as error:
-        raise ValueError(f"task {name}: {error}") from error
+        raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
     if task.test is None:
         raise ValueError(f"task {name}: {folder} has no test split to compare models on")
     if max_train is not None:
@@ -327,6 +330,7 @@ def _compare(
     try:
         for name, entry in entries.items():
             say(f"\nTask {name}: {', '.join(f'{part} {len(of):,}' for part, of in entry.parts.items())}")
+            tell_skipped(entry.task)
             for model, folder in models.items():
                 cell_args = copy.copy(args)
                 cell_args.output_dir = str(output_dir / CELLS / model / name)
@@ -426,7 +430,13 @@ def _drop_models(folder: Path) -> None:
 def _describe(entry: Entry) -> dict[str, Any]:
     sizes = {f"{part}_sequences": len(examples) for part, examples in entry.parts.items()}
     task = entry.task
-    return {"metric": entry.metric, "problem": task.problem.value, "classes": list(task.names), **sizes}
+    return {
+        "metric": entry.metric,
+        "problem": task.problem.value,
+        "classes": list(task.names),
+        **sizes,
+        "skipped": task.skipped_rows,
+    }
 
 
 def _cell_metrics(result: FineTuned) -> dict[str, Any]:
@@ -472,6 +482,14 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         f"    {command_line.get() or 'dnachunk.compare_models'}",
         f"{date}; {used}.",
     ]
+    skipped = {
+        name: sum(each["count"] for each in task["skipped"].values())
+        for name, task in metrics["tasks"].items()
+        if task["skipped"]
+    }
+    if skipped:
+        counts = ", ".join(f"{name} ({count:,})" for name, count in skipped.items())
+        paragraphs.insert(3, f"Rows that could not be read were left out: {counts}.")
     text = "\n\n".join(paragraphs) + "\n"
     with replacing(output_dir / "results.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

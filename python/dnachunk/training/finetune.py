@@ -16,7 +16,7 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
-from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
+from dnachunk.data.labelled import LabelledSet, OnError, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
@@ -141,6 +141,7 @@ class FineTuned(Report):
             "train_sequences": len(task.train),
             "eval_sequences": len(task.valid),
             "test_sequences": 0 if task.test is None else len(task.test),
+            "skipped": task.skipped_rows,
             "method": self.method,
             "trained_parameters": self.repeats[0].trained_parameters,
             "chosen_by": f"eval_{self.metric}",
@@ -194,6 +195,7 @@ def finetune(
     problem: Problem | str | None = None,
     sequence_column: str = "sequence",
     label_column: str | Sequence[str] = "label",
+    on_error: OnError = "fail",
     valid_share: float = 0.1,
     method: Method | None = None,
     lora_rank: int | Sequence[int] | None = None,
@@ -226,6 +228,8 @@ def finetune(
             default what they look like.
         sequence_column: Column of the sequences.
         label_column: Column of labels, or several.
+        on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read, such as those without a
+            label; ``"fail"`` refuses them; see :class:`~dnachunk.data.Problem`.
         valid_share: Share of ``train`` to choose by where there is no ``valid``.
         method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``. Default: LoRA with
             ``lora_rank``, else full.
@@ -267,9 +271,9 @@ def finetune(
     require_own_files(results, "finetune")
     if task is None:
         columns = [label_column] if isinstance(label_column, str) else list(label_column)
-        splits = _read_splits(data, train, valid, test, sequence_column, columns)
+        splits = _read_splits(data, train, valid, test, sequence_column, columns, on_error)
         kind = None if problem is None else Problem(problem)
-        task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed)
+        task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed, on_error=on_error)
     elif train or valid or test or data:
         raise UsageError("`task` has all splits: give it, or `data`, or `train`, `valid` and `test`")
     lora = LoRA(alpha=lora_alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
@@ -329,6 +333,8 @@ def _card(model: str, found: FineTuned) -> str:
         f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}) on {len(task.train):,} "
         f"sequences: {task.problem.value}, {', '.join(task.names[:20])}."
     )
+    if task.skipped:
+        training += f" {sum(map(len, task.skipped.values())):,} rows that could not be read were left out."
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
     config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
     architecture = (config.architectures or ["A model"])[0]
@@ -566,19 +572,24 @@ def _read_splits(
     test: Labelled | None,
     sequence_column: str,
     label_columns: list[str],
+    on_error: OnError,
 ) -> dict[str, LabelledSet]:
     given = {"train": train, "valid": valid, "test": test}
     if data is not None:
         if any(given.values()):
             raise UsageError("`data` has all splits: give it, or `train`, `valid` and `test`")
-        return read_splits(str(data), sequence_column=sequence_column, label_columns=label_columns)
+        return read_splits(
+            str(data), sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+        )
     if not train:
         raise UsageError("give `train`, or `data`")
 
     def read(path: Any, label: str | None = None) -> LabelledSet:
         if label is not None:
-            return read_labelled(path, label=label)
-        return read_labelled(path, sequence_column=sequence_column, label_columns=label_columns)
+            return read_labelled(path, label=label, on_error=on_error)
+        return read_labelled(
+            path, sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+        )
 
     def joined(files: Labelled) -> LabelledSet:
         if isinstance(files, Mapping):
@@ -600,6 +611,17 @@ def _describe(task: Task) -> None:
     sizes = {"train": task.train, "validation": task.valid, "test": task.test}
     counts = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
     say(f"Sequences  {counts}")
+    tell_skipped(task)
+
+
+def tell_skipped(task: Task) -> None:
+    """Says how many rows of each split were left out, and what is wrong with the first of them."""
+    for split, rows in task.skipped.items():
+        say(f"Skipped    {split}: {len(rows):,} rows")
+        for row in rows[:5]:
+            say(f"           {row}")
+        if len(rows) > 5:
+            say("           …")
 
 
 def _scores_of(metrics: dict[str, float], split: str) -> dict[str, float]:
@@ -631,4 +653,5 @@ __all__ = [
     "grid",
     "run_search",
     "several",
+    "tell_skipped",
 ]

@@ -1,5 +1,6 @@
 """Pre-training, from FASTA files to a model: what with, what from, against what, and how far."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
+from dnachunk.data.record_names import Aliases, some
+from dnachunk.data.windows import MIN_HELD_OUT, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
@@ -84,7 +87,7 @@ class PreTrained(Report):
 
     model: Any
     tokenizer: Any
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
     history: list[dict[str, float]]
     output_dir: Path
 
@@ -111,7 +114,7 @@ class PreTrained(Report):
                     for name, prefix in [*own, *others]
                 ]
                 tables.append(Table([title, "accuracy", "nats"], rows))
-        return tables
+        return [*tables, metrics["holdout_warning"]] if "holdout_warning" in metrics else tables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +129,7 @@ class PreTraining:
         genomes: Where windows come from.
         weight: How often each of them is drawn from; None is by length.
         holdout: What is kept for evaluation.
+        is_default_holdout: Whether nobody named it.
         window_bp: Bases of a window, if that is not the configuration's.
         eval_windows: Windows of it to evaluate on, at most.
         resume: Checkpoint to go on from.
@@ -138,6 +142,7 @@ class PreTraining:
     genomes: list[Genome]
     weight: Sequence[float] | None
     holdout: list[Interval]
+    is_default_holdout: bool
     window_bp: int | None
     eval_windows: int
     resume: str | None
@@ -191,8 +196,11 @@ class PreTraining:
             say(
                 f"Genome     {genome.path.name}: {genome.length_bp:,} bases, records: {len(genome.records):,}"
             )
-        where = ", ".join(map(str, holdout))
-        say(f"Held out   {where}: {len(held_out):,} windows of {window_bp:,} bases are evaluated on")
+        chosen = "by default, " if self.is_default_holdout else ""
+        say(
+            f"Held out   {chosen}{some(map(str, holdout))}: {len(held_out):,} windows of {window_bp:,} bases "
+            "are evaluated on"
+        )
         say(
             f"Training   {args.max_steps:,} steps of {global_batch:,} windows of {window_bp:,} bases: "
             f"{num_windows * window_bp / 1e6:,.1f} Mb"
@@ -200,8 +208,12 @@ class PreTraining:
         baseline = (
             fixed_context_baseline(genomes, holdout, held_out, args.seed) if is_main_process() else None
         )
+        warning = None
         if baseline is not None:
             say(_describe_baseline(baseline))
+            if len(held_out) < min(MIN_HELD_OUT, self.eval_windows):
+                warning = _describe_chance(len(held_out), baseline.scores[0].masked_count)
+                say(f"Warning    {warning}")
 
         trainer = PreTrainer(network, args, windows, held_out, tokenizer)
         log_lines(trainer)
@@ -214,7 +226,7 @@ class PreTraining:
         else:
             end = trainer.evaluate()
         output_dir = Path(args.output_dir)
-        metrics: dict[str, float] = {}
+        metrics: dict[str, Any] = {}
         if baseline is not None:
             metrics = {name: value for name, value in end.items() if name.startswith("eval_")}
             metrics |= {f"start_{name}": value for name, value in start.items() if name.startswith("eval_")}
@@ -223,6 +235,11 @@ class PreTraining:
                 metrics[f"{name}_eval_masked_accuracy"] = scores.masked_accuracy
                 metrics[f"{name}_eval_masked_nats"] = scores.masked_nats
             metrics["baseline_eval_width"] = baseline.best_width
+            metrics["holdout"] = _places(genomes, holdout)
+            metrics["holdout_is_default"] = self.is_default_holdout
+            metrics["holdout_windows"] = len(held_out)
+            if warning is not None:
+                metrics["holdout_warning"] = warning
             metrics |= train_metrics
         card = self._card(trainer.model, metrics, num_windows * window_bp)
         if isinstance(trainer.model, DNAPreTrainedModel):
@@ -233,13 +250,16 @@ class PreTraining:
             write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
-    def _card(self, network: Any, metrics: dict[str, float], num_bases: int) -> str:
+    def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
         minutes = metrics.get("train_runtime", 0) / 60
         training = (
             f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {num_bases / 1e6:,.1f} million bases, "
-            f"in {minutes:.1f} minutes. Held out: {', '.join(map(str, self.holdout))}."
+            f"in {minutes:.1f} minutes. Held out{' by default' if self.is_default_holdout else ''}: "
+            f"{some(map(str, self.holdout), 20)}."
         )
+        if "holdout_warning" in metrics:
+            training += f" {metrics['holdout_warning']}"
         if self.tokenization is not None:
             training += f" Its tokens are those of a fixed tokenizer, {self.tokenization}."
         rows = [[name, f"{value:.4g}"] for name, value in metrics.items() if name.startswith("eval_")]
@@ -261,6 +281,7 @@ def pretrain(
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
+    aliases: Aliases | None = None,
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -278,8 +299,10 @@ def pretrain(
         tokenizer: Of a baseline: ``"base"``, ``"6mer"`` (1 to 8), ``"6mer-overlapping"``, or ``"bpe-1024"``,
             which is trained on the training windows.
         weight: How often each genome is drawn from, in their order; default by length.
-        holdout: Records (``"chrXVI"``) or intervals (``"chr1:1-1000000"``) kept for evaluation; default the
-            last record, or the last tenth of it where it is large.
+        holdout: Records (``"chrXVI"``) or intervals (``"chr1:1-1000000"``) kept for evaluation; default about
+            a tenth of each genome, from its end; see :func:`~dnachunk.data.default_holdout`.
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
         window_bp: Bases of a window; default the configuration's ``train_length_bp``.
         eval_windows: Held-out windows to evaluate on, at most.
         config: Fields of the configuration.
@@ -304,6 +327,7 @@ def pretrain(
         tokenizer=tokenizer,
         weight=weight,
         holdout=holdout,
+        aliases=aliases,
         window_bp=window_bp,
         eval_windows=eval_windows,
         config=config,
@@ -320,6 +344,7 @@ def prepare_pretraining(
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
+    aliases: Aliases | None = None,
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -354,10 +379,10 @@ def prepare_pretraining(
         network = _for_pretraining(network)
         made = network.config
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
-    genomes = [open_genome(each) for each in given]
-    names = [record.name for genome in genomes for record in genome.records]
+    genomes = [open_genome(each, aliases) for each in given]
     kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
-    intervals = [each if isinstance(each, Interval) else Interval.parse(each, names) for each in kept]
+    intervals = [_read_interval(each, genomes) for each in kept]
+    held_out_spans(genomes, intervals)
     return PreTraining(
         network,
         made,
@@ -365,11 +390,18 @@ def prepare_pretraining(
         args,
         genomes,
         weight,
-        intervals or default_holdout(genomes),
+        intervals or default_holdout(genomes, window_bp or made.train_length_bp),
+        not intervals,
         window_bp,
         int(eval_windows),
         resume,
     )
+
+
+def _read_interval(text: str | Interval, genomes: Sequence[Genome]) -> Interval:
+    if isinstance(text, Interval):
+        return text
+    return Interval.parse(text, [text] if any(text in genome for genome in genomes) else ())
 
 
 def _for_pretraining(network: DNAPreTrainedModel) -> DNAPreTrainedModel:
@@ -480,6 +512,30 @@ def _describe_model(network: Any) -> str:
     parts = {**dict(network.model.named_children()), **dict(network.named_children())}
     listed = ", ".join(f"{name} {count(part)}" for name, part in parts.items() if name != "model")
     return f"Model      {network.config.model_type}, {count(network)} parameters: {listed}"
+
+
+def _places(genomes: Sequence[Genome], holdout: Sequence[Interval]) -> list[dict[str, Any]]:
+    """Where held-out intervals lie, for JSON."""
+    return [
+        {
+            "genome": genome.path.name,
+            "record": genome.records[index].name,
+            "start_bp": start_bp,
+            "end_bp": end_bp,
+        }
+        for genome, spans_of_record in zip(genomes, held_out_spans(genomes, holdout), strict=True)
+        for index, spans in sorted(spans_of_record.items())
+        for start_bp, end_bp in spans
+    ]
+
+
+def _describe_chance(num_windows: int, num_bases: int) -> str:
+    """That there is too little to evaluate on, and what that makes of an accuracy of a third."""
+    chance = 1.96 * math.sqrt(2 / 9 / num_bases)
+    return (
+        f"Too little is held out for these figures: {num_windows:,} windows with {num_bases:,} hidden bases, "
+        f"by which an accuracy is known to ± {chance:.1%}. Hold out more, or take a larger genome."
+    )
 
 
 def _describe_baseline(baseline: Baseline) -> str:
