@@ -260,9 +260,7 @@ def score_variants(
             sequences, or no positives or negatives.
     """
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
-    require_different_files(
-        model=model_files(model), fasta=fasta, aliases=aliases, vcf=vcf, output=output
-    )
+    require_different_files(model=model_files(model), fasta=fasta, aliases=aliases, vcf=vcf, output=output)
     require_at_least("batch_size", batch_size, 1)
     if output is not None:
         output_file(output)

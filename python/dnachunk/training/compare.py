@@ -13,8 +13,9 @@ from typing import Any
 
 from transformers import AutoModel, AutoTokenizer, TrainingArguments
 
+from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
-from dnachunk.data.labelled import OnError, read_splits
+from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table

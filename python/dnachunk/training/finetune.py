@@ -16,7 +16,8 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
-from dnachunk.data.labelled import LabelledSet, OnError, join_sets, read_labelled, read_splits
+from dnachunk.data.contents import OnError
+from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
