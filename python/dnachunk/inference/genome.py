@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
@@ -41,11 +42,18 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Starts, ends and vectors of a record's tokens."""
 
 
-def open_genome(fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None) -> Genome:
-    """A genome as it is, and a path opened; with other names for its records a genome is opened anew."""
+def open_genome(
+    fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None, *, on_error: OnError = "fail"
+) -> Genome:
+    """A genome as it is, and a path opened; with other names for its records a genome is opened anew.
+
+    Records that are left out are told.
+    """
     if isinstance(fasta, Genome):
-        return fasta if aliases is None else Genome(fasta.path, aliases)
-    return Genome(Path(fasta), aliases)
+        return fasta if aliases is None else Genome(fasta.path, aliases, on_error=on_error)
+    genome = Genome(fasta, aliases, on_error=on_error)
+    tell_skipped(genome.skipped, f"records of {genome.path}")
+    return genome
 
 
 def find_interval(genome: Genome, region: str | Interval) -> Interval:
