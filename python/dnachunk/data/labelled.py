@@ -501,7 +501,6 @@ def _hub_splits(
 
 
 __all__ = [
-    "MISSING",
     "LabelledSet",
     "OnError",
     "attempt",
