@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dnachunk import files
+from dnachunk.cli.report import log_to_standard_error
 from dnachunk.data.problem import Problem
 
 
@@ -27,11 +28,17 @@ class OnError(str, Enum):
 def output_file(path: Path | None) -> Path | None:
     """Refuses a path that no file can be written to, before anything is computed.
 
+    Where it is standard output, the command's own lines go to standard error from here on.
+
     Raises:
         typer.BadParameter: If it is a folder, or lies in none.
     """
+    if path is None:
+        return None
+    if files.is_standard_output(path):
+        log_to_standard_error()
     try:
-        return None if path is None else files.output_file(path)
+        return files.output_file(path)
     except OSError as error:
         raise typer.BadParameter(str(error)) from None
 

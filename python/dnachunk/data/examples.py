@@ -29,8 +29,11 @@ class ExampleDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example."""
+        sequence = self.examples.sequences[index]
         return {
-            "sequence": self.examples.sequences[index],
+            "sequence": sequence,
+            # By the length of this Hugging Face's Trainer groups examples, if it is asked to.
+            "input_ids": sequence,
             "target": self.examples.targets[index],
             "both_strands": self.both_strands,
         }

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
+from dnachunk.data.contents import OnError
 from dnachunk.data.text import open_text
 from dnachunk.errors import ArgumentError, require_one_of
 from dnachunk.ops import encode_dna
@@ -21,9 +22,6 @@ SPLIT_NAMES = {"train": ("train",), "valid": ("dev", "valid", "validation", "val
 
 MISSING = frozenset(("", ".", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null"))
 """What stands for a cell without a value, in lower case."""
-
-OnError = Literal["fail", "skip"]
-"""What becomes of a row that cannot be read: an error, or it is left out, counted and listed."""
 
 _ROWS_AT_ONCE = 1024
 
@@ -502,7 +500,6 @@ def _hub_splits(
 
 __all__ = [
     "LabelledSet",
-    "OnError",
     "attempt",
     "find_splits",
     "is_missing",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.data.labelled import LabelledSet, OnError, attempt, is_missing
+from dnachunk.data.contents import OnError
+from dnachunk.data.labelled import LabelledSet, attempt, is_missing
 from dnachunk.data.problem import Problem
 from dnachunk.random import mix
 

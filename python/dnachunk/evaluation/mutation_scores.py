@@ -13,7 +13,7 @@ import numpy as np
 
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
-from dnachunk.errors import ArgumentError, require_at_least, require_one_of
+from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation import zero_shot
 from dnachunk.evaluation.against_random import Floats, random_correlation_deviation, rank_correlation
 from dnachunk.evaluation.classes import Classes, check_classes, separation_metrics, separation_report
@@ -26,12 +26,17 @@ from dnachunk.evaluation.mutations import (
 )
 from dnachunk.evaluation.variant_scores import reasons_table
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
-from dnachunk.files import replacing
+from dnachunk.files import output_folder, replacing
 from dnachunk.inference.genome import Strands, open_genome
-from dnachunk.reporting import Report, Table, finite, progress, write_results
+from dnachunk.reporting import Report, Table, finite, progress, require_own_files, write_results
 
 MEASURED = ("score", "DMS_score")
 """Columns of what was measured that are looked for where none is named."""
+SCORES = "scores.csv"
+"""Name of the table in the output folder."""
+
+_JOB = "score_mutations"
+
 PREFIX = "dnachunk_"
 """Before the names of the columns that are added."""
 _ROWS_AT_ONCE = 4
@@ -78,18 +83,20 @@ class MutationScores(Report):
         Raises:
             OSError: If one cannot be written.
         """
-        folder = Path(output_dir)
+        folder = output_folder(output_dir)
+        table = folder / SCORES
+        require_own_files(folder / "results.json", _JOB, [table])
         folder.mkdir(parents=True, exist_ok=True)
         added = [f"{PREFIX}{name}" for name in (*self.scores, "reason")]
         columns = [column for column in self.rows[0].cells if column not in added] + added
-        with replacing(folder / "scores.csv") as temporary, text_writer(temporary) as file:
+        with replacing(table) as temporary, text_writer(temporary) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             for index, (row, reason) in enumerate(zip(self.rows, self.reasons, strict=True)):
                 numbers = [values[index] for values in self.scores.values()]
                 texts = ["" if math.isnan(number) else f"{number:.9g}" for number in numbers]
                 writer.writerow({**row.cells, **dict(zip(added, [*texts, reason or ""], strict=True))})
-        write_results(folder / "results.json", self.metrics)
+        write_results(folder / "results.json", _JOB, self.metrics)
 
 
 def score_mutations(
@@ -133,6 +140,10 @@ def score_mutations(
     """
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
     require_at_least("batch_size", batch_size, 1)
+    if output_dir is not None:
+        table = output_folder(output_dir) / SCORES
+        require_different_files(fasta=fasta, variants=variants, output_dir=table)
+        require_own_files(table.with_name("results.json"), _JOB, [table])
     classes = Classes.parse(positive, negative)
     genome = open_genome(fasta)
     rows = read_mutations(Path(variants), genome)
@@ -147,8 +158,6 @@ def score_mutations(
             raise ValueError(f"{variants} has no column {unknown[0]!r}")
         check_classes(Counter(labels))
     network, window_bp = resolve_zero_shot(model, window_bp)
-    if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
 
     outcomes: list[zero_shot.Outcome] = []
     with progress(len(rows), "score-mutations", "variants") as advance:

@@ -37,14 +37,15 @@ from dnachunk.evaluation.run_lengths import (
     tandem_runs,
 )
 from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
-from dnachunk.files import output_file, replacing, written_whole
+from dnachunk.files import output_file, output_folder, replacing, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.inference.writers import bedgraph_lines
+from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.random import mix
-from dnachunk.reporting import Report, Table, finite, progress, say, write_results
+from dnachunk.reporting import Report, Table, finite, progress, require_own_files, say, write_results
 
 Profiles = dict[str, dict[str, Profile]]
 """By kind of site, by label and what is shown of it."""
@@ -71,6 +72,8 @@ SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
 
 PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
 """Plots that there may be."""
+
+_JOB = "compare_tokens"
 
 
 class Span(NamedTuple):
@@ -160,12 +163,12 @@ class TokenComparison(Report):
         Raises:
             OSError: If a file cannot be written.
         """
-        folder = Path(output_dir)
+        folder = _own_folder(output_dir)
         plots = {} if draw is None else draw(self)
         with written_whole(folder) as staging:
             for name, figure in plots.items():
                 figure.savefig(staging / f"{name}.png", dpi=150)
-            write_results(staging / "results.json", self.metrics)
+            write_results(staging / "results.json", _JOB, self.metrics)
         for name in set(PLOTS if draw is not None else ()) - set(plots):
             (folder / f"{name}.png").unlink(missing_ok=True)
 
@@ -249,9 +252,18 @@ def compare_tokens(
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, aliases=aliases, bedgraph=bedgraph)
+    require_different_files(
+        model=[file for _, each in models for file in model_files(each)],
+        fasta=fasta,
+        aliases=aliases,
+        annotation=annotations,
+        bedgraph=bedgraph,
+    )
     if bedgraph is not None:
         output_file(bedgraph)
+    if output_dir is not None:
+        folder = _own_folder(output_dir)
+        require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
     genome = open_genome(fasta, aliases)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
@@ -262,8 +274,6 @@ def compare_tokens(
     mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
     segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
     _check(segmenters, bedgraph)
-    if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
 
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
@@ -288,6 +298,23 @@ def compare_tokens(
         if output_dir is not None:
             comparison.save(output_dir, draw)
     return comparison
+
+
+def _files() -> list[str]:
+    """Names of what there may be in the output folder."""
+    return ["results.json", *(f"{name}.png" for name in PLOTS)]
+
+
+def _own_folder(output_dir: PathLike) -> Path:
+    """The output folder, if nothing is replaced there but an earlier comparison.
+
+    Raises:
+        OSError: If something would be, or it cannot be written into.
+    """
+    folder = output_folder(output_dir)
+    results, *plots = (folder / name for name in _files())
+    require_own_files(results, _JOB, plots)
+    return folder
 
 
 def _named_models(model: Any) -> list[tuple[str, Any]]:

@@ -23,6 +23,7 @@ from dnachunk.evaluation.zero_shot import REASONS, Outcome, Unscorable, Variant,
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import Strands, open_genome
+from dnachunk.models.loading import model_files
 from dnachunk.reporting import Report, Table, progress
 
 LLR, DISTANCE, REASON = "DNACHUNK_LLR", "DNACHUNK_DISTANCE", "DNACHUNK_REASON"
@@ -170,6 +171,7 @@ class VariantScores:
             OSError: If a file cannot be read or written.
         """
         output = Path(output)
+        require_different_files(fasta=self.genome, vcf=self.variants, output=output)
         is_vcf = output.name.endswith((".vcf", ".vcf.gz"))
         with (
             replacing(output) as temporary,
@@ -258,7 +260,7 @@ def score_variants(
             sequences, or no positives or negatives.
     """
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
-    require_different_files(fasta=fasta, aliases=aliases, vcf=vcf, output=output)
+    require_different_files(model=model_files(model), fasta=fasta, aliases=aliases, vcf=vcf, output=output)
     require_at_least("batch_size", batch_size, 1)
     if output is not None:
         output_file(output)

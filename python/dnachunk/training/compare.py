@@ -13,8 +13,9 @@ from typing import Any
 
 from transformers import AutoModel, AutoTokenizer, TrainingArguments
 
+from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
-from dnachunk.data.labelled import OnError, read_splits
+from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
@@ -28,19 +29,19 @@ from dnachunk.reporting import (
     Table,
     command_line,
     is_main_process,
+    require_own_files,
     say,
+    to_json,
     versions,
     write_results,
 )
 from dnachunk.training.adaptation import LoRA, Method, is_of_head
-from dnachunk.training.arguments import training_arguments
 from dnachunk.training.finetune import (
-    DEFAULTS,
-    LEARNING_RATES,
     FineTuned,
     check_metric,
     checked_method,
     choose_candidates,
+    finetuning_arguments,
     run_search,
     several,
     tell_skipped,
@@ -54,6 +55,8 @@ PathLike = str | os.PathLike[str]
 
 CELLS = "cells"
 """Folder, in the output folder, of what was reached: by model and task."""
+
+_JOB = "compare_models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def compare_models(
     require_at_least("seeds", seeds, 1)
     if max_train is not None:
         require_at_least("max_train", max_train, 2)
-    args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
+    args = finetuning_arguments(output_dir, how, arguments)
     for name in ("metric_for_best_model", "resume_from_checkpoint"):
         if getattr(args, name) is not None:
             reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
@@ -312,6 +315,7 @@ def _compare(
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
+    require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
     described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
@@ -410,7 +414,7 @@ def _check_unchanged(cells: Path, sha256: str, name: str, folder: Path) -> None:
     elif is_main_process():
         cells.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"sha256": sha256}) + "\n", encoding="utf-8")
+            temporary.write_text(to_json({"sha256": sha256}), encoding="utf-8")
 
 
 def _drop_models(folder: Path) -> None:
@@ -447,7 +451,7 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     averages = {model: score.mean for model, score in comparison.averages.items()}
     results = {**metrics, "average": averages, "average_rank": comparison.average_ranks, "date": date}
-    write_results(output_dir / "results.json", results)
+    write_results(output_dir / "results.json", _JOB, results)
 
     def shown(value: float | None, form: str) -> str:
         return "—" if value is None else format(value, form)

@@ -30,7 +30,7 @@ from dnachunk.models import MODEL_TYPES
 from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
-from dnachunk.reporting import Report, Table, is_main_process, say, write_results
+from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.tokenization import DNATokenizer
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.baseline import Baseline, fixed_context_baseline
@@ -247,7 +247,7 @@ class PreTraining:
         trainer.save_model()
         write_card(output_dir, card)
         if metrics:
-            write_results(output_dir / "results.json", metrics)
+            write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
     def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
@@ -314,6 +314,7 @@ def pretrain(
         The model and what it reached.
 
     Raises:
+        FloatingPointError: If the training diverged; checkpoints remain.
         OSError: If a file cannot be read or written; checkpoints remain.
         TypeError: If an argument is unknown.
         ValueError: If one is out of range, or the folder holds another run.
@@ -368,6 +369,7 @@ def prepare_pretraining(
         require_at_least("window_bp", window_bp, 1)
         window_bp = int(window_bp)
     args = training_arguments(output_dir, DEFAULTS, arguments)
+    require_own_files(Path(output_dir) / "results.json", "pretrain")
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
     resume = _resume_point(args)
