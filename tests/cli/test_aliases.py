@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from dnachunk.data import Genome, Interval
+from dnachunk.errors import ArgumentError
+from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.random import mix
 from tests.cli.test_pretrain import QUICK
 
@@ -82,6 +85,21 @@ def test_other_names_are_refused_until_they_are_asked_for(run, model, files, tmp
         assert not metrics["holdout_is_default"]
     elif command.endswith("annotation"):
         assert "gene" in result.out
+
+
+def test_an_opened_genome_is_asked_by_other_names_too(tmp_path):
+    (tmp_path / "x.fa").write_text(f">1\n{SEQUENCE}\n>2\nACGT\n")
+    genome = Genome(tmp_path / "x.fa")
+    assert open_genome(genome) is genome
+    renamed = open_genome(genome, {"I": "1"})
+    assert find_interval(renamed, "I:11-20") == Interval("I", 10, 20)
+    assert renamed.index_of("I") == 0
+    with pytest.raises(
+        ArgumentError, match=r"x.fa has no record 'I': the records are 1, 2 \(aliases takes a"
+    ):
+        find_interval(genome, "I:11-20")
+    with pytest.raises(ArgumentError, match=r"has no record 'II': .* \(aliases does not join them\)"):
+        find_interval(renamed, "II")
 
 
 def test_what_only_some_records_lack_is_counted_and_named(run, model, tmp_path, monkeypatch):

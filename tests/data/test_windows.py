@@ -160,6 +160,13 @@ def test_default_holdout_of_an_assembly_that_ends_in_a_scaffold(write):
     assert [str(interval) for interval in default_holdout([genome], 1000)] == ["chr4:10001-20000"]
 
 
+def test_default_holdout_of_yeast_is_its_last_chromosome(write):
+    # In kb; documented figures are of this one.
+    sizes = [230, 813, 317, 1532, 577, 270, 1091, 563, 440, 746, 667, 1078, 924, 784, 1091, 948]
+    genome = write("x.fa", **{f"chr{index}": "A" * size for index, size in enumerate(sizes, start=1)})
+    assert default_holdout([genome]) == [Interval("chr16", 0, 948, str(genome.path))]
+
+
 def test_default_holdout_counts_no_window_of_n(write):
     genome = write("x.fa", a=counting_sequence(8000) + "N" * 2000)
     assert default_holdout([genome], 10) == [Interval("a", 6000, 10_000, str(genome.path))]

@@ -506,7 +506,6 @@ def _hub_splits(
 
 
 __all__ = [
-    "MISSING",
     "LabelledSet",
     "attempt",
     "find_splits",

@@ -119,4 +119,4 @@ def _read_table(path: str | os.PathLike[str]) -> Iterable[Sequence[str]]:
         yield words
 
 
-__all__ = ["PRESETS", "Aliases", "RecordNames", "some"]
+__all__ = ["Aliases", "RecordNames", "some"]
