@@ -69,6 +69,11 @@ def tell_skipped(skipped: Sequence[Skipped], what: str) -> None:
         say(f"Left out   {len(skipped):,} {what}: {first}{'; …' if len(skipped) > 3 else ''}")
 
 
+def listed(skipped: Sequence[Skipped], what: str) -> dict[str, list[str]]:
+    """What was left out as results have it, under ``skipped_…``; nothing if nothing was."""
+    return {f"skipped_{what}": [f"{where}: {reason}" for where, reason in skipped]} if skipped else {}
+
+
 def locate(path: str | os.PathLike[str]) -> tuple[str, bool]:
     """Where a file is.
 
@@ -261,4 +266,13 @@ def _remote(url: str) -> Iterator[tuple[Any, int | None]]:
             raise OSError(f"{url} cannot be fetched: {error}") from error
 
 
-__all__ = ["Contents", "OnError", "Skipped", "is_standard_input", "locate", "tell_skipped", "unpacked_name"]
+__all__ = [
+    "Contents",
+    "OnError",
+    "Skipped",
+    "is_standard_input",
+    "listed",
+    "locate",
+    "tell_skipped",
+    "unpacked_name",
+]
