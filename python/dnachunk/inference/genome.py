@@ -42,9 +42,9 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def open_genome(fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None) -> Genome:
-    """A genome as it is, and a path opened; with other names for its records a genome is opened anew."""
+    """A genome as it is or with other names for its records, and a path opened."""
     if isinstance(fasta, Genome):
-        return fasta if aliases is None else Genome(fasta.path, aliases)
+        return fasta if aliases is None else fasta.with_aliases(aliases)
     return Genome(Path(fasta), aliases)
 
 
