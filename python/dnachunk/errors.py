@@ -52,6 +52,9 @@ def require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ArgumentError(f"`{name}` must be {' or '.join(choices)}, got {value}")
 
 
+_OUTPUTS = ("bedgraph", "output", "receptive_positions")
+
+
 def require_different_files(**paths: Any) -> None:
     """Raises :class:`ArgumentError` if two arguments name the same file, by whatever link.
 
@@ -63,7 +66,9 @@ def require_different_files(**paths: Any) -> None:
         for each in value if isinstance(value, list | tuple) else [value]:
             path = getattr(each, "path", each)
             if isinstance(path, str | os.PathLike):
-                other = named.setdefault(_identity(path), name)
+                # What is read from standard input is not what is written to standard output.
+                is_standard, is_output = os.fspath(path) == "-", name in _OUTPUTS
+                other = named.setdefault(("-", is_output) if is_standard else _identity(path), name)
                 if other != name:
                     raise ArgumentError(
                         f"`{other}` and `{name}` must be different files, got {path} for both"

@@ -86,7 +86,6 @@ VALUES = {
     "ddp_bucket_cap_mb": "1",
     "ddp_broadcast_buffers": "true",
     "ddp_static_graph": "true",
-    "ddp_backend": "gloo",
     "ddp_timeout": "100",
     "skip_memory_metrics": "false",
     "debug": "underflow_overflow",
@@ -111,6 +110,7 @@ BESIDE = {
 ELSEWHERE = {
     "output_dir": "the commands' own",
     "resume_from_checkpoint": "has tests of its own",
+    "ddp_backend": "several processes",
     **dict.fromkeys(
         ("torch_compile", "torch_compile_backend", "torch_compile_mode"), "the models are compiled in theirs"
     ),

@@ -11,6 +11,7 @@ from dnachunk.cli.demo import demo
 from dnachunk.cli.embed import embed
 from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
+from dnachunk.cli.predict import predict
 from dnachunk.cli.pretrain import pretrain
 from dnachunk.cli.report import Terminated, printed_log, terminating_cleanly
 from dnachunk.cli.score_mutations import score_mutations
@@ -34,6 +35,7 @@ _EXTRAS = ("accelerate", "matplotlib", "peft", "safetensors", "scipy", "sklearn"
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(finetune)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
+app.command()(predict)
 app.command()(tokenize)
 app.command()(compare_tokens)
 app.command()(embed)

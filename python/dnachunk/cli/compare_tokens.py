@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.options import AliasesOption, BatchSizeOption, FastaOption, WindowOption, output_file
+from dnachunk.cli.options import (
+    AliasesOption,
+    BatchSizeOption,
+    FastaOption,
+    OnError,
+    ReadOnErrorOption,
+    WindowOption,
+    output_file,
+)
 from dnachunk.reporting import say
 
 
@@ -40,6 +48,7 @@ def compare_tokens(
         ),
     ] = None,
     aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     bedgraph: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +91,7 @@ def compare_tokens(
         feature=feature or (),
         region=region,
         aliases=aliases,
+        on_error=on_error.value,
         bedgraph=bedgraph,
         window_bp=window_bp,
         max_sites=max_sites,

@@ -11,7 +11,9 @@ from dnachunk.cli.options import (
     FastaOption,
     KeepRatioOption,
     ModelOption,
+    OnError,
     OverlapOption,
+    ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
     WindowOption,
@@ -39,6 +41,7 @@ def embed(
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     keep_ratio: KeepRatioOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
 ) -> None:
     """Turns sequences into vectors of the model's width, float32.
@@ -65,6 +68,7 @@ def embed(
         window_bp=window_bp,
         overlap_bp=overlap_bp,
         keep_ratio=keep_ratio,
+        on_error=on_error.value,
         batch_size=batch_size,
     )
     write_results(numbers, job, found.metrics)

@@ -114,6 +114,13 @@ OnErrorOption = Annotated[
         "bases; too few cells) are refused, or left out, counted and listed."
     ),
 ]
+ReadOnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Whether records, lines and rows that cannot be read are refused, or left out, counted and "
+        "listed."
+    ),
+]
 SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]
 LabelColumnOption = Annotated[
     list[str] | None, typer.Option(help="Column of labels; can be repeated. Default: label.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
-from dnachunk.cli.options import AliasesOption
+from dnachunk.cli.options import AliasesOption, OnError, ReadOnErrorOption
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
 
@@ -56,6 +56,7 @@ def pretrain(
         ),
     ] = None,
     aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     window_bp: Annotated[
         int | None, typer.Option(help="Bases of a window. Default: the configuration's train_length_bp.")
     ] = None,
@@ -91,6 +92,7 @@ def pretrain(
         weight=weight,
         holdout=holdout,
         aliases=aliases,
+        on_error=on_error.value,
         window_bp=window_bp,
         eval_windows=eval_windows,
         config=read_fields(config or []),

@@ -11,7 +11,9 @@ from dnachunk.cli.options import (
     FastaOption,
     KeepRatioOption,
     ModelOption,
+    OnError,
     OverlapOption,
+    ReadOnErrorOption,
     WindowOption,
     output_file,
 )
@@ -43,6 +45,7 @@ def tokenize(
         str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
     ] = None,
     aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
     receptive_positions: Annotated[
         Path | None,
@@ -80,6 +83,7 @@ def tokenize(
         keep_ratio=keep_ratio,
         region=region,
         aliases=aliases,
+        on_error=on_error.value,
         batch_size=batch_size,
         receptive_positions=receptive_positions,
     )

@@ -129,6 +129,71 @@ def read_annotation(
     return Annotation(sorted(features), left_out, num_empty, tuple(skipped))
 
 
+class Regions(NamedTuple):
+    """The stretches of a genome that a BED file lists.
+
+    Attributes:
+        regions: In the file's order, as often as they are listed.
+        skipped: Lines that could not be read, by their numbers.
+    """
+
+    regions: list[Feature]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail") -> Regions:
+    """Reads a BED file for the stretches that it lists, as :func:`read_annotation` does for features.
+
+    Args:
+        path: The file or URL.
+        genome: Where they lie.
+        on_error: What to do at a line that is malformed, reaches past its record, or lies on a record that
+            the genome does not have: ``"fail"``, or ``"skip"`` it and list it in ``skipped``.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If a line cannot be read, or there is none.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    contents = Contents(path)
+    regions: list[Feature] = []
+    skipped: list[Skipped] = []
+    unknown: Counter[str] = Counter()
+    for number, text in enumerate(read_lines(contents), start=1):
+        line = text.rstrip("\r\n")
+        try:
+            parsed = _bed_line(line) if line.strip() and not line.startswith("#") else None
+            if parsed is None:
+                continue
+            if parsed.record not in genome:
+                unknown[parsed.record] += 1
+                raise _FaultyLineError(f"there is no record {parsed.record!r}")
+            index = genome.index_of(parsed.record)
+            if parsed.stop_bp > genome.records[index].length_bp:
+                raise _FaultyLineError(
+                    f"a region must end inside its record of {genome.records[index].length_bp} bases, got "
+                    f"{parsed.stop_bp}"
+                )
+        except _FaultyLineError as error:
+            if on_error == "fail" and not unknown:
+                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+            skipped.append(Skipped(number, str(error)))
+            continue
+        regions.append(Feature(index, *parsed[1:5]))
+    if unknown and (on_error == "fail" or not regions):
+        raise ArgumentError(
+            f"{contents.path} has regions on records that {genome.path} does not have: it names "
+            f"{some(unknown)}, and {genome.names.instead(unknown)}"
+        )
+    if not regions:
+        raise ValueError(f"{contents.path} lists no region{_first_of(skipped)}")
+    return Regions(regions, tuple(skipped))
+
+
+def _first_of(skipped: list[Skipped]) -> str:
+    return f" that can be read, the first: line {skipped[0].where}: {skipped[0].reason}" if skipped else ""
+
+
 class _Line(NamedTuple):
     record: str
     start_bp: int

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -60,6 +60,18 @@ class Skipped(NamedTuple):
 
     where: str | int
     reason: str
+
+
+def tell_skipped(skipped: Sequence[Skipped], what: str) -> None:
+    """Logs how many were left out, and the first of them."""
+    if skipped:
+        first = "; ".join(f"{where}: {reason}" for where, reason in skipped[:3])
+        say(f"Left out   {len(skipped):,} {what}: {first}{'; …' if len(skipped) > 3 else ''}")
+
+
+def listed(skipped: Sequence[Skipped], what: str) -> dict[str, list[str]]:
+    """What was left out as results have it, under ``skipped_…``; nothing if nothing was."""
+    return {f"skipped_{what}": [f"{where}: {reason}" for where, reason in skipped]} if skipped else {}
 
 
 def locate(path: str | os.PathLike[str]) -> tuple[str, bool]:
@@ -254,4 +266,13 @@ def _remote(url: str) -> Iterator[tuple[Any, int | None]]:
             raise OSError(f"{url} cannot be fetched: {error}") from error
 
 
-__all__ = ["Contents", "OnError", "Skipped", "is_standard_input", "locate", "unpacked_name"]
+__all__ = [
+    "Contents",
+    "OnError",
+    "Skipped",
+    "is_standard_input",
+    "listed",
+    "locate",
+    "tell_skipped",
+    "unpacked_name",
+]

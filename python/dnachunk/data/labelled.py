@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,7 +69,8 @@ def attempt(
         return read(*arguments)
     except ValueError as error:
         if on_error == "fail":
-            raise ArgumentError(f"{error} (`on_error=skip` leaves such rows out)") from error
+            message = error.message if isinstance(error, ArgumentError) else error
+            raise ArgumentError(f"{message} (`on_error=skip` leaves such rows out)") from error
         skipped.append(str(error))
         return None
 
@@ -291,6 +293,11 @@ def _table_row(place: str, sequence: str, labels: Iterable[str]) -> Row | ValueE
     return place, sequence, tuple(labels)
 
 
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a table, by its name."""
+    return _suffix(Path(path)) in (*TABLE_SUFFIXES, ".parquet")
+
+
 def _suffix(path: Path) -> str:
     name = path.name.removesuffix(".gz").removesuffix(".bgz")
     return Path(name).suffix.lower()
@@ -503,6 +510,7 @@ __all__ = [
     "attempt",
     "find_splits",
     "is_missing",
+    "is_table",
     "join_sets",
     "read_labelled",
     "read_splits",

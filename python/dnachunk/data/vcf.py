@@ -102,7 +102,7 @@ class VCF:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is a pipe, or has no VCF header. Iterating: on a malformed line, which the message
+        ValueError: If it has no VCF header. Iterating: on a malformed line, which the message
             names.
         ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
@@ -113,8 +113,6 @@ class VCF:
         self.header: list[str] = []
         self.skipped: list[Skipped] = []
         self._on_error = on_error
-        if self.path.exists() and not self.path.is_file():
-            raise ValueError(f"{self.path} must be a file, because it is read more than once")
         self._contents = Contents(path)
         for line in read_lines(self._contents):
             self.header.append(line)

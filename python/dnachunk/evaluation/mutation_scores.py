@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dnachunk.data.contents import OnError, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
@@ -106,6 +106,7 @@ def score_mutations(
     output_dir: str | os.PathLike[str] | None = None,
     *,
     measured: Sequence[str] | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
@@ -125,6 +126,8 @@ def score_mutations(
             :func:`~dnachunk.evaluation.mutations.read_mutations`.
         output_dir: Folder to write ``scores.csv`` and ``results.json`` into. Default: nothing is written.
         measured: Column of the measurement; of several the mean. Default: ``score``, or ``DMS_score``.
+        on_error: ``"skip"``: rows that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which are positives, by a column: ``"class=LOF"``, ``"score<-1"``.
@@ -145,8 +148,10 @@ def score_mutations(
         require_different_files(fasta=fasta, variants=variants, output_dir=table)
         require_own_files(table.with_name("results.json"), _JOB, [table])
     classes = Classes.parse(positive, negative)
-    genome = open_genome(fasta)
-    rows = read_mutations(Path(variants), genome)
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    genome = open_genome(fasta, on_error=on_error)
+    rows, skipped = read_mutations(variants, genome, on_error=on_error)
+    tell_skipped(skipped, f"lines of {variants}")
     names = list(measured or [name for name in MEASURED if name in rows[0].cells][:1])
     if not names:
         raise ArgumentError(f"{variants} has no column {' or '.join(MEASURED)}; name it with `measured`")
@@ -197,6 +202,7 @@ def score_mutations(
         "reasons": dict(Counter(reason for reason in reasons if reason is not None)),
         "window_bp": window_bp,
         "reverse_complement": reverse_complement,
+        **listed(skipped, "lines"),
     }
     for name, scored in scores.items():
         metrics[f"{name}_spearman"] = finite(rank_correlation(scored[is_measured], values[is_measured]))

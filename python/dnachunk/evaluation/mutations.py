@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 
 from dnachunk.alphabet import BASES
+from dnachunk.data.contents import OnError, Skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.labelled import is_missing
 from dnachunk.data.text import read_lines
@@ -82,12 +83,18 @@ def nearest_codon(codon: str, amino_acid: str) -> str:
     return min(candidates, key=lambda other: sum(a != b for a, b in zip(codon, other, strict=True)))
 
 
-def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[MutationRow]:
+def read_mutations(
+    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
+) -> tuple[list[MutationRow], list[Skipped]]:
     """Reads a table, CSV or, where its header has tabs, TSV; plain or compressed.
 
     Args:
         path: The table.
         genome: A FASTA file of one record: the coding sequence, or of tables of bases the gene.
+        on_error: What to do at a malformed row: ``"fail"``, or ``"skip"`` it.
+
+    Returns:
+        The rows, and the lines that were left out.
 
     Raises:
         OSError: If the table cannot be read.
@@ -114,20 +121,26 @@ def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[Mutatio
             f"{genome.path} must be a coding sequence of whole codons, got {genome.length_bp} bases"
         )
     reader = csv.reader(lines, dialect, strict=True)
-    rows = []
-    try:
-        for words in reader:
+    rows: list[MutationRow] = []
+    skipped: list[Skipped] = []
+    while True:
+        try:
+            words = next(reader, None)
+            if words is None:
+                break
             if not words:
                 continue
             if len(words) != len(columns):
                 raise ValueError(f"expected {len(columns)} cells, got {len(words)}")
             cells = dict(zip(columns, words, strict=True))
             rows.append(_read_row(reader.line_num + 1, cells, layout, genome))
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from error
+        except (csv.Error, ValueError) as error:
+            if on_error == "fail":
+                raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from error
+            skipped.append(Skipped(reader.line_num + 1, str(error)))
     if not rows:
-        raise ValueError(f"{path} has no row")
-    return rows
+        raise ValueError(f"{path} has no row" + (" that can be read" if skipped else ""))
+    return rows, skipped
 
 
 def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:

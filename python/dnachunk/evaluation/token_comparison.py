@@ -15,6 +15,7 @@ from dnachunk.alphabet import is_base
 from dnachunk.baselines import FixedTokenizer, Tokenization
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
+from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.shuffle import dinucleotide_shuffle
 from dnachunk.data.text import text_writer
@@ -200,6 +201,7 @@ def compare_tokens(
     feature: str | Sequence[str] = (),
     region: str | Interval | None = None,
     aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     bedgraph: PathLike | None = None,
     window_bp: int | None = None,
     max_sites: int = 200,
@@ -227,6 +229,8 @@ def compare_tokens(
         region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
             of the one model that has it (DNAChunker, first stage).
         window_bp: Bases read at once; default as in each model's training.
@@ -264,11 +268,11 @@ def compare_tokens(
     if output_dir is not None:
         folder = _own_folder(output_dir)
         require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
-    genome = open_genome(fasta, aliases)
+    genome = open_genome(fasta, aliases, on_error=on_error)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
-    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans)
+    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
     segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
     mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
@@ -361,13 +365,14 @@ def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
 
 
 def _read_features(
-    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span]
+    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span], on_error: OnError
 ) -> list[Feature]:
     """Features of these kinds, or of all, that touch the spans."""
     found: set[Feature] = set()
     for path in paths:
-        annotation = read_annotation(path, genome)
+        annotation = read_annotation(path, genome, on_error=on_error)
         found.update(annotation.features)
+        tell_skipped(annotation.skipped, f"lines of {path}")
         if annotation.left_out:
             say(
                 f"{path}: {annotation.left_out.total():,} features are left out, on "

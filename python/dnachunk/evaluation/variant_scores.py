@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dnachunk.data.contents import OnError, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.text import text_writer
@@ -212,6 +213,8 @@ class VariantScores:
             "unknown_contigs": self.unknown_contigs,
             "window_bp": self.window_bp,
             "reverse_complement": self.reverse_complement,
+            **listed(self.genome.skipped, "records"),
+            **listed(self.variants.skipped, "lines"),
         }
         if self.classes:
             scores = {"llr": np.array(ratios), "distance": np.array(distances)}
@@ -226,6 +229,7 @@ def score_variants(
     output: str | os.PathLike[str] | None = None,
     *,
     aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
@@ -245,6 +249,8 @@ def score_variants(
         output: File to write; see :meth:`VariantScores.write`. Default: nothing is written.
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which variants are positives, by an INFO field: ``"AF>=0.05"``, ``"class=LOF"``, ``"FLAG"``.
@@ -265,15 +271,16 @@ def score_variants(
     if output is not None:
         output_file(output)
     classes = Classes.parse(positive, negative)
-    variants = VCF(Path(vcf))
+    variants = VCF(vcf, on_error=on_error)
     # Every line is looked at before the first is scored, which takes long.
     contigs, labels = Counter[str](), Counter[bool | None]()
     for record in variants:
         contigs[record.contig] += 1
         labels.update(_labels(variants, record, classes))
+    tell_skipped(variants.skipped, f"lines of {vcf}")
     if not contigs:
         raise ValueError(f"{vcf} holds no variant")
-    genome = open_genome(fasta, aliases)
+    genome = open_genome(fasta, aliases, on_error=on_error)
     unknown_contigs = {contig: count for contig, count in contigs.items() if contig not in genome}
     if len(unknown_contigs) == len(contigs):
         raise ArgumentError(

@@ -3,13 +3,14 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from dnachunk.data.contents import OnError, Skipped, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
@@ -41,11 +42,18 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Starts, ends and vectors of a record's tokens."""
 
 
-def open_genome(fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None) -> Genome:
-    """A genome as it is or with other names for its records, and a path opened."""
+def open_genome(
+    fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None, *, on_error: OnError = "fail"
+) -> Genome:
+    """A genome as it is or with other names for its records, and a path opened.
+
+    Records that are left out are told.
+    """
     if isinstance(fasta, Genome):
         return fasta if aliases is None else fasta.with_aliases(aliases)
-    return Genome(Path(fasta), aliases)
+    genome = Genome(fasta, aliases, on_error=on_error)
+    tell_skipped(genome.skipped, f"records of {genome.path}")
+    return genome
 
 
 def find_interval(genome: Genome, region: str | Interval) -> Interval:
@@ -98,6 +106,7 @@ class TokenStatistics(Report):
         window_bp: Bases of a tile.
         overlap_bp: Bases that two tiles share.
         files: What was written.
+        skipped: Records that could not be read, and why.
     """
 
     name: str
@@ -105,6 +114,7 @@ class TokenStatistics(Report):
     window_bp: int
     overlap_bp: int
     files: list[Path] = field(default_factory=list)
+    skipped: Sequence[Skipped] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -126,7 +136,7 @@ class TokenStatistics(Report):
         for stage, (finer_tokens, finer_bases) in enumerate(reversed(finer)):
             metrics[f"stage_{stage}_tokens"] = finer_tokens
             metrics[f"stage_{stage}_mean_token_bp"] = finer_bases / finer_tokens if finer_tokens else None
-        return metrics
+        return metrics | listed(self.skipped, "records")
 
     @property
     def histograms(self) -> dict[str, torch.Tensor]:
@@ -246,7 +256,12 @@ class GenomeTokens:
         tables = [] if receptive_positions is None else [Path(receptive_positions)]
         counts = self._write(paths, tables)
         self.statistics = TokenStatistics(
-            self.genome.name, counts, self.window_bp, self.overlap_bp, [*paths, *tables]
+            self.genome.name,
+            counts,
+            self.window_bp,
+            self.overlap_bp,
+            [*paths, *tables],
+            self.genome.skipped,
         )
         return self.statistics
 
@@ -319,6 +334,7 @@ def tokenize_genome(
     keep_ratio: float | None = None,
     region: str | Interval | None = None,
     aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     batch_size: int = 8,
     receptive_positions: str | os.PathLike[str] | None = None,
 ) -> GenomeTokens:
@@ -337,6 +353,8 @@ def tokenize_genome(
         region: Only tokens that touch it, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
         aliases: Names that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
 
@@ -361,7 +379,7 @@ def tokenize_genome(
             output_file(path)
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta, aliases)
+    genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
     tokens = GenomeTokens(network, genome, interval, *widths, keep_ratio, batch_size)
     if output is not None:
@@ -386,6 +404,7 @@ class Embeddings(Report):
         window_bp: Bases of a window.
         overlap_bp: Bases that two windows share.
         reverse_complement: Whether both strands were averaged.
+        skipped: Records that could not be read, and why.
     """
 
     embeddings: torch.Tensor
@@ -397,6 +416,7 @@ class Embeddings(Report):
     window_bp: int
     overlap_bp: int
     reverse_complement: Strands
+    skipped: Sequence[Skipped] = ()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What there is by name."""
@@ -420,6 +440,7 @@ class Embeddings(Report):
             "reverse_complement": self.reverse_complement,
             "window_bp": self.window_bp,
             "overlap_bp": self.overlap_bp,
+            **listed(self.skipped, "records"),
         }
 
     def save(self, output: str | os.PathLike[str]) -> None:
@@ -456,6 +477,7 @@ def embed_genome(
     window_bp: int | None = None,
     overlap_bp: int | None = None,
     keep_ratio: float | None = None,
+    on_error: OnError = "fail",
     batch_size: int = 8,
 ) -> Embeddings:
     """Turns sequences into vectors of the model's width.
@@ -473,6 +495,8 @@ def embed_genome(
         window_bp: Bases read at once; default as in the model's training.
         overlap_bp: Bases that two windows share; default a quarter of a window.
         keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
 
     Returns:
@@ -495,7 +519,7 @@ def embed_genome(
         output_file(output)
     network = resolve(model, needs_network=True)
     window_bp, overlap_bp = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta)
+    genome = open_genome(fasta, on_error=on_error)
 
     def strand(reverse: bool, advance: Callable[[int], Any]) -> Iterator[TileTokens]:
         tiles = itertools.chain.from_iterable(
@@ -531,6 +555,7 @@ def embed_genome(
         window_bp,
         overlap_bp,
         reverse_complement,
+        genome.skipped,
     )
     if output is not None:
         embeddings.save(output)

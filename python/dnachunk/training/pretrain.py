@@ -1,5 +1,7 @@
 """Pre-training, from FASTA files to a model: what with, what from, against what, and how far."""
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +24,17 @@ from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
+from dnachunk.data.contents import OnError
 from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.windows import MIN_HELD_OUT, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
+from dnachunk.files import replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
-from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
+from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, to_json, write_results
 from dnachunk.tokenization import DNATokenizer
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.baseline import Baseline, fixed_context_baseline
@@ -68,6 +72,15 @@ DEFAULTS: dict[str, Any] = {
 
 Steps below 1 are shares of ``max_steps``.
 """
+
+SETTINGS = "pretraining.json"
+"""File, in the output folder, of what a run's numbers depend on."""
+
+# What a run that is resumed must not change, of the arguments of training.
+_DECISIVE = (
+    *("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "adam_beta1", "adam_beta2"),
+    *("adam_epsilon", "weight_decay", "max_grad_norm", "bf16", "fp16"),
+)
 
 MAX_BPE_BP = 8 << 20
 """Bases of the training windows that byte-pair encoding is trained on, at most."""
@@ -189,6 +202,7 @@ class PreTraining:
             genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
         )
         held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
+        self._note_settings(network.config, global_batch)
         say(_describe_model(network))
         if isinstance(tokenizer, FixedTokenizer):
             say(_describe_tokens(network.config, tokenizer, held_out))
@@ -250,6 +264,40 @@ class PreTraining:
             write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
+    def _note_settings(self, config: Any, global_batch: int) -> None:
+        """Notes what the run's numbers depend on, or compares with what was noted before it was interrupted.
+
+        Raises:
+            ArgumentError: If something differs.
+        """
+        path = Path(self.args.output_dir) / SETTINGS
+        settings = {
+            "fasta": [[genome.path.name, _digest(genome)] for genome in self.genomes],
+            "weight": None if self.weight is None else list(self.weight),
+            "holdout": _places(self.genomes, self.holdout),
+            "tokenizer": self.tokenization,
+            "config": {
+                name: value
+                for name, value in config.to_dict().items()
+                if name not in ("architectures", "dtype", "transformers_version", "_name_or_path")
+            },
+            "windows a step": global_batch,
+            **{name: _plain(getattr(self.args, name)) for name in _DECISIVE},
+        }
+        now = json.loads(to_json(settings))
+        if self.resume is not None and path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            differing = [name for name in now if now[name] != before.get(name)]
+            if differing:
+                raise ArgumentError(
+                    f"`output_dir` {self.args.output_dir} holds a run with other {', '.join(differing)}: "
+                    "give what it was begun with, or choose another"
+                )
+        elif is_main_process():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_text(to_json(settings), encoding="utf-8")
+
     def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
         minutes = metrics.get("train_runtime", 0) / 60
@@ -282,6 +330,7 @@ def pretrain(
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -303,6 +352,8 @@ def pretrain(
             a tenth of each genome, from its end; see :func:`~dnachunk.data.default_holdout`.
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases of a window; default the configuration's ``train_length_bp``.
         eval_windows: Held-out windows to evaluate on, at most.
         config: Fields of the configuration.
@@ -328,6 +379,7 @@ def pretrain(
         weight=weight,
         holdout=holdout,
         aliases=aliases,
+        on_error=on_error,
         window_bp=window_bp,
         eval_windows=eval_windows,
         config=config,
@@ -345,6 +397,7 @@ def prepare_pretraining(
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -379,7 +432,7 @@ def prepare_pretraining(
         network = _for_pretraining(network)
         made = network.config
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
-    genomes = [open_genome(each, aliases) for each in given]
+    genomes = [open_genome(each, aliases, on_error=on_error) for each in given]
     kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
     intervals = [_read_interval(each, genomes) for each in kept]
     held_out_spans(genomes, intervals)
@@ -527,6 +580,16 @@ def _places(genomes: Sequence[Genome], holdout: Sequence[Interval]) -> list[dict
         for index, spans in sorted(spans_of_record.items())
         for start_bp, end_bp in spans
     ]
+
+
+def _digest(genome: Genome) -> str:
+    """SHA-256 of the names and lengths of a genome's records."""
+    records = [[record.name, record.length_bp] for record in genome.records]
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def _describe_chance(num_windows: int, num_bases: int) -> str:
