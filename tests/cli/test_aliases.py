@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from dnachunk.data import Genome, Interval
 from dnachunk.errors import ArgumentError
@@ -94,6 +95,10 @@ def test_an_opened_genome_is_asked_by_other_names_too(tmp_path):
     renamed = open_genome(genome, {"I": "1"})
     assert find_interval(renamed, "I:11-20") == Interval("I", 10, 20)
     assert renamed.index_of("I") == 0
+    assert torch.equal(renamed.fetch(0, 0, 9)[0], genome.fetch(0, 0, 9)[0])
+    (tmp_path / "faulty.fa").write_text(">1\nACGT\n>2\nAC!T\n>3\nGG\n")
+    kept = open_genome(Genome(tmp_path / "faulty.fa", on_error="skip"), "chr")
+    assert [kept.names.find(name) for name in ("chr1", "chr2", "chr3")] == [0, None, 1]
     with pytest.raises(
         ArgumentError, match=r"x.fa has no record 'I': the records are 1, 2 \(aliases takes a"
     ):

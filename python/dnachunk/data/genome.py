@@ -111,6 +111,14 @@ class Genome:
         """Bases of all records."""
         return sum(record.length_bp for record in self.records)
 
+    def with_aliases(self, aliases: Aliases) -> "Genome":
+        """The same genome, asked by other names too.
+
+        Args:
+            aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
+        """
+        return _opened(self._contents, aliases, self._on_error)
+
     def index_of(self, name: str) -> int:
         """The index of the record of this name, or that this name means.
 

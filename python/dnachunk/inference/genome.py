@@ -45,12 +45,12 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def open_genome(
     fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None, *, on_error: OnError = "fail"
 ) -> Genome:
-    """A genome as it is, and a path opened; with other names for its records a genome is opened anew.
+    """A genome as it is or with other names for its records, and a path opened.
 
     Records that are left out are told.
     """
     if isinstance(fasta, Genome):
-        return fasta if aliases is None else Genome(fasta.path, aliases, on_error=on_error)
+        return fasta if aliases is None else fasta.with_aliases(aliases)
     genome = Genome(fasta, aliases, on_error=on_error)
     tell_skipped(genome.skipped, f"records of {genome.path}")
     return genome
