@@ -123,6 +123,6 @@ def test_a_run_is_resumed_with_what_it_was_begun_with(run, fasta, tmp_path):
     ):
         result = run("pretrain", *words, *resume, *given)
         assert result.status == 1
-        assert "holds a run with other" in result.err
+        assert "is of a run with other" in result.err
         assert named in result.err
     assert run("pretrain", *words, *resume).status == 0

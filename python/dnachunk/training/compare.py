@@ -44,7 +44,7 @@ from dnachunk.training.finetune import (
     finetuning_arguments,
     run_search,
     several,
-    tell_skipped,
+    tell_skipped_rows,
 )
 from dnachunk.training.finetuner import FineTuner
 from dnachunk.training.plan import MODEL_NAME, Plan
@@ -331,7 +331,7 @@ def _compare(
     try:
         for name, entry in entries.items():
             say(f"\nTask {name}: {', '.join(f'{part} {len(of):,}' for part, of in entry.parts.items())}")
-            tell_skipped(entry.task)
+            tell_skipped_rows(entry.task)
             for model, folder in models.items():
                 cell_args = copy.copy(args)
                 cell_args.output_dir = str(output_dir / CELLS / model / name)

@@ -612,10 +612,10 @@ def _describe(task: Task) -> None:
     sizes = {"train": task.train, "validation": task.valid, "test": task.test}
     counts = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
     say(f"Sequences  {counts}")
-    tell_skipped(task)
+    tell_skipped_rows(task)
 
 
-def tell_skipped(task: Task) -> None:
+def tell_skipped_rows(task: Task) -> None:
     """Says how many rows of each split were left out, and what is wrong with the first of them."""
     for split, rows in task.skipped.items():
         say(f"Skipped    {split}: {len(rows):,} rows")
@@ -654,5 +654,5 @@ __all__ = [
     "grid",
     "run_search",
     "several",
-    "tell_skipped",
+    "tell_skipped_rows",
 ]

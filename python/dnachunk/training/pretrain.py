@@ -28,7 +28,6 @@ from dnachunk.data.contents import OnError
 from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.windows import MIN_HELD_OUT, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
-from dnachunk.files import replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.loading import holds_model
@@ -40,6 +39,7 @@ from dnachunk.training.arguments import training_arguments
 from dnachunk.training.baseline import Baseline, fixed_context_baseline
 from dnachunk.training.pretrainer import PreTrainer
 from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.trainer import SETTINGS
 
 PathLike = str | os.PathLike[str]
 
@@ -72,9 +72,6 @@ DEFAULTS: dict[str, Any] = {
 
 Steps below 1 are shares of ``max_steps``.
 """
-
-SETTINGS = "pretraining.json"
-"""File, in the output folder, of what a run's numbers depend on."""
 
 # What a run that is resumed must not change, of the arguments of training.
 _DECISIVE = (
@@ -202,7 +199,8 @@ class PreTraining:
             genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
         )
         held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
-        self._note_settings(network.config, global_batch)
+        settings = self._settings(network.config, global_batch)
+        self._check_resumed(settings)
         say(_describe_model(network))
         if isinstance(tokenizer, FixedTokenizer):
             say(_describe_tokens(network.config, tokenizer, held_out))
@@ -230,6 +228,7 @@ class PreTraining:
                 say(f"Warning    {warning}")
 
         trainer = PreTrainer(network, args, windows, held_out, tokenizer)
+        trainer.settings = settings
         log_lines(trainer)
         with quiet_files():
             train_metrics = trainer.train(resume_from_checkpoint=self.resume).metrics
@@ -264,39 +263,36 @@ class PreTraining:
             write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
-    def _note_settings(self, config: Any, global_batch: int) -> None:
-        """Notes what the run's numbers depend on, or compares with what was noted before it was interrupted.
-
-        Raises:
-            ArgumentError: If something differs.
-        """
-        path = Path(self.args.output_dir) / SETTINGS
+    def _settings(self, config: Any, global_batch: int) -> dict[str, Any]:
+        """What the run's numbers depend on; plain values."""
+        of_config = {
+            name: value
+            for name, value in config.to_dict().items()
+            if name not in ("architectures", "dtype", "transformers_version", "_name_or_path")
+        }
         settings = {
             "fasta": [[genome.path.name, _digest(genome)] for genome in self.genomes],
             "weight": None if self.weight is None else list(self.weight),
             "holdout": _places(self.genomes, self.holdout),
             "tokenizer": self.tokenization,
-            "config": {
-                name: value
-                for name, value in config.to_dict().items()
-                if name not in ("architectures", "dtype", "transformers_version", "_name_or_path")
-            },
+            "config": of_config,
             "windows a step": global_batch,
             **{name: _plain(getattr(self.args, name)) for name in _DECISIVE},
         }
-        now = json.loads(to_json(settings))
-        if self.resume is not None and path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            differing = [name for name in now if now[name] != before.get(name)]
-            if differing:
-                raise ArgumentError(
-                    f"`output_dir` {self.args.output_dir} holds a run with other {', '.join(differing)}: "
-                    "give what it was begun with, or choose another"
-                )
-        elif is_main_process():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_text(to_json(settings), encoding="utf-8")
+        return dict(json.loads(to_json(settings)))
+
+    def _check_resumed(self, settings: dict[str, Any]) -> None:
+        """Raises :class:`ArgumentError` if the checkpoint to go on from is of a run with other settings."""
+        path = Path(self.resume or "") / SETTINGS
+        if self.resume is None or not path.is_file():
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differing = [name for name in settings if settings[name] != before.get(name)]
+        if differing:
+            raise ArgumentError(
+                f"{self.resume} is of a run with other {', '.join(differing)}: give what it was begun with, "
+                "or choose another `output_dir`"
+            )
 
     def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)

@@ -15,7 +15,11 @@ from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 from dnachunk.files import STAGING, written_whole
 from dnachunk.models.loading import abridged, non_finite
 from dnachunk.models.model_card import keep_own_card
+from dnachunk.reporting import to_json
 from dnachunk.training.checkpoints import saving
+
+SETTINGS = "settings.json"
+"""File, in a checkpoint, of what the run's numbers depend on."""
 
 
 class WholeCheckpointTrainer(Trainer):
@@ -23,6 +27,9 @@ class WholeCheckpointTrainer(Trainer):
 
     What cannot be saved or does not fit is an error that says what there still is. So is a loss or a weight
     that is not finite: a training that diverged saves nothing more. One process trains on one device.
+
+    Attributes:
+        settings: What the run's numbers depend on; plain values, noted in each checkpoint.
 
     Args:
         model: The model.
@@ -35,6 +42,7 @@ class WholeCheckpointTrainer(Trainer):
         # It would hide what is looked for here, and wait for the device at every step.
         args.logging_nan_inf_filter = False
         self._loss_sum: Any = 0.0
+        self.settings: dict[str, Any] | None = None
         # Several devices of one process would take DataParallel, which cannot gather a segmentation.
         args._n_gpu = min(args.n_gpu, 1)
         self._staging: Path | None = None
@@ -120,6 +128,8 @@ class WholeCheckpointTrainer(Trainer):
     def _finish_checkpoint(self, written: Path, final: Path) -> None:
         # Trainer wrote the state with the best checkpoint under its other name.
         self.state.save_to_json(str(written / "trainer_state.json"))
+        if self.settings is not None:
+            (written / SETTINGS).write_text(to_json(self.settings), encoding="utf-8")
         if final.exists():
             os.replace(final, written.with_name("replaced"))
         os.replace(written, final)
