@@ -149,6 +149,21 @@ def test_wrong_kinds_of_arguments_are_named(runs, fasta, table, tmp_path):
     model = dnachunk.load(runs / "mergedna", device="cpu")
     for call, said in (
         (lambda: dnachunk.tokenize_genome(None, fasta), "model must be of dnachunker, mergedna, mxdna"),
+        (lambda: dnachunk.tokenize_genome(model, fasta, region=5), "region must be a record's name"),
+        (lambda: dnachunk.pretrain(fasta, tmp_path, weight="x", **QUICK), "weight must be a number"),
+        (lambda: dnachunk.pretrain(fasta, tmp_path, holdout=[5], **QUICK), "holdout must be names"),
+        (
+            lambda: dnachunk.finetune(runs / "mergedna", tmp_path, train=table, learning_rate=[]),
+            "learning_rate must be one value or several, got none",
+        ),
+        (
+            lambda: dnachunk.finetune(runs / "mergedna", tmp_path, train=table, method="lora", lora_alpha=0),
+            "alpha must be above 0, got 0",
+        ),
+        (
+            lambda: dnachunk.score_variants(model, fasta, table, positive="AF=>0.05"),
+            "must be written FIELD, FIELD=text or FIELD>=number, got 'AF=>0.05'",
+        ),
         (lambda: dnachunk.tokenize_genome("6mer", fasta), "give the folder of its network"),
         (lambda: dnachunk.load(runs / "mxdna", dtype="bf16"), "dtype must be the name of a torch.dtype"),
         (
@@ -477,3 +492,21 @@ def test_a_segmentation_shows_itself():
     assert "··" in segmentation._repr_html_()
     with pytest.raises(ValueError, match="sequences must have 5 entries"):
         segmentation.to_html(["ACGTT"])
+
+
+def test_what_is_iterated_over_says_what_it_is(runs, fasta):
+    tokens = dnachunk.tokenize_genome(runs / "mergedna", fasta, region="CHLTCG:1-300")
+    assert "part.fa" in repr(tokens)
+    assert "write(path)" in str(tokens)
+
+
+def test_the_arguments_of_a_trainer_stay_the_callers(fasta, tmp_path):
+    from transformers import TrainingArguments
+
+    from dnachunk import MergeDNAConfig, MergeDNAForPreTraining
+    from dnachunk.training.pretrainer import PreTrainer
+
+    args = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    before = dict(vars(args))
+    PreTrainer(MergeDNAForPreTraining(MergeDNAConfig(**SIZES["mergedna"])), args)
+    assert vars(args) == before

@@ -232,9 +232,10 @@ def test_bases_of_a_gene_and_several_measurements(run, model, network, fasta, tm
 def test_scoring_again_replaces_the_columns(run, model, fasta, table, folder):
     words = ["--model", model, "--fasta", fasta, "--output-dir", folder]
     succeeds(run("score-mutations", *words, "--variants", table))
-    first = (folder / "scores.csv").read_text()
-    succeeds(run("score-mutations", *words, "--variants", folder / "scores.csv"))
-    assert (folder / "scores.csv").read_text() == first
+    first = folder / "scores.csv"
+    scored = first.rename(table.with_name("scored.csv"))
+    succeeds(run("score-mutations", *words, "--variants", scored))
+    assert first.read_text() == scored.read_text()
 
 
 def test_foreign_bytes_stay_and_equal_measurements_are_told(run, model, fasta, table, folder):
@@ -310,16 +311,16 @@ def test_bad_sequences(run, model, fasta, table, folder):
 
 
 def test_what_fails_midway_leaves_the_old_files(run, model, fasta, table, folder, monkeypatch):
-    folder.mkdir()
-    (folder / "scores.csv").write_text("old")
+    words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]
+    succeeds(run("score-mutations", *words))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def failing(*_, **__):
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(zero_shot, "score_alleles", failing)
-    words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]
     assert "the disk is gone" in refused(run("score-mutations", *words))
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"scores.csv": "old"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("scan", ["tem1", "brca1"])

@@ -108,7 +108,7 @@ def evaluate(
         result = compare_models(output_dir, plan=plan, data=data)
     else:
         # Both may be written with underscores too, as Hugging Face does.
-        searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
+        searched = {"learning_rate": learning_rate or None, "num_train_epochs": num_train_epochs or None}
         fields = {**searched, **read_training_arguments(context.args)}
         result = compare_models(
             output_dir,

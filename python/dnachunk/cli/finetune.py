@@ -107,7 +107,7 @@ def finetune(
     from dnachunk.training import finetune as run
 
     # Both may be written with underscores too, as Hugging Face does.
-    searched = {"learning_rate": learning_rate, "num_train_epochs": num_train_epochs}
+    searched = {"learning_rate": learning_rate or None, "num_train_epochs": num_train_epochs or None}
     fields = {**searched, **read_training_arguments(context.args)}
     result = run(
         model,

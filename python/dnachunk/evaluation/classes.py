@@ -43,7 +43,10 @@ class Condition(NamedTuple):
         """
         match = _CONDITION.fullmatch(text)
         condition = match and cls(match[1].strip(), match[2], (match[3] or "").strip())
-        if not condition or (condition.comparison in _COMPARISONS and _number(condition.value) is None):
+        is_read = condition is not None and condition.value[:1] not in ("<", ">", "=")
+        if condition and condition.comparison in _COMPARISONS:
+            is_read = is_read and _number(condition.value) is not None
+        if not condition or not is_read:
             raise ValueError(f"a condition must be written FIELD, FIELD=text or FIELD>=number, got {text!r}")
         return condition
 

@@ -105,7 +105,7 @@ def score_mutations(
     variants: str | os.PathLike[str],
     output_dir: str | os.PathLike[str] | None = None,
     *,
-    measured: Sequence[str] | None = None,
+    measured: str | Sequence[str] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
     reverse_complement: Strands = "none",
@@ -152,7 +152,8 @@ def score_mutations(
     genome = open_genome(fasta, on_error=on_error)
     rows, skipped = read_mutations(variants, genome, on_error=on_error)
     tell_skipped(skipped, f"lines of {variants}")
-    names = list(measured or [name for name in MEASURED if name in rows[0].cells][:1])
+    given = [measured] if isinstance(measured, str) else measured
+    names = list(given or [name for name in MEASURED if name in rows[0].cells][:1])
     if not names:
         raise ArgumentError(f"{variants} has no column {' or '.join(MEASURED)}; name it with `measured`")
     values = measurements(rows, names)

@@ -331,9 +331,14 @@ def _named_models(model: Any) -> list[tuple[str, Any]]:
         for each in models
     ]
     return [
-        (name if names.count(name) == 1 else str(each), each)
-        for name, each in zip(names, models, strict=True)
+        (name if names.count(name) == 1 else _other_name(name, index, each), each)
+        for index, (name, each) in enumerate(zip(names, models, strict=True), start=1)
     ]
+
+
+def _other_name(name: str, number: int, model: Any) -> str:
+    """What one of several models of one name is called: by its folder's path, or its number."""
+    return str(model) if isinstance(model, str | os.PathLike) else f"{name} {number}"
 
 
 def _fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:

@@ -124,6 +124,12 @@ class VariantScores:
     batch_size: int
     summary: VariantSummary | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"VariantScores({str(self.variants.path)!r}: {self.num_records:,} records; iterate over their "
+            "alleles, or write(path) them)"
+        )
+
     def records(self) -> Iterator[tuple[VCFRecord, list[Outcome], list[bool | None]]]:
         """Each record of the file, what became of its alternate alleles, and their classes."""
         with progress(self.num_records, "score-variants", "variants") as advance:

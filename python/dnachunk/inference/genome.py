@@ -63,6 +63,8 @@ def find_interval(genome: Genome, region: str | Interval) -> Interval:
         ValueError: If it lies in no record.
     """
     interval = region
+    if not isinstance(interval, str | Interval):
+        raise ArgumentError(f"`region` must be a record's name or an interval of it, got {interval!r}")
     if isinstance(interval, str):
         interval = Interval.parse(interval, [interval] if interval in genome else ())
     if interval.record not in genome:
@@ -188,6 +190,10 @@ class GenomeTokens:
             keep_ratio=self.keep_ratio,
             batch_size=self.batch_size,
         )
+
+    def __repr__(self) -> str:
+        where = "" if self.interval is None else f", {self.interval}"
+        return f"GenomeTokens({self.genome!r}{where}: iterate over them, or write(path) them)"
 
     def __iter__(self) -> Iterator[Token]:
         """The tokens from left to right, record after record, those that touch the region."""

@@ -57,7 +57,8 @@ def model_card(
         "    print(token)",
         "```",
         "",
-        "After `import dnachunk`, `AutoModel` and `AutoTokenizer` load it with `from_pretrained` too.",
+        "After `import dnachunk`, `AutoModel.from_pretrained` loads it too, and `AutoTokenizer` a tokenizer",
+        "that lies beside it.",
     ]
     return "\n".join([*lines, "", *loading]) + "\n"
 

@@ -25,12 +25,15 @@ def training_arguments(
 
     Raises:
         OSError: If the folder cannot be written into.
+        RuntimeError: In inference mode.
         TypeError: If a field is none of ``TrainingArguments``.
         ValueError: If the values do not fit together or the machine.
     """
     if not isinstance(output_dir, str | os.PathLike):
         raise TypeError(f"output_dir must be a path, got {output_dir!r}")
     output_folder(output_dir)
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("a training needs gradients, which there are none of in torch.inference_mode()")
     known = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
     for name in arguments:
         if name not in known:

@@ -265,6 +265,8 @@ def finetune(
     if not is_lora and (lora_rank is not None or lora_alpha is not None or lora_dropout or lora_target):
         raise UsageError(f"the lora_ arguments need `method=lora`, got {how}")
     resume = arguments.pop("resume_from_checkpoint", None)
+    # As Hugging Face's Trainer has it.
+    resume = "last" if resume is True else resume
     if resume not in (None, "last"):
         raise UsageError(f"`resume_from_checkpoint` must be last, got {resume}")
     args = finetuning_arguments(output_dir, how, arguments)
@@ -331,7 +333,8 @@ def finetuning_arguments(
 def _card(model: str, found: FineTuned) -> str:
     task = found.task
     training = (
-        f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}) on {len(task.train):,} "
+        f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}, "
+        f"{found.repeats[0].steps:,} steps) on {len(task.train):,} "
         f"sequences: {task.problem.value}, {', '.join(task.names[:20])}."
     )
     if task.skipped:
@@ -358,6 +361,13 @@ def choose_candidates(
     is_lora: bool,
 ) -> list[Candidate]:
     """What is searched over: what is given, or else the papers' grid or the defaults in ``args``."""
+    for name, values in (
+        ("learning_rate", learning_rates),
+        ("num_train_epochs", epochs),
+        ("lora_rank", ranks),
+    ):
+        if values is not None and not values:
+            raise ArgumentError(f"`{name}` must be one value or several, got none")
     if paper_grid:
         learning_rates, epochs = learning_rates or list(PAPER_RATES), epochs or list(PAPER_EPOCHS)
         ranks = ranks or list(PAPER_RANKS)

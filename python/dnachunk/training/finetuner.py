@@ -1,6 +1,7 @@
 """Hugging Face's Trainer on the examples of a task."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +92,8 @@ class FineTuner(WholeCheckpointTrainer):
         truncate: bool = False,
         **kwargs: Any,
     ) -> None:
+        # The caller's stay as they are.
+        args = copy.copy(args)
         self.task = task
         self.method = method
         self.both_strands = reverse_complement == "average"

@@ -429,7 +429,12 @@ def prepare_pretraining(
         made = network.config
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
     genomes = [open_genome(each, aliases, on_error=on_error) for each in given]
-    kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
+    kept = [holdout] if isinstance(holdout, str | Interval) else list(holdout or [])
+    for each in kept:
+        if not isinstance(each, str | Interval):
+            raise ArgumentError(f"`holdout` must be names of records or intervals, got {each!r}")
+    if weight is not None and not all(isinstance(each, int | float) for each in weight):
+        raise ArgumentError(f"`weight` must be a number for each genome, got {weight!r}")
     intervals = [_read_interval(each, genomes) for each in kept]
     held_out_spans(genomes, intervals)
     return PreTraining(
@@ -502,6 +507,9 @@ def _resume_point(args: TrainingArguments) -> str | None:
     """The checkpoint to go on from; refuses to write over another run's."""
     output_dir = Path(args.output_dir)
     last = get_last_checkpoint(args.output_dir) if output_dir.is_dir() else None
+    if args.resume_from_checkpoint in (True, "True"):
+        # As Hugging Face's Trainer has it.
+        args.resume_from_checkpoint = "last"
     if args.resume_from_checkpoint is None:
         if last is not None:
             raise ArgumentError(

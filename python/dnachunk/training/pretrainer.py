@@ -1,5 +1,6 @@
 """Hugging Face's Trainer on windows of genomes."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -62,6 +63,8 @@ class PreTrainer(WholeCheckpointTrainer):
         tokenizer: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
+        # The caller's stay as they are.
+        args = copy.copy(args)
         self.objective = objective_of(model.config, tokenizer)
         # All means are over the global batch.
         args.average_tokens_across_devices = True
