@@ -87,12 +87,13 @@ class TestDNAChunkerLaws(laws.ModelLaws):
     }
 
 
+def chunk_and_dechunk(length):
+    encode, route, chunk, dechunk = BiMamba(16, d_state=4), Router(16), Chunk(), Dechunk()
+    x = encode(torch.randn(1, length, 16))
+    routing = route(x)
+    dechunk(chunk(x, routing).values, routing).square().sum().backward()
+
+
 @pytest.mark.slow
 def test_linear_memory():
-    def chunk_and_dechunk(length):
-        encode, route, chunk, dechunk = BiMamba(16, d_state=4), Router(16), Chunk(), Dechunk()
-        x = encode(torch.randn(1, length, 16))
-        routing = route(x)
-        dechunk(chunk(x, routing).values, routing).square().sum().backward()
-
     laws.check_linear_memory(chunk_and_dechunk)

@@ -81,10 +81,11 @@ class TestMxDNALaws(laws.ModelLaws):
     }
 
 
+def tokenize(length):
+    tokens = LearntTokenization(16)(torch.randn(1, length, 16))
+    tokens.values.square().sum().backward()
+
+
 @pytest.mark.slow
 def test_linear_memory():
-    def tokenize(length):
-        tokens = LearntTokenization(16)(torch.randn(1, length, 16))
-        tokens.values.square().sum().backward()
-
     laws.check_linear_memory(tokenize)
