@@ -49,7 +49,7 @@ def load_pretrained(
 
     Raises:
         OSError: If there is no such directory, or it holds no model.
-        ValueError: If the weights cannot be read, or a tensor is missing or has another shape; the message
+        ValueError: If the configuration or the weights cannot be read, or a tensor is missing or has another shape; the message
             names it.
     """
     directory = Path(directory)
@@ -68,6 +68,10 @@ def load_pretrained(
             )
     except safetensors.SafetensorError as error:
         raise ValueError(f"load_pretrained: the weights in {directory} cannot be read: {error}") from error
+    # What transformers and torch say of fields and tensors that they do not expect.
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"load_pretrained: the model in {directory} cannot be loaded: {told}") from error
     is_new = may_be_new or (lambda name: False)
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"]) if not is_new(name)]
     problems += [
