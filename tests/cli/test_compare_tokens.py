@@ -209,7 +209,7 @@ def test_what_is_not_found_is_told(run, model, tmp_path):
     words = ["--model", model, "--fasta", tmp_path / "short.fa", "--annotation", tmp_path / "genes.bed"]
     result = run("compare-tokens", *words, "--output-dir", tmp_path / "out")
     assert result.status == 0, result.err
-    assert "genes.bed: 1 features are left out, on records that short.fa does not have: chrX" in result.out
+    assert "genes.bed: 1 features are left out, on 1 records that short.fa does not have: chrX" in result.out
     assert "TATA box (0 of 0 found)" in result.out
     assert "gene start (0 of 1 found)" in result.out
     assert "There is no run of one letter of 8 bp or more" in result.out

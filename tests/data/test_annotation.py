@@ -110,6 +110,18 @@ def test_malformed_lines_are_named(genome, tmp_path, name, line, said):
     str(error.value).encode()
 
 
+def test_features_on_records_of_other_names(tmp_path):
+    (tmp_path / "genome.fa").write_text(">1\n" + "ACGT" * 10 + "\n>MT\n" + "ACGTT" * 2 + "\n")
+    path = write(tmp_path / "a.bed", "chr1\t3\t4\tx\nchrM\t0\t2\tx\nchrX\t1\t2\tx\nchrX\t3\t4\tx\n")
+    with pytest.raises(
+        ValueError, match=r"names chr1, chrM, chrX, and the records are 1, MT \(aliases='chr'"
+    ):
+        read_annotation(path, Genome(tmp_path / "genome.fa"))
+    found = read_annotation(path, Genome(tmp_path / "genome.fa", "chr"))
+    assert found.features == [Feature(0, 3, 4, "x", False), Feature(1, 0, 2, "x", False)]
+    assert found.left_out == {"chrX": 2}
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -176,7 +188,7 @@ def test_faulty_lines_are_left_out(genome, tmp_path):
     )
     with pytest.raises(ValueError, match="names none, 2 lines cannot be read, the first: expected 9 columns"):
         read_annotation(write(tmp_path / "a.gff", "one\none\n"), genome, on_error="skip")
-    with pytest.raises(ValueError, match="read_annotation: on_error must be 'fail' or 'skip', got None"):
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got None"):
         read_annotation(path, genome, on_error=None)
 
 
@@ -184,7 +196,8 @@ def test_files_without_a_feature(genome, tmp_path):
     path = write(tmp_path / "a.bed", "chr1\t3\t4\nchr2\t3\t4\nchr3\t3\t4\nchr4\t3\t4\n")
     with pytest.raises(
         ValueError,
-        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, …, and .* one, two",
+        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, chr4, and the records "
+        r"are one, two \(aliases takes a table of names that mean the same\)",
     ):
         read_annotation(path, genome)
     with pytest.raises(ValueError, match=r"a\.gff has no feature on .*: it names none"):

@@ -145,7 +145,7 @@ def test_bad_lines_are_left_out(tmp_path):
             (7, "expected 10 columns between tabs, got 2"),
             (9, "REF must be nucleotide letters, got '-'"),
         ]
-    with pytest.raises(ValueError, match="VCF: on_error must be 'fail' or 'skip', got 'pass'"):
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got pass"):
         VCF(tmp_path / "v.vcf", on_error="pass")
 
 

@@ -1,15 +1,15 @@
 """Annotated features of a genome: GFF3, GTF and BED files, checked line by line."""
 
-import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dnachunk.data.contents import Contents, OnError, Skipped, check_on_error, unpacked_name
+from dnachunk.data.contents import Contents, OnError, Skipped, unpacked_name
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import some
 from dnachunk.data.text import read_lines
+from dnachunk.errors import ArgumentError, require_one_of
 
 MAX_BED_NAMES = 16
 """Different names in a BED file up to which each is a kind of feature."""
@@ -73,7 +73,7 @@ def read_annotation(
             message has the line's number), or no feature lies on a record of the genome.
         ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
-    check_on_error("read_annotation", on_error)
+    require_one_of("on_error", on_error, ("fail", "skip"))
     name = unpacked_name(path)
     suffix = Path(name).suffix.lower()
     if suffix not in (".gff3", ".gff", ".gtf", ".bed"):
@@ -115,18 +115,83 @@ def read_annotation(
             f"{contents.path}: features must be parts of a record, and all {num_whole:,} are whole ones"
         )
     if not features:
-        details = [f"it names {_some(left_out) or 'none'}"]
+        details = [f"it names {some(left_out) or 'none'}"]
         details += [f"{num_empty:,} have no base"] if num_empty else []
         details += (
             [f"{len(skipped):,} lines cannot be read, the first: {skipped[0].reason}"] if skipped else []
         )
-        raise ValueError(
-            f"{contents.path} has no feature on a record of {genome.path}: {', '.join(details)}, and the "
-            f"records are {_some(r.name for r in genome.records)}"
+        raise ArgumentError(
+            f"{contents.path} has no feature on a record of {genome.path}: {', '.join(details)}, and "
+            f"{genome.names.instead(left_out)}"
         )
     if suffix == ".bed" and not 1 <= len({feature.kind for feature in features} - {"."}) <= MAX_BED_NAMES:
         features = {feature._replace(kind=Path(name).stem) for feature in features}
     return Annotation(sorted(features), left_out, num_empty, tuple(skipped))
+
+
+class Regions(NamedTuple):
+    """The stretches of a genome that a BED file lists.
+
+    Attributes:
+        regions: In the file's order, as often as they are listed.
+        skipped: Lines that could not be read, by their numbers.
+    """
+
+    regions: list[Feature]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail") -> Regions:
+    """Reads a BED file for the stretches that it lists, as :func:`read_annotation` does for features.
+
+    Args:
+        path: The file or URL.
+        genome: Where they lie.
+        on_error: What to do at a line that is malformed, reaches past its record, or lies on a record that
+            the genome does not have: ``"fail"``, or ``"skip"`` it and list it in ``skipped``.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If a line cannot be read, or there is none.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    contents = Contents(path)
+    regions: list[Feature] = []
+    skipped: list[Skipped] = []
+    unknown: Counter[str] = Counter()
+    for number, text in enumerate(read_lines(contents), start=1):
+        line = text.rstrip("\r\n")
+        try:
+            parsed = _bed_line(line) if line.strip() and not line.startswith("#") else None
+            if parsed is None:
+                continue
+            if parsed.record not in genome:
+                unknown[parsed.record] += 1
+                raise _FaultyLineError(f"there is no record {parsed.record!r}")
+            index = genome.index_of(parsed.record)
+            if parsed.stop_bp > genome.records[index].length_bp:
+                raise _FaultyLineError(
+                    f"a region must end inside its record of {genome.records[index].length_bp} bases, got "
+                    f"{parsed.stop_bp}"
+                )
+        except _FaultyLineError as error:
+            if on_error == "fail" and not unknown:
+                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+            skipped.append(Skipped(number, str(error)))
+            continue
+        regions.append(Feature(index, *parsed[1:5]))
+    if unknown and (on_error == "fail" or not regions):
+        raise ArgumentError(
+            f"{contents.path} has regions on records that {genome.path} does not have: it names "
+            f"{some(unknown)}, and {genome.names.instead(unknown)}"
+        )
+    if not regions:
+        raise ValueError(f"{contents.path} lists no region{_first_of(skipped)}")
+    return Regions(regions, tuple(skipped))
+
+
+def _first_of(skipped: list[Skipped]) -> str:
+    return f" that can be read, the first: line {skipped[0].where}: {skipped[0].reason}" if skipped else ""
 
 
 class _Line(NamedTuple):
@@ -201,8 +266,3 @@ def _number(name: str, text: str) -> int:
 def _check_strand(strand: str) -> None:
     if strand not in ("+", "-", ".", "?"):
         raise _FaultyLineError(f"strand must be one of + - . ?, got {strand!r:.40}")
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    first = list(itertools.islice(names, shown + 1))
-    return ", ".join(first[:shown]) + (", …" if len(first) > shown else "")

@@ -7,12 +7,13 @@ import lzma
 import os
 import re
 import shutil
+import stat
 import tempfile
 import urllib.error
 import urllib.request
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -61,10 +62,16 @@ class Skipped(NamedTuple):
     reason: str
 
 
-def check_on_error(function: str, on_error: str) -> None:
-    """Raises :class:`ValueError` if ``on_error`` is neither ``"fail"`` nor ``"skip"``."""
-    if on_error not in ("fail", "skip"):
-        raise ValueError(f"{function}: on_error must be 'fail' or 'skip', got {on_error!r}")
+def tell_skipped(skipped: Sequence[Skipped], what: str) -> None:
+    """Logs how many were left out, and the first of them."""
+    if skipped:
+        first = "; ".join(f"{where}: {reason}" for where, reason in skipped[:3])
+        say(f"Left out   {len(skipped):,} {what}: {first}{'; …' if len(skipped) > 3 else ''}")
+
+
+def listed(skipped: Sequence[Skipped], what: str) -> dict[str, list[str]]:
+    """What was left out as results have it, under ``skipped_…``; nothing if nothing was."""
+    return {f"skipped_{what}": [f"{where}: {reason}" for where, reason in skipped]} if skipped else {}
 
 
 def locate(path: str | os.PathLike[str]) -> tuple[str, bool]:
@@ -97,11 +104,11 @@ def unpacked_name(path: str | os.PathLike[str]) -> str:
 class Contents:
     """The bytes of a file, which a path on this machine leads to.
 
-    What lies behind a URL is fetched, once and whole, into a temporary file without a name, in ``TMPDIR``,
-    that lasts as long as this object: by ``urllib`` over ``https``, ``http`` and ``ftp``, and by ``fsspec``
-    from ``s3://``, ``gs://``, ``hf://`` and other stores, with the package that it asks for
-    (``dnachunk[remote]`` brings those of the first two). Sent to another process of this machine, it is the
-    same file.
+    Standard input (``-``) and pipes are read, and what lies behind a URL is fetched, once and whole, into a
+    temporary file without a name, in ``TMPDIR``, that lasts as long as this object: by ``urllib`` over
+    ``https``, ``http`` and ``ftp``, and by ``fsspec`` from ``s3://``, ``gs://``, ``hf://`` and other stores,
+    with the package that it asks for (``dnachunk[remote]`` brings those of the first two). Sent to another
+    process of this machine, it is the same file.
 
     Attributes:
         path: The file or URL, for messages.
@@ -119,9 +126,14 @@ class Contents:
         self.path, is_url = locate(path)
         self.place = Path(self.path)
         self._descriptor: int | None = None
-        if is_url:
+        if is_url or _is_pipe(self.place):
             with tempfile.TemporaryFile() as file:
-                _fetch(self.path, file)
+                if is_url:
+                    _fetch(self.path, file)
+                else:
+                    is_input = is_standard_input(self.path)
+                    with os.fdopen(os.dup(0), "rb") if is_input else self.place.open("rb") as pipe:
+                        shutil.copyfileobj(pipe, file, _PIECE_BYTES)
                 self._keep(file)
 
     def _keep(self, file: IO[bytes]) -> None:
@@ -175,6 +187,22 @@ class Contents:
         status = os.fstat(self._descriptor)
         place = f"/proc/{os.getpid()}/fd/{self._descriptor}"
         return (_received, (self.path, place, (status.st_dev, status.st_ino, status.st_size)))
+
+
+def is_standard_input(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is ``-``."""
+    return os.fspath(path) == "-"
+
+
+def _is_pipe(place: Path) -> bool:
+    """Whether what is read there can be read once only."""
+    if is_standard_input(place):
+        return True
+    try:
+        mode = place.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _received(path: str, place: str, identity: tuple[int, int, int]) -> Contents:
@@ -238,4 +266,13 @@ def _remote(url: str) -> Iterator[tuple[Any, int | None]]:
             raise OSError(f"{url} cannot be fetched: {error}") from error
 
 
-__all__ = ["Contents", "OnError", "Skipped", "check_on_error", "locate", "unpacked_name"]
+__all__ = [
+    "Contents",
+    "OnError",
+    "Skipped",
+    "is_standard_input",
+    "listed",
+    "locate",
+    "tell_skipped",
+    "unpacked_name",
+]

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from dnachunk._native import rust
-from dnachunk.data.contents import Contents, OnError, Skipped, check_on_error, locate, unpacked_name
+from dnachunk.data.contents import Contents, OnError, Skipped, is_standard_input, locate, unpacked_name
+from dnachunk.data.record_names import Aliases, RecordNames
+from dnachunk.errors import require_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ class Genome:
         path: The file, absolute; a URL as :mod:`pathlib` writes it.
         name: The file's name without ``.gz`` or the like and one more suffix.
         records: The records in the file's order.
+        names: Their names, and what other names mean them.
         skipped: The records that were left out, in the file's order.
 
     Args:
         path: The file or URL.
+        aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
         on_error: With ``"skip"``, records that cannot be read are left out and listed in ``skipped``: those
             with a byte that is no nucleotide letter, without a name, or with the name of an earlier one. The
             whole file is read for that, also where it has a ``.fai``.
@@ -83,14 +87,16 @@ class Genome:
         tensor([7, 6, 7, 7], dtype=torch.uint8)
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, on_error: OnError = "fail") -> None:
-        check_on_error("Genome", on_error)
+    def __init__(
+        self, path: str | os.PathLike[str], aliases: Aliases | None = None, *, on_error: OnError = "fail"
+    ) -> None:
+        require_one_of("on_error", on_error, ("fail", "skip"))
         where, is_url = locate(path)
-        contents = Contents(where if is_url else Path(where).absolute())
+        contents = Contents(where if is_url or is_standard_input(where) else Path(where).absolute())
         contents.unpack()
-        self._open(contents, on_error)
+        self._open(contents, aliases, on_error)
 
-    def _open(self, contents: Contents, on_error: OnError) -> None:
+    def _open(self, contents: Contents, aliases: Aliases | None, on_error: OnError) -> None:
         self.path = Path(contents.path)
         self.name = Path(unpacked_name(contents.path)).stem
         self._on_error: OnError = on_error
@@ -98,23 +104,32 @@ class Genome:
         self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
         self.skipped = [Skipped(name, reason) for name, reason in self._file.skipped()]
-        self._indices = {record.name: index for index, record in enumerate(self.records)}
+        self.names = RecordNames((record.name for record in self.records), aliases)
 
     @property
     def length_bp(self) -> int:
         """Bases of all records."""
         return sum(record.length_bp for record in self.records)
 
+    def with_aliases(self, aliases: Aliases) -> "Genome":
+        """The same genome, asked by other names too.
+
+        Args:
+            aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
+        """
+        return _opened(self._contents, aliases, self._on_error)
+
     def index_of(self, name: str) -> int:
-        """The index of the record of this name.
+        """The index of the record of this name, or that this name means.
 
         Raises:
             KeyError: If there is none.
+            ValueError: If it may be one of several.
         """
-        try:
-            return self._indices[name]
-        except KeyError:
-            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}") from None
+        index = self.names.find(name)
+        if index is None:
+            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}")
+        return index
 
     def fetch(
         self, record_index: int, start_bp: int, end_bp: int, *, reverse_complement: bool = False
@@ -156,19 +171,19 @@ class Genome:
                 yield Piece(index, start_bp, *self.fetch(index, start_bp, end_bp))
 
     def __contains__(self, name: object) -> bool:
-        """Whether a record has this name."""
-        return name in self._indices
+        """Whether a record has this name, or it means one."""
+        return isinstance(name, str) and self.names.find(name) is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_opened, (self._contents, self._on_error))
+        return (_opened, (self._contents, self.names.aliases, self._on_error))
 
     def __repr__(self) -> str:
         return f"Genome({self._contents.path!r}: {len(self.records)} records, {self.length_bp} bp)"
 
 
-def _opened(contents: Contents, on_error: OnError) -> Genome:
+def _opened(contents: Contents, aliases: Aliases | None, on_error: OnError) -> Genome:
     genome = Genome.__new__(Genome)
-    genome._open(contents, on_error)
+    genome._open(contents, aliases, on_error)
     return genome
 
 

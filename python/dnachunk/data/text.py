@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from dnachunk._native import rust
 from dnachunk.data.contents import Contents
+from dnachunk.files import open_output
 
 # What is no UTF-8 comes out of a file as it went in.
 _ENCODING: dict[str, Any] = {"errors": "surrogateescape"}
@@ -87,12 +88,12 @@ def text_writer(path: Path, *, bgzip: bool = False) -> Iterator[TextIO]:
     """Opens a text file for writing.
 
     Args:
-        path: The file; replaced where it exists.
+        path: The file; replaced where it exists. ``-`` is standard output.
         bgzip: Whether to write it as ``bgzip`` does, for ``tabix`` and the like.
 
     Raises:
         OSError: If it cannot be written.
     """
-    binary: Any = rust.BgzipWriter(path) if bgzip else path.open("wb")
+    binary: Any = rust.BgzipWriter(path) if bgzip else open_output(path)
     with io.TextIOWrapper(binary, encoding="utf-8", newline="\n", **_ENCODING) as text:
         yield text

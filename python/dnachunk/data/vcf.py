@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnachunk.data.contents import Contents, OnError, Skipped, check_on_error
+from dnachunk.data.contents import Contents, OnError, Skipped
 from dnachunk.data.text import read_lines
+from dnachunk.errors import require_one_of
 
 _COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 _INFO = 7
@@ -101,19 +102,17 @@ class VCF:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is a pipe, or has no VCF header. Iterating: on a malformed line, which the message
+        ValueError: If it has no VCF header. Iterating: on a malformed line, which the message
             names.
         ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, on_error: OnError = "fail") -> None:
-        check_on_error("VCF", on_error)
+        require_one_of("on_error", on_error, ("fail", "skip"))
         self.path = Path(path)
         self.header: list[str] = []
         self.skipped: list[Skipped] = []
         self._on_error = on_error
-        if self.path.exists() and not self.path.is_file():
-            raise ValueError(f"{self.path} must be a file, because it is read more than once")
         self._contents = Contents(path)
         for line in read_lines(self._contents):
             self.header.append(line)

@@ -21,7 +21,7 @@ from dnachunk.baselines import FixedTokenizer
 from dnachunk.errors import ArgumentError
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
-from dnachunk.models.loading import best_device, load_pretrained
+from dnachunk.models.loading import best_device, load_pretrained, readable
 from dnachunk.models.modeling_common import DNAPreTrainedModel, mean_over_tokens
 from dnachunk.segmentation import Encoded
 from dnachunk.tokenization import between_special_tokens
@@ -68,7 +68,8 @@ def load(
     if not directory.is_dir() and directory.name == str(path_or_name):
         tokenizer = _named(str(path_or_name))
     elif (directory / "tokenizer_config.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        with readable(directory):
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     else:
         tokenizer = None
     if isinstance(tokenizer, FixedTokenizer):
