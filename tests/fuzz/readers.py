@@ -175,8 +175,9 @@ class Annotations(Lines):
             with contextlib.suppress(ValueError):
                 strictly = read_annotation(path, self.genome)
                 require(strictly == found and not found.skipped, "skipped, but not refused")
-            if is_whole and b"Is_circular" not in data:
-                want = set(self.places(lines_plainly(data)))
+            # What follows ##FASTA is not read, whatever the ends of its lines.
+            if is_whole and b"Is_circular" not in data and (lines := lines_plainly(data)) is not None:
+                want = set(self.places(lines))
                 got = {
                     (self.genome.records[f.record_index].name, f.start_bp, f.end_bp) for f in found.features
                 }
@@ -257,13 +258,6 @@ class Models(Lines):
 
 class TokenizerConfigs(Models):
     file, name = "tokenizer_config.json", "tokenizer"
-
-    def run(self, random):
-        (self.model / self.file).write_bytes(self.mutated(random))
-        with self.errors(), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = DNATokenizer.from_pretrained(self.model)
-            ids = tokenizer("ACGT", add_special_tokens=False)["input_ids"]
-            require(ids == [5, 6, 7, 8], f"{ids}")
 
 
 class Weights(Models):

@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from dnachunk.models.model_card import read_card
@@ -49,8 +50,8 @@ def load_pretrained(
 
     Raises:
         OSError: If there is no such directory, or it holds no model.
-        ValueError: If the configuration or the weights cannot be read, or a tensor is missing, has another shape
-            or holds what is no finite number; the message names it.
+        ValueError: If the configuration or the weights cannot be read, or a tensor is missing, has another
+            shape or holds what is no finite number; the message names it.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -148,7 +149,10 @@ def readable(directory: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except safetensors.SafetensorError as error:
         raise ValueError(f"the weights in {directory} cannot be read: {error}") from error
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError),
+        StrictDataclassError,
+    ) as error:
         told = f"{type(error).__name__}: {error}"
         raise ValueError(f"what lies in {directory} cannot be loaded: {told}") from error
 
