@@ -12,7 +12,7 @@ TRANSFORMERS ?=
 LIGHT = $(VENV)/torch-$(TORCH)
 BESIDE = PYTHONPATH=$(CURDIR)/$(LIGHT):$(CURDIR)/$(VENV)/wheel/unpacked
 
-.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf soak lint format bench wheel clean
+.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf fuzz soak lint format bench wheel clean
 .DELETE_ON_ERROR:
 
 build: $(EXTENSION)
@@ -56,6 +56,16 @@ test-slow: build
 
 test-rust:
 	cargo test --quiet --no-default-features
+
+# Mutated files, in memory: make fuzz FUZZ=100000 FUZZ_SEED=7, so many for each reader, and a hundredth for models.
+FUZZ ?= 100000
+FUZZ_SEED ?= 0
+export FUZZ FUZZ_SEED
+IN_MEMORY = TMPDIR=$(firstword $(wildcard /dev/shm) /tmp)
+
+fuzz: build
+	$(IN_MEMORY) cargo test --no-default-features --test fuzz -- --nocapture
+	$(IN_MEMORY) $(BIN)/python -m tests.fuzz --count $(FUZZ) --seed $(FUZZ_SEED)
 
 # The wheel under another torch: make test-torch TORCH=2.9.1 TRANSFORMERS=5.4.0
 test-torch: $(WHEEL)

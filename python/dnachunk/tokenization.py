@@ -60,6 +60,9 @@ class DNATokenizer(FixedVocabulary, PreTrainedTokenizer):
             given = str(kwargs.setdefault(name, token))
             if given != token:
                 raise ValueError(f"DNATokenizer: {name} must be {token!r}, got {given!r}")
+        longest = kwargs.get("model_max_length")
+        if not (longest is None or (isinstance(longest, int | float) and longest > 0)):
+            raise ValueError(f"DNATokenizer: model_max_length must be a number above 0, got {longest!r}")
         self.cls_sep = cls_sep
         super().__init__(cls_sep=cls_sep, special_tokens_pattern="cls_sep" if cls_sep else "none", **kwargs)
         self._check_padding_side(None)

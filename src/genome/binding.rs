@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What a file is that is not read, by its first 512 bytes, and what to do with it; None of any other.
 #[pyfunction]
+#[must_use]
 pub fn foreign_file(start: &[u8]) -> Option<String> {
     describe(&start[..start.len().min(START_BYTES)])
 }
@@ -24,7 +25,7 @@ impl PyGenome {
     fn new(py: Python<'_>, path: PathBuf, contents: PathBuf, skips_faults: bool) -> PyResult<Self> {
         let raised = Mutex::new(None);
         let is_interrupted = || {
-            let Err(error) = Python::attach(|py| py.check_signals()) else { return false };
+            let Err(error) = Python::attach(Python::check_signals) else { return false };
             *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             true
         };

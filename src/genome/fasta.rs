@@ -34,6 +34,8 @@ pub(super) struct Scan {
     pub(super) skipped: Vec<(String, String)>,
     /// All lines of each record but its last are of one length, so a base's place can be computed.
     pub(super) is_regular: bool,
+    /// Bytes of the text.
+    pub(super) size: u64,
 }
 
 /// Reads `text` to its end and hands the letters, without line ends, to `sink`.
@@ -63,6 +65,7 @@ pub(super) fn scan(
             letters_before: Vec::new(),
             skipped: Vec::new(),
             is_regular: true,
+            size: 0,
         },
     };
     let mut text = first.chain(text);
@@ -347,6 +350,7 @@ impl Scanner<'_> {
             };
             return Err(file_error(self.path, what));
         }
+        self.found.size = self.offset;
         Ok(self.found)
     }
 

@@ -98,6 +98,14 @@ impl Genome {
             return Ok(Self { path: path.to_owned(), source, records, skipped: Vec::new() });
         }
         let found = fasta::scan(path, &mut source.stream(), opening, &mut |_| Ok(()))?;
+        if found.size != source.size() {
+            let what = format!(
+                "the block index beside it is of a text of {} bytes, not {}",
+                source.size(),
+                found.size
+            );
+            return Err(file_error(path, what));
+        }
         if !found.is_regular {
             return Self::unpack(path, &mut source.stream(), opening);
         }

@@ -81,9 +81,17 @@ impl Source {
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::Plain { file, .. } => file.read_exact_at(buffer, offset),
-            Self::Bgzf { file, index, .. } => {
+            Self::Bgzf { .. } if buffer.is_empty() => Ok(()),
+            Self::Bgzf { file, index, size, .. } => {
                 let mut reader = bgzf::io::Reader::new(Positioned::new(file));
                 reader.seek_by_uncompressed_position(index, offset)?;
+                let blocks = index.as_ref();
+                let next = blocks.partition_point(|&(_, start)| start <= offset);
+                let block_end = blocks.get(next).map_or(*size, |&(_, start)| start);
+                if offset + reader.fill_buf()?.len() as u64 != block_end {
+                    let what = "a block has not the size that the block index says";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
                 reader.read_exact(buffer)
             }
         }

@@ -21,7 +21,7 @@ from dnachunk.baselines import FixedTokenizer
 from dnachunk.errors import ArgumentError
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
-from dnachunk.models.loading import best_device, load_pretrained
+from dnachunk.models.loading import best_device, load_pretrained, readable
 from dnachunk.models.modeling_common import DNAPreTrainedModel, mean_over_tokens
 from dnachunk.segmentation import Encoded
 from dnachunk.tokenization import between_special_tokens
@@ -68,7 +68,8 @@ def load(
     if not directory.is_dir() and directory.name == str(path_or_name):
         tokenizer = _named(str(path_or_name))
     elif (directory / "tokenizer_config.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        with readable(directory):
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     else:
         tokenizer = None
     if isinstance(tokenizer, FixedTokenizer):
@@ -196,13 +197,18 @@ def _load_model(directory: Path, fields: dict[str, Any]) -> Any:
     """With the head that it was saved with, or that of a masked language model."""
     auto_class: Any = AutoModel
     if (directory / "config.json").is_file():
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        with readable(directory):
+            config = AutoConfig.from_pretrained(directory, local_files_only=True)
         if not isinstance(config, DNAConfig):
             raise ValueError(
                 f"{directory}: a model with a learned tokenizer must be of {', '.join(MODEL_TYPES)}, "
                 f"got {config.model_type}"
             )
-        (saved_as,) = config.architectures or ["Model"]
+        match config.architectures or ["Model"]:
+            case [str(saved_as)]:
+                pass
+            case others:
+                raise ValueError(f"{directory}: architectures must be the name of one class, got {others!r}")
         endings = (ending for ending in _CLASSES if saved_as.endswith(ending))
         auto_class = _CLASSES.get(next(endings, ""), AutoModelForMaskedLM)
     return load_pretrained(auto_class, directory, **fields)

@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from dnachunk.models.model_card import read_card
@@ -49,25 +50,22 @@ def load_pretrained(
 
     Raises:
         OSError: If there is no such directory, or it holds no model.
-        ValueError: If the weights cannot be read, or a tensor is missing, has another shape or holds what is
-            no finite number; the message names it.
+        ValueError: If the configuration or the weights cannot be read, or a tensor is missing, has another
+            shape or holds what is no finite number; the message names it.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
     if not (directory / "config.json").is_file():
         raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
-    try:
-        with _quiet():
-            model, info = auto_class.from_pretrained(
-                directory,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                local_files_only=True,
-                **fields,
-            )
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"load_pretrained: the weights in {directory} cannot be read: {error}") from error
+    with _quiet(), readable(directory):
+        model, info = auto_class.from_pretrained(
+            directory,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            **fields,
+        )
     is_new = may_be_new or (lambda name: False)
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"]) if not is_new(name)]
     problems += [
@@ -141,6 +139,25 @@ def abridged(problems: list[str], shown: int = 5) -> str:
 
 
 @contextlib.contextmanager
+def readable(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes a ``ValueError`` of what transformers and torch say of fields and tensors they do not expect.
+
+    Args:
+        directory: What is loaded, for the message.
+    """
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"the weights in {directory} cannot be read: {error}") from error
+    except (
+        *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError),
+        StrictDataclassError,
+    ) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"what lies in {directory} cannot be loaded: {told}") from error
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hides Hugging Face's report of what is missing, which is raised here instead."""
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -162,4 +179,5 @@ __all__ = [
     "model_digest",
     "model_files",
     "non_finite",
+    "readable",
 ]
