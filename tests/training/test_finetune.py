@@ -585,11 +585,12 @@ def test_a_candidate_that_diverges_does_not_win(pretrained, tmp_path):
         result = finetune(
             pretrained,
             toy_task(48, 16, 16),
-            arguments(tmp_path / metric, max_steps=9, logging_nan_inf_filter=False),
+            arguments(tmp_path / metric, max_steps=9),
             candidates=grid([1e18, 5e-3], [3]),
             metric=metric,
         )
-        assert np.isnan(result.search[0].eval["loss"])
+        assert [each.learning_rate for each in result.diverged] == [1e18]
+        assert [run.candidate.learning_rate for run in result.search] == [5e-3]
         assert result.candidate.learning_rate == 5e-3
         assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / metric).values())
 

@@ -91,7 +91,7 @@ def non_finite(model: torch.nn.Module) -> list[str]:
     return [
         name
         for name, parameter in model.named_parameters()
-        if not parameter.is_meta and not parameter.detach().abs().sum(dtype=torch.float64).isfinite()
+        if not parameter.is_meta and not parameter.detach().sum(dtype=torch.float64).isfinite()
     ]
 
 
