@@ -25,7 +25,9 @@ impl PyGenome {
     fn new(py: Python<'_>, path: PathBuf, contents: PathBuf, skips_faults: bool) -> PyResult<Self> {
         let raised = Mutex::new(None);
         let is_interrupted = || {
-            let Err(error) = Python::attach(Python::check_signals) else { return false };
+            // The method itself is not one for every lifetime.
+            #[expect(clippy::redundant_closure_for_method_calls)]
+            let Err(error) = Python::attach(|python| python.check_signals()) else { return false };
             *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             true
         };
