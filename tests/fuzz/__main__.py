@@ -14,7 +14,9 @@ from tests.fuzz.readers import FAST, READERS
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("readers", nargs="*", help="default all")
-    parser.add_argument("--count", type=int, default=10_000, help="files for each reader; of models a hundredth")
+    parser.add_argument(
+        "--count", type=int, default=10_000, help="files for each reader; of models a hundredth"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.disable()
