@@ -73,7 +73,7 @@ def _xz(data):
 class Reader:
     """Writes a mutated file and reads it; `run` raises for whatever must not be.
 
-    The peak of memory may grow by `memory_mib` over all files, each of some KiB: what is in caches, and buffers.
+    The peak of memory may grow by `memory_mib` over all files, each of some KiB: caches and buffers.
     """
 
     memory_mib = 256
