@@ -14,6 +14,11 @@ pub fn foreign_file(start: &[u8]) -> Option<String> {
     describe(&start[..start.len().min(START_BYTES)])
 }
 
+/// Runs the handlers of signals that have come, as the interpreter does between two of its instructions.
+fn check_signals(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()
+}
+
 /// An open FASTA file; see `dnachunk.data.Genome`.
 #[pyclass(frozen, name = "Genome", module = "dnachunk._rust")]
 pub struct PyGenome(Genome);
@@ -25,9 +30,7 @@ impl PyGenome {
     fn new(py: Python<'_>, path: PathBuf, contents: PathBuf, skips_faults: bool) -> PyResult<Self> {
         let raised = Mutex::new(None);
         let is_interrupted = || {
-            // The method itself is not one for every lifetime.
-            #[expect(clippy::redundant_closure_for_method_calls)]
-            let Err(error) = Python::attach(|python| python.check_signals()) else { return false };
+            let Err(error) = Python::attach(check_signals) else { return false };
             *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             true
         };

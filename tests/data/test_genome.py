@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dnachunk import alphabet
+from dnachunk import MergeDNAConfig, MergeDNAModel, alphabet, embed_genome, tokenize_genome
 from dnachunk.data import Genome, HeldOutWindows, Interval, Record, WindowDataset, packaged_genome
 
 SHARED_GENOMES = Path(__file__).parents[2].parent / "shared" / "data" / "genomes"
@@ -406,6 +406,17 @@ def test_windows_pass_over_records_without_a_base(write):
     assert {len(item["input_ids"]) for item in windows} == {3}
     assert len(HeldOutWindows([genome], 3, [Interval("one")])) == 2
     assert Genome(write("y.fa", ">x\n")).length_bp == 0
+
+
+def test_records_without_a_base_have_no_tokens(write):
+    model = MergeDNAModel(MergeDNAConfig.micro(hidden_size=16, intermediate_size=16, group_dim=4)).eval()
+    genome = Genome(write("x.fa", EMPTY_TEXT))
+    assert {token.record for token in tokenize_genome(model, genome)} == {"one", "two"}
+    found = embed_genome(model, genome, reverse_complement="average")
+    assert found.records == ["none", "one", "blank", "two", "last"]
+    assert found.embeddings.isfinite().all(dim=1).tolist() == [False, True, False, True, False]
+    tokens = embed_genome(model, genome, per="token")
+    assert set(tokens.record_index.tolist()) == {1, 3}
 
 
 FAULTY_TEXT = ">a\nACGT\n>b\nA*\nA\n>a again\nGG\n>\nTT\n>c\nNN\n>b\nG\n"

@@ -3,9 +3,6 @@
 import random
 import resource
 
-MEMORY_MIB = 256
-"""How much the peak may grow over all files of a reader, each of some KiB: what is in caches, and buffers."""
-
 
 def run(target, count, seed, first=0):
     """Runs a reader on ``count`` files; whatever it raises names the seed and the file's number."""
@@ -17,4 +14,4 @@ def run(target, count, seed, first=0):
             error.add_note(f"seed {seed}, {target.name}, file {number}")
             raise
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown < MEMORY_MIB, f"{target.name}: memory has grown by {grown:.0f} MiB"
+    assert grown < target.memory_mib, f"{target.name}: memory has grown by {grown:.0f} MiB"

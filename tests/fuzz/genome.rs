@@ -4,7 +4,10 @@
 //! finds, what is not has an error; nothing panics or takes more memory than ten times the input and a
 //! constant.
 
-use dnachunk::alphabet::{CODE_OF_BYTE, INVALID, id_of_code, is_repeat};
+// Its helpers are part of a test.
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
+
+use dnachunk::alphabet::{CODE_OF_BYTE, COMPLEMENT, INVALID, id_of_code, is_repeat};
 use dnachunk::error::Error;
 use dnachunk::genome::{Genome, Opening};
 use flate2::bufread::MultiGzDecoder;
@@ -449,7 +452,9 @@ fn check(case: &Case, path: &Path) -> Result<(), TestCaseError> {
         if case.reverse_complement {
             part.reverse();
             flags.reverse();
-            part.iter_mut().for_each(|id| *id = dnachunk::alphabet::COMPLEMENT[*id as usize]);
+            for id in &mut part {
+                *id = COMPLEMENT[*id as usize];
+            }
         }
         prop_assert_eq!(&part, &ids[start..end]);
         prop_assert_eq!(&flags, &repeats[start..end]);
