@@ -583,9 +583,8 @@ def test_bad_path_and_name(tmp_path, write):
         Genome(tmp_path)
     with pytest.raises(ValueError, match="on_error must be fail or skip, got ignore"):
         Genome(tmp_path, on_error="ignore")
-    os.mkfifo(tmp_path / "pipe.fa")
     with pytest.raises(ValueError, match="not a regular file"):
-        Genome(tmp_path / "pipe.fa")
+        Genome("/dev/zero")
     genome = Genome(write("x.fa", TEXT))
     with pytest.raises(KeyError, match="has no record 'three'"):
         genome.index_of("three")

@@ -2,6 +2,7 @@ import bz2
 import gzip
 import lzma
 import os
+import threading
 
 import pytest
 
@@ -106,10 +107,14 @@ def test_bad_headers(tmp_path, lines, said):
         VCF(write(tmp_path / "v.vcf", lines))
 
 
-def test_pipes_are_refused(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe must be a file, because it is read more than once"):
-        VCF(tmp_path / "pipe")
+def test_a_pipe_is_read_as_often_as_a_file(tmp_path):
+    path, pipe = write(tmp_path / "v.vcf", [*HEADER, *RECORDS]), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+    writer.start()
+    piped = VCF(pipe)
+    writer.join()
+    assert list(piped) == list(piped) == list(VCF(path))
     with pytest.raises(FileNotFoundError):
         VCF(tmp_path / "absent")
 
