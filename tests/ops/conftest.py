@@ -1,8 +1,17 @@
 import ctypes
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
+
+from dnachunk.ops import use_backend
+from dnachunk.ops._backend import INTERPRETED
+
+SMALL = {
+    "selective_scan.op": {"_BLOCK": 8},
+    "selective_scan.triton": {"BLOCK": 8, "SUB_BLOCK": 2, "PROGRAMS": 8},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +28,15 @@ def _junk_in_new_memory():
     assert torch.empty(8).isnan().all()
     yield
     fills.value = False
+
+
+if INTERPRETED:
+
+    @pytest.fixture(autouse=True)
+    def _triton_kernels_with_small_blocks(monkeypatch):
+        """In this process every operation runs its Triton kernel, over enough blocks to join some."""
+        for module, constants in SMALL.items():
+            for name, value in constants.items():
+                monkeypatch.setattr(importlib.import_module(f"dnachunk.ops.{module}"), name, value)
+        with use_backend("triton"):
+            yield

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.basic_units.naive import Decision, basic_units_torch
 
 MAX_SIZE = 64
@@ -71,7 +72,7 @@ def basic_units(
     check_same_device(op, scores=scores, starts=starts, ends=ends)
     if scores.dtype not in (torch.float32, torch.float64):
         scores = scores.float()
-    if backend_of(scores) == "torch":
+    if backend_of(op, scores) == "torch":
         return basic_units_torch(scores, kernel_sizes, starts, ends)
     return torch.ops.dnachunk.basic_units(scores.detach(), kernel_sizes, starts, ends)
 

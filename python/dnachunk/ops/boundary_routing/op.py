@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.boundary_routing.naive import boundary_routing_naive
 
 
@@ -63,7 +64,7 @@ def boundary_routing(
         check_shape(op, "is_protected", is_protected, tuple(query.shape[:2]))
         check_dtype(op, "is_protected", is_protected, torch.bool)
     check_same_device(op, query=query, key=key, lengths=lengths, is_protected=is_protected)
-    if backend_of(query, key, lengths, is_protected) == "torch":
+    if backend_of(op, query, key, lengths, is_protected) == "torch":
         return boundary_routing_naive(query, key, lengths, is_protected)
     probability, is_boundary, is_forced, token_index, num_tokens, _ = torch.ops.dnachunk.boundary_routing(
         query, key, lengths, is_protected

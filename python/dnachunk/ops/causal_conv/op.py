@@ -5,9 +5,10 @@ from typing import Any, Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
 from dnachunk.ops._lengths import full_lengths
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.causal_conv.naive import causal_conv_naive
 
 _WIDTHS = (2, 3, 4)
@@ -74,7 +75,7 @@ def causal_conv(
     if activation not in (None, "silu"):
         raise ValueError(f"{op}: activation must be None or 'silu', got {activation!r}")
     check_same_device(op, x=x, weight=weight, bias=bias, lengths=lengths)
-    if backend_of(x, weight, bias, lengths) == "torch":
+    if backend_of(op, x, weight, bias, lengths) == "torch":
         return causal_conv_naive(x, weight, bias, lengths, activation, reverse)
     dtype = accumulator_dtype(x.dtype)
     bias = None if bias is None else bias.to(dtype)

@@ -5,8 +5,9 @@ from typing import Any, Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.dechunk.naive import dechunk_torch
 
 BackwardGate = Literal["right", "left"]
@@ -67,7 +68,7 @@ def dechunk(
     check_same_device(op, **dict(zip(names, tensors, strict=True)))
     if backward_gate not in ("right", "left"):
         raise ValueError(f"{op}: backward_gate must be 'right' or 'left', got {backward_gate!r}")
-    if backend_of(*tensors) == "torch":
+    if backend_of(op, *tensors) == "torch":
         return dechunk_torch(*tensors, backward_gate)
     return torch.ops.dnachunk.dechunk(*tensors, backward_gate)
 

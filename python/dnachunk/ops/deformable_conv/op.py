@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
 from dnachunk.ops._lengths import real_positions
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.deformable_conv.naive import deformable_columns_naive
 
 
@@ -75,7 +76,7 @@ def deformable_conv(
         check_shape(op, "lengths", lengths, (x.shape[0],))
         check_dtype(op, "lengths", lengths, torch.int64)
     check_same_device(op, x=x, offset=offset, modulation=modulation, weight=weight, lengths=lengths)
-    if backend_of(x, offset, modulation, weight, lengths) == "torch":
+    if backend_of(op, x, offset, modulation, weight, lengths) == "torch":
         columns = deformable_columns_naive(x, offset, modulation, lengths)
     else:
         columns = torch.ops.dnachunk.deformable_conv(x, offset, modulation, lengths)

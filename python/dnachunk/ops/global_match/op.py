@@ -3,8 +3,9 @@
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.global_match.naive import global_match_torch
 
 
@@ -50,7 +51,7 @@ def global_match(metric: torch.Tensor, lengths: torch.Tensor, num_merges: torch.
         check_shape("global_match", argument, counts, metric.shape[:1])
         check_dtype("global_match", argument, counts, torch.int64)
     check_same_device("global_match", metric=metric, lengths=lengths, num_merges=num_merges)
-    if backend_of(metric) == "torch":
+    if backend_of("global_match", metric) == "torch":
         return global_match_torch(metric, lengths, num_merges)
     return torch.ops.dnachunk.global_match(metric.detach(), lengths, num_merges)
 

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_float, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.neighbor_cosine.naive import neighbor_cosine_naive
 
 
@@ -36,7 +37,7 @@ def neighbor_cosine(grouping: torch.Tensor) -> torch.Tensor:
     """
     check_shape("neighbor_cosine", "grouping", grouping, ("B", "N", "G"))
     check_float("neighbor_cosine", "grouping", grouping)
-    if backend_of(grouping) == "torch":
+    if backend_of("neighbor_cosine", grouping) == "torch":
         return neighbor_cosine_naive(grouping)
     return torch.ops.dnachunk.neighbor_cosine(grouping)[0]
 

@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_same_device, check_shape, check_windows
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.neighbor_match.naive import neighbor_match_torch
 
 Budget = Literal["window", "sequence"]
@@ -69,7 +70,7 @@ def neighbor_match(
     if budget not in ("window", "sequence"):
         raise ValueError(f"{op}: budget must be 'window' or 'sequence', got {budget!r}")
     scores = scores.detach()
-    if backend_of(scores, lengths, num_merges) == "torch":
+    if backend_of(op, scores, lengths, num_merges) == "torch":
         return neighbor_match_torch(scores, lengths, num_merges, window, shift, budget)
     return torch.ops.dnachunk.neighbor_match(scores, lengths, num_merges, window, shift, budget)
 

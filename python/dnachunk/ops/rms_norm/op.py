@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.rms_norm.naive import rms_norm_naive
 
 
@@ -49,7 +50,7 @@ def rms_norm(
     is_narrowing = x.dtype == torch.float32 and dtype in (torch.bfloat16, torch.float16)
     if dtype != x.dtype and not is_narrowing:
         raise TypeError(f"rms_norm: dtype must be {x.dtype}, or a half type of torch.float32, got {dtype}")
-    if backend_of(x, weight) == "torch":
+    if backend_of("rms_norm", x, weight) == "torch":
         return rms_norm_naive(x, weight, epsilon, dtype)
     rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])
     wide = weight.to(accumulator_dtype(x.dtype))

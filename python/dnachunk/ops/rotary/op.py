@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -12,7 +13,7 @@ from dnachunk.ops._check import (
     check_same_device,
     check_shape,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.rotary.naive import rotary_naive
 
 
@@ -51,7 +52,7 @@ def rotary(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
         check_shape("rotary", name, tensor, (*angles, channels // 2))
         check_dtype("rotary", name, tensor, accumulator_dtype(qkv.dtype))
     check_same_device("rotary", qkv=qkv, cos=cos, sin=sin)
-    if backend_of(qkv, cos, sin) == "torch":
+    if backend_of("rotary", qkv, cos, sin) == "torch":
         return rotary_naive(qkv, cos.detach(), sin.detach())
     return torch.ops.dnachunk.rotary(qkv, cos, sin)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -13,7 +14,7 @@ from dnachunk.ops._check import (
     check_shape,
     check_windows,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.token_merge.naive import token_merge_torch
 
 
@@ -86,7 +87,7 @@ def token_merge(
         raise ValueError(f"{op}: temperature must be above 0, got {temperature}")
     check_windows(op, window, shift)
     arguments = (x, sizes, token_index, num_tokens, scores, threshold, window, shift, temperature)
-    if backend_of(x, sizes, token_index, scores, threshold) == "torch":
+    if backend_of(op, x, sizes, token_index, scores, threshold) == "torch":
         return token_merge_torch(*arguments)
     return torch.ops.dnachunk.token_merge(*arguments)
 

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.token_unmerge.naive import token_unmerge_naive
 
 
@@ -40,7 +41,7 @@ def token_unmerge(x: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
     check_shape(op, "token_index", token_index, (x.shape[0], "N"))
     check_dtype(op, "token_index", token_index, torch.int64)
     check_same_device(op, x=x, token_index=token_index)
-    if backend_of(x, token_index) == "torch":
+    if backend_of(op, x, token_index) == "torch":
         return token_unmerge_naive(x, token_index)
     return torch.ops.dnachunk.token_unmerge(x, token_index)
 

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.unit_gather.naive import unit_gather_naive
 
 
@@ -42,7 +43,7 @@ def unit_gather(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     check_shape(op, "position", position, ("M",))
     check_dtype(op, "position", position, torch.int64)
     check_same_device(op, x=x, position=position)
-    if backend_of(x, position) == "torch":
+    if backend_of(op, x, position) == "torch":
         return unit_gather_naive(x, position)
     return torch.ops.dnachunk.unit_gather(x, position)
 

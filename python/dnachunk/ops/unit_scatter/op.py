@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.unit_scatter.naive import unit_scatter_naive
 
 
@@ -49,7 +50,7 @@ def unit_scatter(
     check_shape(op, "weight", weight, position.shape)
     check_dtype(op, "weight", weight, accumulator_dtype(residual.dtype))
     check_same_device(op, residual=residual, values=values, weight=weight, position=position)
-    if backend_of(residual, values, weight, position) == "torch":
+    if backend_of(op, residual, values, weight, position) == "torch":
         return unit_scatter_naive(residual, values, weight, position)
     return torch.ops.dnachunk.unit_scatter(residual, values, weight, position)
 

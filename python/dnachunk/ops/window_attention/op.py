@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -13,7 +14,7 @@ from dnachunk.ops._check import (
     check_shape,
     check_windows,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.window_attention.naive import window_attention_torch
 
 
@@ -76,7 +77,7 @@ def window_attention(
     check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths)
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
-    if backend_of(qkv, cos, sin, lengths) == "torch":
+    if backend_of(op, qkv, cos, sin, lengths) == "torch":
         return window_attention_torch(qkv, cos, sin, lengths, window, shift)
     return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
 
