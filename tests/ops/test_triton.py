@@ -16,8 +16,11 @@ import torch
 
 from dnachunk import ops
 from dnachunk.ops._backend import HAS_TRITON, INTERPRETED
+from dnachunk.ops.basic_units import basic_units_naive
+from dnachunk.ops.causal_conv import causal_conv_naive
+from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
-from tests.ops import test_selective_scan
+from tests.ops import test_basic_units, test_causal_conv, test_neighbor_match, test_selective_scan
 from tests.support import op_case
 
 TIMEOUT_S = 600
@@ -65,7 +68,47 @@ def scan(lengths=(21, 10, 0), without=(), channels=5, states=3, **changes):
     return Case("selective_scan", selective_scan_naive, kwargs, rows + parameters, rows, parameters, rows)
 
 
+def conv(lengths=(37, 10, 0), without=(), **changes):
+    kwargs = test_causal_conv.sample(lengths, max(lengths), **changes) | dict.fromkeys(without)
+    names = [name for name in test_causal_conv.DIFFERENTIABLE if name not in without]
+    return Case("causal_conv", causal_conv_naive, kwargs, names, ["x"], names[1:], ["x"])
+
+
+def units(kind, length=37, kernel_sizes=(2, 3, 5, 1)):
+    kwargs = test_basic_units.sample(length, kernel_sizes)
+    scores = kwargs["scores"]
+    if kind == "tied":
+        scores.zero_()
+    elif kind == "rising":
+        scores.copy_(torch.arange(float(length))[None, :, None].expand_as(scores))
+    elif kind == "of any kind":
+        scores[scores > 1] = math.nan
+        scores[scores < -1] = -math.inf
+        scores[:, ::5] = -0.0
+    return Case("basic_units", basic_units_naive, kwargs, floats=["scores"])
+
+
+def match(length=75, window=16, shift=0, budget="window", fill=None):
+    kwargs = test_neighbor_match.sample(length, window, shift, budget)
+    if fill is not None:
+        kwargs["scores"][:, ::3] = fill
+        kwargs["scores"][:, ::7] = math.inf
+    return Case("neighbor_match", neighbor_match_naive, kwargs, floats=["scores"], padded=["scores"])
+
+
 CASES = {
+    "basic_units": lambda: units("random"),
+    "basic_units tied": lambda: units("tied", length=21),
+    "basic_units rising": lambda: units("rising", length=21),
+    "basic_units of any kind": lambda: units("of any kind", kernel_sizes=(4, 3, 7)),
+    "basic_units without experts": lambda: units("random", kernel_sizes=()),
+    "neighbor_match": match,
+    "neighbor_match in shifted windows": lambda: match(shift=5),
+    "neighbor_match of any kind": lambda: match(window=5, shift=2, fill=math.nan),
+    "neighbor_match of the sequence": lambda: match(budget="sequence", window=6, shift=5),
+    "neighbor_match alone": lambda: match(window=1, length=9),
+    "causal_conv": conv,
+    "causal_conv in reverse": lambda: conv(reverse=True),
     "selective_scan": scan,
     "selective_scan in reverse": lambda: scan(reverse=True),
     "selective_scan of more channels than lanes": lambda: scan((9, 3), channels=33, states=4),
@@ -91,8 +134,10 @@ def test_every_kernel_is_here():
 
 
 @interpreted
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for name in CASES for dtype in (DTYPES if CASES[name]().differentiable else DTYPES[:1])],
+)
 def test_against_the_definition(name, dtype):
     case = CASES[name]()
     assert (

@@ -47,8 +47,9 @@ def basic_units(
             kernel ranges are not read.
 
     Note:
-        Kernel on CPU, in time linear in N for any scores; a decision, so no gradient; the same for any number
-        of threads. On other devices the number of rounds grows where scores rise or tie over long stretches.
+        Kernels on CPU, in time linear in N for any scores, and on GPU; a decision, so no gradient; the same
+        for any number of threads. On a GPU, and in PyTorch's form, the number of rounds grows where scores
+        rise or tie over long stretches.
 
     Example:
         >>> scores = torch.tensor([[[0.0, 1.0], [0.0, 2.0], [3.0, 0.0], [0.0, 0.0]]])
@@ -91,5 +92,6 @@ register(
     "(Tensor scores, int[] kernel_sizes, Tensor starts, Tensor ends)"
     " -> (Tensor token_index, Tensor num_tokens, Tensor token_center, Tensor token_expert)",
     cpu=rust.basic_units_forward,
+    cuda="dnachunk.ops.basic_units.triton:forward",
     fake=_fake,
 )

@@ -49,7 +49,7 @@ def causal_conv(
             PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernel on CPU: sums and activation in float32 (float64 for float64), the result rounded once;
+        Kernels on CPU and GPU: sums and activation in float32 (float64 for float64), the result rounded once;
         differentiable once; the same bits for any number of threads.
 
     Example:
@@ -108,6 +108,7 @@ register(
     "causal_conv",
     "(Tensor x, Tensor weight, Tensor? bias, Tensor lengths, bool silu, bool reverse) -> Tensor",
     cpu=rust.causal_conv_forward,
+    cuda="dnachunk.ops.causal_conv.triton:forward",
     fake=lambda x, *_: x.new_empty(x.shape),
     backward=_backward,
     setup_context=_setup_context,
@@ -117,5 +118,6 @@ register(
     "(Tensor grad, Tensor x, Tensor weight, Tensor? bias, Tensor lengths, bool silu, bool reverse) "
     "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)",
     cpu=rust.causal_conv_backward,
+    cuda="dnachunk.ops.causal_conv.triton:backward",
     fake=_fake_backward,
 )
