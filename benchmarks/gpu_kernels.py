@@ -136,7 +136,7 @@ def compiled(launch: Launch, target: str) -> Resources:
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", told)
     assert found is not None, told
     registers, stack = int(found[1]), int(found[2])
-    # 65,536 registers, given to a warp in 256s; 64 warps and 32 blocks at most; 1 KiB of shared memory a block.
+    # 65,536 registers, given to a warp in 256s; 64 warps and 32 blocks at most; 1 KiB of each is reserved.
     groups = min(32, 64 // warps, 65536 // (-(-registers * 32 // 256) * 256 * warps))
     groups = min(groups, SHARED_KIB[target] * 1024 // (shared + 1024))
     return Resources(registers, stack, shared, warps, groups * warps / 64)
@@ -185,8 +185,9 @@ def _neighbor_match() -> Iterator[Callable[[], Any]]:
 
     B, N = 8, 4096
     lengths = _meta(B, dtype=torch.int64)
-    for budget in ("window", "sequence"):
-        yield lambda: forward(_meta(B, N, dtype=torch.float32), lengths, lengths, 16, 8, budget)
+    arguments = (_meta(B, N, dtype=torch.float32), lengths, lengths, 16, 8)
+    yield lambda: forward(*arguments, "window")
+    yield lambda: forward(*arguments, "sequence")
 
 
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {

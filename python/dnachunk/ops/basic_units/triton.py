@@ -1,8 +1,8 @@
 """Triton kernel of ``basic_units``: all rounds of a sequence in one launch, without waiting.
 
-A round takes every candidate that outranks all others within reach. Between its passes, which barriers divide,
-lie ``best``: the key of a position's best expert that still fits, ``expert``: which it is, ``covered``: whether a
-base is taken, and ``owner``: the expert of the unit that begins at a base.
+A round takes every candidate that outranks all others within reach. Between its passes, which barriers
+divide, lie ``best``: the key of a position's best expert that still fits, ``expert``: which it is, ``covered``:
+whether a base is taken, and ``owner``: the expert of the unit that begins at a base.
 """
 
 import functools

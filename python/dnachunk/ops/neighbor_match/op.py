@@ -53,7 +53,8 @@ def neighbor_match(
             are not read back: more merges than candidates merge all candidates).
 
     Note:
-        A decision: no gradient. Kernels on CPU and, for windows of at most 512, on GPU. Ties go to the left keeper and then to the lower position.
+        A decision: no gradient. Kernels on CPU and, for windows of at most 512 positions, on GPU. Ties go to
+        the left keeper and then to the lower position.
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.1, 0.2, 0.0]])

@@ -1,8 +1,8 @@
 """Triton kernel of ``neighbor_match``: one program to a sequence, in one launch and without waiting.
 
-A proposal has a level: how far its score lies below the greatest, in steps of the grid. Its rank in its window
-is counted against all others there; what is left of the budget goes to the best of the sequence, up to a level
-found by bisection. Barriers divide the passes: a pass reads what an earlier one wrote.
+A proposal has a level: how far its score lies below the greatest, in steps of the grid. Its rank in its
+window is counted against all others there; what is left of the budget goes to the best of the sequence, up to
+a level found by bisection. Barriers divide the passes: a pass reads what an earlier one wrote.
 """
 
 import torch

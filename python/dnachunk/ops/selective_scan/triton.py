@@ -212,7 +212,7 @@ def backward_kernel(
         h = tl.load(scratch + part * STATES * CHANNELS + tile_of_states)
         before = ()
         for i in tl.static_range(SUB_BLOCK):
-            before = before + (h,)  # noqa: RUF005
+            before = before + (h,)
             step = first + part * SUB_BLOCK + i
             ok = columns < tl.where(step < real, D, 0)
             p = mirrored(step, real, REVERSE)
