@@ -190,11 +190,31 @@ def _neighbor_match() -> Iterator[Callable[[], Any]]:
     yield lambda: forward(*arguments, "sequence")
 
 
+def _window_attention() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.window_attention.triton import backward, forward
+
+    B, N, H, d = 8, 4096, 16, 64
+    angles = _meta(1, N, d // 2, dtype=torch.float32)
+    arguments = (_meta(B, N, 3, H, d), angles, angles, _meta(B, dtype=torch.int64), 16, 8)
+    yield lambda: forward(*arguments)
+    yield lambda: backward(_meta(B, N, H, d), *arguments)
+
+
+def _rotary() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.rotary.triton import forward
+
+    B, N, H, d = 8, 2048, 16, 64
+    angles = _meta(1, N, d // 2, dtype=torch.float32)
+    yield lambda: forward(_meta(B, N, 3, H, d), angles, angles)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
     "basic_units": _basic_units,
+    "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
+    "rotary": _rotary,
 }
 
 

@@ -19,8 +19,17 @@ from dnachunk.ops._backend import HAS_TRITON, INTERPRETED
 from dnachunk.ops.basic_units import basic_units_naive
 from dnachunk.ops.causal_conv import causal_conv_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
+from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
-from tests.ops import test_basic_units, test_causal_conv, test_neighbor_match, test_selective_scan
+from dnachunk.ops.window_attention import window_attention_naive
+from tests.ops import (
+    test_basic_units,
+    test_causal_conv,
+    test_neighbor_match,
+    test_rotary,
+    test_selective_scan,
+    test_window_attention,
+)
 from tests.support import op_case
 
 TIMEOUT_S = 600
@@ -96,6 +105,19 @@ def match(length=75, window=16, shift=0, budget="window", fill=None):
     return Case("neighbor_match", neighbor_match_naive, kwargs, floats=["scores"], padded=["scores"])
 
 
+def attend(lengths=(21, 10, 0), **changes):
+    kwargs = test_window_attention.sample(lengths, max(lengths), heads=2, **changes)
+    angles = ["cos", "sin"]
+    return Case(
+        "window_attention", window_attention_naive, kwargs, ["qkv"], ["qkv"], angles, ["qkv", *angles]
+    )
+
+
+def turn(shared=False):
+    kwargs = test_rotary.sample(37, shared=shared)
+    return Case("rotary", rotary_naive, kwargs, ["qkv"], ["qkv"], ["cos", "sin"])
+
+
 CASES = {
     "basic_units": lambda: units("random"),
     "basic_units tied": lambda: units("tied", length=21),
@@ -109,10 +131,14 @@ CASES = {
     "neighbor_match alone": lambda: match(window=1, length=9),
     "causal_conv": conv,
     "causal_conv in reverse": lambda: conv(reverse=True),
+    "rotary": turn,
+    "rotary by shared angles": lambda: turn(shared=True),
     "selective_scan": scan,
     "selective_scan in reverse": lambda: scan(reverse=True),
     "selective_scan of more channels than lanes": lambda: scan((9, 3), channels=33, states=4),
     "selective_scan ungated": lambda: scan((9, 8), without=("gate", "delta_bias"), reverse=True),
+    "window_attention": lambda: attend(window=8, shift=3),
+    "window_attention in wide windows": lambda: attend((40, 39), window=19, head_dim=6),
 }
 # The first case of each operation.
 SMALL_CASES = [name for name in CASES if " " not in name]

@@ -1,8 +1,8 @@
 """Triton kernel of ``basic_units``: all rounds of a sequence in one launch, without waiting.
 
 A round takes every candidate that outranks all others within reach. Between its passes, which barriers
-divide, lie ``best``: the key of a position's best expert that still fits, ``expert``: which it is, ``covered``:
-whether a base is taken, and ``owner``: the expert of the unit that begins at a base.
+divide, lie ``best``, the key of a position's best expert that still fits, ``expert``, which it is,
+``covered``, whether a base is taken, and ``owner``, the expert of the unit that begins at a base.
 """
 
 import functools
@@ -14,7 +14,7 @@ import triton.language as tl
 from dnachunk.ops._triton import dense, strides
 
 # Positions that a program takes at a time.
-BLOCK = 1024
+BLOCK = 512
 
 # Below every key.
 DEAD = tl.constexpr(-2147483648)
@@ -141,6 +141,6 @@ def forward(
     basic_units_kernel[(B,)](
         *(scores, sizes, starts, ends, keys, experts, owners, scores.new_empty((B, N), dtype=torch.int8)),
         *(index, count, center, expert, *strides(scores, 3), N, E),
-        WIDEST=max(kernel_sizes, default=1), BLOCK=BLOCK, num_warps=8,
+        WIDEST=max(kernel_sizes, default=1), BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
     return index, count, center, expert

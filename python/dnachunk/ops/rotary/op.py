@@ -35,7 +35,7 @@ def rotary(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
         ValueError: On a wrong shape.
 
     Note:
-        Kernel on CPU; differentiable once; the same bits for any number of threads.
+        Kernels on CPU and GPU; differentiable once; the same bits for any number of threads.
 
     Example:
         >>> qkv = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 1, 3, 1, 2)
@@ -70,6 +70,7 @@ register(
     "rotary",
     "(Tensor qkv, Tensor cos, Tensor sin) -> Tensor",
     cpu=rust.rotary_forward,
+    cuda="dnachunk.ops.rotary.triton:forward",
     fake=lambda qkv, _cos, _sin: qkv.new_empty(qkv.shape),
     backward=_backward,
     setup_context=_setup_context,
@@ -78,5 +79,6 @@ register(
     "rotary_backward",
     "(Tensor grad, Tensor cos, Tensor sin) -> Tensor",
     cpu=rust.rotary_backward,
+    cuda="dnachunk.ops.rotary.triton:backward",
     fake=lambda grad, _cos, _sin: grad.new_empty(grad.shape),
 )
