@@ -208,6 +208,16 @@ def _rotary() -> Iterator[Callable[[], Any]]:
     yield lambda: forward(_meta(B, N, 3, H, d), angles, angles)
 
 
+def _dechunk() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.dechunk.triton import backward, forward
+
+    B, N, D = 8, 8192, 640
+    flags, index = _meta(B, N, dtype=torch.bool), _meta(B, N, dtype=torch.int64)
+    arguments = (_meta(B, N // 2, D), _meta(B, N, dtype=torch.float32), flags, index, "right")
+    yield lambda: forward(*arguments)
+    yield lambda: backward(_meta(B, N, D), *arguments)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -215,6 +225,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
     "rotary": _rotary,
+    "dechunk": _dechunk,
 }
 
 

@@ -18,6 +18,7 @@ from dnachunk import ops
 from dnachunk.ops._backend import HAS_TRITON, INTERPRETED
 from dnachunk.ops.basic_units import basic_units_naive
 from dnachunk.ops.causal_conv import causal_conv_naive
+from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
@@ -25,6 +26,7 @@ from dnachunk.ops.window_attention import window_attention_naive
 from tests.ops import (
     test_basic_units,
     test_causal_conv,
+    test_dechunk,
     test_neighbor_match,
     test_rotary,
     test_selective_scan,
@@ -118,7 +120,15 @@ def turn(shared=False):
     return Case("rotary", rotary_naive, kwargs, ["qkv"], ["qkv"], ["cos", "sin"])
 
 
+def smooth(**changes):
+    kwargs = test_dechunk.sample(21, **changes)
+    gates = ["boundary_probability"]
+    return Case("dechunk", dechunk_naive, kwargs, test_dechunk.FLOATS, ["values"], gates, gates)
+
+
 CASES = {
+    "dechunk": smooth,
+    "dechunk by the gate of the position": lambda: smooth(backward_gate="left", channels=5),
     "basic_units": lambda: units("random"),
     "basic_units tied": lambda: units("tied", length=21),
     "basic_units rising": lambda: units("rising", length=21),

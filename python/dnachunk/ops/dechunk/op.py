@@ -45,8 +45,9 @@ def dechunk(
         ValueError: On a wrong shape or ``backward_gate``, and on the CPU on an index that is not as above.
 
     Note:
-        Kernel on CPU; recurrences run in float32 (float64 for float64), under autocast too; differentiable
-        once, recomputing the states; the same bits for any number of threads. Padding is not read.
+        Kernels on CPU and GPU; recurrences run in float32 (float64 for float64), under autocast too;
+        differentiable once, recomputing the states; the same bits for any number of threads. Padding is not
+        read.
 
     Example:
         >>> values = torch.tensor([[[0.0], [4.0]]])
@@ -89,6 +90,7 @@ register(
     "(Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, str backward_gate) "
     "-> Tensor",
     cpu=rust.dechunk_forward,
+    cuda="dnachunk.ops.dechunk.triton:forward",
     fake=lambda values, _probability, _is_forced, token_index, _gate: values.new_empty(
         (*token_index.shape, values.shape[2])
     ),
@@ -100,6 +102,7 @@ register(
     "(Tensor grad, Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, "
     "str backward_gate) -> (Tensor grad_values, Tensor grad_probability)",
     cpu=rust.dechunk_backward,
+    cuda="dnachunk.ops.dechunk.triton:backward",
     fake=lambda _grad, values, probability, *_: (
         values.new_empty(values.shape),
         probability.new_empty(probability.shape),
