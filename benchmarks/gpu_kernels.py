@@ -218,6 +218,15 @@ def _dechunk() -> Iterator[Callable[[], Any]]:
     yield lambda: backward(_meta(B, N, D), *arguments)
 
 
+def _boundary_routing() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.boundary_routing.triton import backward, forward
+
+    B, N, D = 8, 8192, 640
+    rows, floats = _meta(B, N, D), _meta(B, N, dtype=torch.float32)
+    yield lambda: forward(rows, rows, _meta(B, dtype=torch.int64), _meta(B, N, dtype=torch.bool))
+    yield lambda: backward(floats, floats, _meta(B, N, 2, dtype=torch.float32), rows, rows)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -225,6 +234,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
     "rotary": _rotary,
+    "boundary_routing": _boundary_routing,
     "dechunk": _dechunk,
 }
 

@@ -17,6 +17,7 @@ import torch
 from dnachunk import ops
 from dnachunk.ops._backend import HAS_TRITON, INTERPRETED
 from dnachunk.ops.basic_units import basic_units_naive
+from dnachunk.ops.boundary_routing import boundary_routing_naive
 from dnachunk.ops.causal_conv import causal_conv_naive
 from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
@@ -25,6 +26,7 @@ from dnachunk.ops.selective_scan import selective_scan_naive
 from dnachunk.ops.window_attention import window_attention_naive
 from tests.ops import (
     test_basic_units,
+    test_boundary_routing,
     test_causal_conv,
     test_dechunk,
     test_neighbor_match,
@@ -126,7 +128,17 @@ def smooth(**changes):
     return Case("dechunk", dechunk_naive, kwargs, test_dechunk.FLOATS, ["values"], gates, gates)
 
 
+def route(protected=True):
+    kwargs = test_boundary_routing.sample(37)
+    if not protected:
+        kwargs["is_protected"] = None
+    rows = ["query", "key"]
+    return Case("boundary_routing", boundary_routing_naive, kwargs, rows, rows, padded=rows)
+
+
 CASES = {
+    "boundary_routing": route,
+    "boundary_routing unprotected": lambda: route(protected=False),
     "dechunk": smooth,
     "dechunk by the gate of the position": lambda: smooth(backward_gate="left", channels=5),
     "basic_units": lambda: units("random"),

@@ -103,6 +103,7 @@ register(
     "(Tensor query, Tensor key, Tensor lengths, Tensor? is_protected) -> (Tensor boundary_probability, "
     "Tensor is_boundary, Tensor is_forced, Tensor token_index, Tensor num_tokens, Tensor inverse_norms)",
     cpu=rust.boundary_routing_forward,
+    cuda="dnachunk.ops.boundary_routing.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -112,6 +113,7 @@ register(
     "(Tensor grad_probability, Tensor boundary_probability, Tensor inverse_norms, Tensor query, Tensor key) "
     "-> (Tensor grad_query, Tensor grad_key)",
     cpu=rust.boundary_routing_backward,
+    cuda="dnachunk.ops.boundary_routing.triton:backward",
     fake=lambda _grad, _probability, _inverse_norms, query, key: (
         query.new_empty(query.shape),
         key.new_empty(key.shape),

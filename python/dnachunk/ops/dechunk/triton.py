@@ -2,8 +2,8 @@
 
 Both recurrences are ``h_t = weight_t x_t + keep_t h_{t∓1}``. A first walk gives what each block alone leaves
 on either side, a pass over the blocks what enters each, and a second walk the states; the gradients of the
-states obey the same recurrences the other way. Padding has a weight of 1 and rows of 0, so states end there by
-themselves. No sum is spread over programs: the same bits each time.
+states obey the same recurrences the other way. Padding has a weight of 1 and rows of 0, so states end there
+by themselves. No sum is spread over programs: the same bits each time.
 """
 
 from typing import Any
