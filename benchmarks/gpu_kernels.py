@@ -227,6 +227,16 @@ def _boundary_routing() -> Iterator[Callable[[], Any]]:
     yield lambda: backward(floats, floats, _meta(B, N, 2, dtype=torch.float32), rows, rows)
 
 
+def _token_merge() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.token_merge.triton import backward, forward
+
+    B, N, L, D = 8, 4096, 3444, 1024
+    scores, index = _meta(B, N, dtype=torch.float32), _meta(B, N, dtype=torch.int64)
+    soft = (scores, scores, 16, 8, 0.1)
+    yield lambda: forward(_meta(B, N, D), index, index, L, *soft)
+    yield lambda: backward(_meta(B, L, D), index[:, :L], _meta(B, N, D), index, index, *soft)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -234,6 +244,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
     "rotary": _rotary,
+    "token_merge": _token_merge,
     "boundary_routing": _boundary_routing,
     "dechunk": _dechunk,
 }

@@ -9,6 +9,7 @@ from dnachunk.ops import use_backend
 from dnachunk.ops._backend import INTERPRETED
 
 SMALL = {
+    "token_merge.triton": {"POSITIONS": 8, "CHANNELS": 16, "GRAD_CHANNELS": 16},
     "boundary_routing.triton": {"POSITIONS": 8, "CHANNELS": 16, "BLOCK": 16},
     "dechunk.triton": {"BLOCK": 8, "CHANNELS": 16, "POSITIONS": 16},
     "basic_units.triton": {"BLOCK": 16},

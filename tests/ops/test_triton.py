@@ -23,6 +23,7 @@ from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
+from dnachunk.ops.token_merge import token_merge_naive
 from dnachunk.ops.window_attention import window_attention_naive
 from tests.ops import (
     test_basic_units,
@@ -32,6 +33,7 @@ from tests.ops import (
     test_neighbor_match,
     test_rotary,
     test_selective_scan,
+    test_token_merge,
     test_window_attention,
 )
 from tests.support import op_case
@@ -136,7 +138,23 @@ def route(protected=True):
     return Case("boundary_routing", boundary_routing_naive, kwargs, rows, rows, padded=rows)
 
 
+def merge(far=False, with_scores=True, **changes):
+    kwargs = (
+        test_token_merge.far_sample()
+        if far
+        else test_token_merge.sample(37, with_scores=with_scores, **changes)
+    )
+    soft = ["scores"] if "scores" in kwargs else []
+    beside = ["scores", "threshold"] if soft else []
+    padded = [] if far else ["x", *beside]
+    return Case("token_merge", token_merge_naive, kwargs, ["x", *soft], ["x"], beside, padded)
+
+
 CASES = {
+    "token_merge": merge,
+    "token_merge of far members": lambda: merge(far=True),
+    "token_merge in shifted windows": lambda: merge(window=5, shift=2),
+    "token_merge without scores": lambda: merge(with_scores=False),
     "boundary_routing": route,
     "boundary_routing unprotected": lambda: route(protected=False),
     "dechunk": smooth,

@@ -44,8 +44,8 @@ def boundary_routing(
         ValueError: On a wrong shape, and on the CPU on lengths out of range.
 
     Note:
-        Kernel on CPU; the probability is differentiable once, by the cosine before rounding; the same bits
-        for any number of threads. Padding is not read.
+        Kernels on CPU and GPU; the probability is differentiable once, by the cosine before rounding; the
+        same bits for any number of threads. Padding is not read.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]]])

@@ -59,9 +59,9 @@ def token_merge(
             not positive, and on the CPU on an index out of range.
 
     Note:
-        Kernel on CPU; sums run in float32 (float64 for float64); differentiable once in ``x`` and ``scores``;
-        the same bits for any number of threads. With ``scores`` the index must be one that ``neighbor_match``
-        made; without, it need not be monotone.
+        Kernels on CPU and GPU; sums run in float32 (float64 for float64); differentiable once in ``x`` and
+        ``scores``; the same bits for any number of threads. With ``scores`` the index must be one that
+        ``neighbor_match`` made; without, it need not be monotone.
 
     Example:
         >>> x = torch.tensor([[[1.0], [5.0], [8.0]]])
@@ -139,6 +139,7 @@ register(
     "(Tensor x, Tensor sizes, Tensor token_index, SymInt num_tokens, Tensor? scores, Tensor? threshold, "
     "int window, int shift, float temperature) -> (Tensor merged, Tensor merged_sizes)",
     cpu=rust.token_merge_forward,
+    cuda="dnachunk.ops.token_merge.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -148,5 +149,6 @@ register(
     "(Tensor grad, Tensor merged_sizes, Tensor x, Tensor sizes, Tensor token_index, "
     "Tensor? scores, Tensor? threshold, int window, int shift, float temperature) -> (Tensor, Tensor)",
     cpu=rust.token_merge_backward,
+    cuda="dnachunk.ops.token_merge.triton:backward",
     fake=_backward_fake,
 )
