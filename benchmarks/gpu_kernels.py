@@ -237,6 +237,16 @@ def _token_merge() -> Iterator[Callable[[], Any]]:
     yield lambda: backward(_meta(B, L, D), index[:, :L], _meta(B, N, D), index, index, *soft)
 
 
+def _deformable_conv() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.deformable_conv.triton import backward, forward
+
+    B, K, D, taps = 16, 512, 512, 3
+    offset = _meta(B, K, taps, dtype=torch.float32)
+    arguments = (_meta(B, K, D), offset, offset, _meta(B, dtype=torch.int64))
+    yield lambda: forward(*arguments)
+    yield lambda: backward(_meta(B, K, taps, D), *arguments)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -244,6 +254,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
     "rotary": _rotary,
+    "deformable_conv": _deformable_conv,
     "token_merge": _token_merge,
     "boundary_routing": _boundary_routing,
     "dechunk": _dechunk,

@@ -20,6 +20,7 @@ from dnachunk.ops.basic_units import basic_units_naive
 from dnachunk.ops.boundary_routing import boundary_routing_naive
 from dnachunk.ops.causal_conv import causal_conv_naive
 from dnachunk.ops.dechunk import dechunk_naive
+from dnachunk.ops.deformable_conv import deformable_conv_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
@@ -30,6 +31,7 @@ from tests.ops import (
     test_boundary_routing,
     test_causal_conv,
     test_dechunk,
+    test_deformable_conv,
     test_neighbor_match,
     test_rotary,
     test_selective_scan,
@@ -150,7 +152,19 @@ def merge(far=False, with_scores=True, **changes):
     return Case("token_merge", token_merge_naive, kwargs, ["x", *soft], ["x"], beside, padded)
 
 
+def deform(lengths=(21, 10), with_lengths=True, **changes):
+    kwargs = test_deformable_conv.sample(lengths, max(lengths), **changes)
+    beside = ["offset", "modulation"]
+    padded = ["x", *beside] if with_lengths else []
+    if not with_lengths:
+        kwargs["lengths"] = None
+    names = test_deformable_conv.DIFFERENTIABLE
+    return Case("deformable_conv", deformable_conv_naive, kwargs, names, ["x", "weight"], beside, padded)
+
+
 CASES = {
+    "deformable_conv": deform,
+    "deformable_conv by an even width": lambda: deform(with_lengths=False, taps=2),
     "token_merge": merge,
     "token_merge of far members": lambda: merge(far=True),
     "token_merge in shifted windows": lambda: merge(window=5, shift=2),

@@ -46,9 +46,9 @@ def deformable_conv(
             does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernel on CPU for the sampling and its gradient, computing in the dtype of ``offset`` and rounding
-        each modulated sample once; the product with ``weight`` is torch's. The samples, ``[B, K, f, D]``,
-        are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable once. The kernel
+        Kernels on CPU and GPU for the sampling and its gradient, computing in the dtype of ``offset`` and
+        rounding each modulated sample once; the product with ``weight`` is torch's. The samples,
+        ``[B, K, f, D]``, are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable once. The kernel
         gives the same bits for any number of threads, the gradient that rows gather from the samples that
         read them included. Only the offset is split into whole and fraction, so a position is as exact late
         in a sequence as early; adding it to ``i`` in float32 would not be past 2²⁴ rows.
@@ -102,6 +102,7 @@ register(
     "deformable_conv",
     "(Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) -> Tensor",
     cpu=rust.deformable_conv_forward,
+    cuda="dnachunk.ops.deformable_conv.triton:forward",
     fake=_fake,
     backward=_backward,
 )
@@ -110,6 +111,7 @@ register(
     "(Tensor grad_columns, Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) "
     "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_modulation)",
     cpu=rust.deformable_conv_backward,
+    cuda="dnachunk.ops.deformable_conv.triton:backward",
     fake=lambda _grad_columns, x, offset, modulation, _lengths: (
         x.new_empty(x.shape),
         offset.new_empty(offset.shape),
