@@ -247,6 +247,13 @@ def _deformable_conv() -> Iterator[Callable[[], Any]]:
     yield lambda: backward(_meta(B, K, taps, D), *arguments)
 
 
+def _global_match() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.global_match.triton import forward
+
+    lengths = _meta(8, dtype=torch.int64)
+    yield lambda: forward(_meta(8, 2048, 64), lengths, lengths)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -254,6 +261,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
     "rotary": _rotary,
+    "global_match": _global_match,
     "deformable_conv": _deformable_conv,
     "token_merge": _token_merge,
     "boundary_routing": _boundary_routing,

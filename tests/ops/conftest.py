@@ -9,6 +9,7 @@ from dnachunk.ops import use_backend
 from dnachunk.ops._backend import INTERPRETED
 
 SMALL = {
+    "global_match.triton": {"TILE": 16, "CHANNELS": 16, "BLOCK": 16},
     "deformable_conv.triton": {"ENTRIES": 16, "CHANNELS": 16, "ROW_CHANNELS": 32},
     "token_merge.triton": {"POSITIONS": 8, "CHANNELS": 16, "GRAD_CHANNELS": 16},
     "boundary_routing.triton": {"POSITIONS": 8, "CHANNELS": 16, "BLOCK": 16},

@@ -21,6 +21,7 @@ from dnachunk.ops.boundary_routing import boundary_routing_naive
 from dnachunk.ops.causal_conv import causal_conv_naive
 from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.ops.deformable_conv import deformable_conv_naive
+from dnachunk.ops.global_match import global_match_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
@@ -32,6 +33,7 @@ from tests.ops import (
     test_causal_conv,
     test_dechunk,
     test_deformable_conv,
+    test_global_match,
     test_neighbor_match,
     test_rotary,
     test_selective_scan,
@@ -162,7 +164,23 @@ def deform(lengths=(21, 10), with_lengths=True, **changes):
     return Case("deformable_conv", deformable_conv_naive, kwargs, names, ["x", "weight"], beside, padded)
 
 
+def match_all(kind, length=75):
+    kwargs = test_global_match.sample(length)
+    metric = kwargs["metric"]
+    if kind == "of any kind":
+        metric[:, ::6] = 0.0
+        metric[:, 1::8, 3] = math.nan
+    elif kind == "random":
+        # Whole numbers: no sum is rounded.
+        metric.copy_(torch.randint(-3, 4, metric.shape))
+    return Case("global_match", global_match_naive, kwargs, floats=["metric"], padded=["metric"])
+
+
 CASES = {
+    "global_match": lambda: match_all("tied"),
+    "global_match of random vectors": lambda: match_all("random", 42),
+    "global_match of any kind": lambda: match_all("of any kind"),
+    "global_match of one": lambda: match_all("tied", 1),
     "deformable_conv": deform,
     "deformable_conv by an even width": lambda: deform(with_lengths=False, taps=2),
     "token_merge": merge,

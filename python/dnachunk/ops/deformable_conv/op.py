@@ -48,10 +48,10 @@ def deformable_conv(
     Note:
         Kernels on CPU and GPU for the sampling and its gradient, computing in the dtype of ``offset`` and
         rounding each modulated sample once; the product with ``weight`` is torch's. The samples,
-        ``[B, K, f, D]``, are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable once. The kernel
-        gives the same bits for any number of threads, the gradient that rows gather from the samples that
-        read them included. Only the offset is split into whole and fraction, so a position is as exact late
-        in a sequence as early; adding it to ``i`` in float32 would not be past 2²⁴ rows.
+        ``[B, K, f, D]``, are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable
+        once. The kernel gives the same bits for any number of threads, the gradient that rows gather from the
+        samples that read them included. Only the offset is split into whole and fraction, so a position is as
+        exact late in a sequence as early; adding it to ``i`` in float32 would not be past 2²⁴ rows.
 
     Example:
         >>> x = torch.tensor([[[1.0], [4.0], [16.0]]])

@@ -35,9 +35,10 @@ def global_match(metric: torch.Tensor, lengths: torch.Tensor, num_merges: torch.
             counts are not read, and what is too large counts as the largest that is allowed.
 
     Note:
-        Kernel on CPU; a decision, so no gradient. Cosines are computed in float32 (float64 for float64); the
-        similarity matrix is never held whole: memory is O(L·C). The same for any number of threads. Forms
-        sum in different orders, so they can differ where an exact cosine lies within rounding of a half step.
+        Kernels on CPU and GPU; a decision, so no gradient. Cosines are computed in float32 (float64 for
+        float64); the similarity matrix is never held whole: memory is O(L·C). The same for any number of
+        threads. Forms sum in different orders, so they can differ where an exact cosine lies within rounding
+        of a half step.
         A cosine that is not a number is below every other.
 
     Example:
@@ -60,5 +61,6 @@ register(
     "global_match",
     "(Tensor metric, Tensor lengths, Tensor num_merges) -> Tensor",
     cpu=rust.global_match_forward,
+    cuda="dnachunk.ops.global_match.triton:forward",
     fake=lambda metric, _lengths, _num_merges: metric.new_empty(metric.shape[:2], dtype=torch.int64),
 )
