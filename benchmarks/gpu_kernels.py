@@ -5,7 +5,7 @@ operations' own entry points on tensors without memory, at the sizes of the publ
 constants are those of real calls.
 """
 
-import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -260,36 +260,84 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "basic_units": _basic_units,
     "window_attention": _window_attention,
     "neighbor_match": _neighbor_match,
-    "rotary": _rotary,
-    "global_match": _global_match,
-    "deformable_conv": _deformable_conv,
-    "token_merge": _token_merge,
-    "boundary_routing": _boundary_routing,
     "dechunk": _dechunk,
+    "rotary": _rotary,
+    "token_merge": _token_merge,
+    "global_match": _global_match,
+    "boundary_routing": _boundary_routing,
+    "deformable_conv": _deformable_conv,
 }
 
 
-def launches(op: str) -> list[Launch]:
-    """The kernels of an operation's forward and backward pass, each once for each set of constants."""
-    found = [launch for call in CALLS[op]() for launch in recorded(call)]
-    unlike = {(launch.name, str(launch.source().hash())): launch for launch in found}
-    return list(unlike.values())
+def launches(op: str) -> dict[str, list[Launch]]:
+    """The kernels of an operation's forward and backward pass by name, each with its sets of constants."""
+    found: dict[str, dict[str, Launch]] = {}
+    for call in CALLS[op]():
+        for launch in recorded(call):
+            found.setdefault(launch.name, {})[launch.source().hash()] = launch
+    return {name: list(unlike.values()) for name, unlike in found.items()}
 
 
-def table(ops: Iterable[str] = tuple(CALLS)) -> str:
-    """The kernels of operations on all targets, as Markdown."""
-    lines = ["| kernel | target | registers | spilled, bytes | shared, bytes | warps | occupancy |"]
-    lines += ["|---|---|--:|--:|--:|--:|--:|"]
+def measured(ops: Iterable[str] = tuple(CALLS)) -> Iterator[tuple[str, dict[str, Resources]]]:
+    """Each kernel and, for each target, what the most demanding of its sets of constants takes."""
     for op in ops:
-        for launch in launches(op):
-            for target in TARGETS:
-                taken = dataclasses.astuple(compiled(launch, target))
-                *numbers, occupancy = taken
-                cells = " | ".join(str(number) for number in numbers)
-                lines.append(f"| `{launch.name}` | {target} | {cells} | {occupancy:.0%} |")
-                print(lines[-1], flush=True)
-    return "\n".join(lines)
+        for name, unlike in launches(op).items():
+            yield (
+                name,
+                {
+                    target: min((compiled(launch, target) for launch in unlike), key=lambda r: r.occupancy)
+                    for target in TARGETS
+                },
+            )
+
+
+def format_row(name: str, by_target: dict[str, Resources]) -> str:
+    """A line of the table."""
+    cells = []
+    for taken in by_target.values():
+        spilled = f" + {taken.spilled_bytes} B" if taken.spilled_bytes else ""
+        cells.append(f"{taken.registers}{spilled}, {taken.shared_bytes / 1024:g} KiB, {taken.occupancy:.0%}")
+    warps = next(iter(by_target.values())).warps
+    return f"| `{name}` | {warps} | {' | '.join(cells)} |"
+
+
+def parse_row(line: str) -> tuple[str, dict[str, Resources]]:
+    """What :func:`format_row` wrote."""
+    name, warps, *cells = (cell.strip() for cell in line.strip().strip("|").split("|"))
+    by_target = {}
+    for target, cell in zip(TARGETS, cells, strict=True):
+        found = re.fullmatch(r"(\d+)(?: \+ (\d+) B)?, ([\d.]+) KiB, (\d+)%", cell)
+        assert found is not None, line
+        shared, occupancy = int(float(found[3]) * 1024), int(found[4]) / 100
+        by_target[target] = Resources(int(found[1]), int(found[2] or 0), shared, int(warps), occupancy)
+    return name.strip("`"), by_target
+
+
+def header() -> str:
+    """What stands above the rows of the table."""
+    told = (
+        f"What every Triton kernel takes of a GPU, read from the binaries of Triton {triton.__version__} "
+        "without running them: registers a thread, bytes spilled to memory, shared memory of a block, and the "
+        "share of a multiprocessor's warps that fit at once. Sizes, tiles and types are those of the published "
+        "models in bfloat16. Nothing here was timed. `python -m benchmarks.gpu_kernels` writes this page."
+    )
+    columns = f"| kernel | warps | {' | '.join(TARGETS)} |\n|---|--:|{'---|' * len(TARGETS)}\n"
+    return f"# GPU kernels, compiled\n\n{told}\n\n{columns}"
+
+
+def main() -> int:
+    """Writes the table, or prints the rows of the operations that are named."""
+    # Triton's own default, which it announces to change.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+    named = sys.argv[1:]
+    rows = []
+    for name, by_target in measured(named or CALLS):
+        rows.append(format_row(name, by_target))
+        print(rows[-1], flush=True)
+    if not named:
+        TABLE.write_text(header() + "\n".join(rows) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    table(sys.argv[1:] or CALLS)
+    sys.exit(main())

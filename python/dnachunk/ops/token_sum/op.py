@@ -28,7 +28,8 @@ def token_sum(x: torch.Tensor, token_index: torch.Tensor, num_tokens: int) -> to
 
     Note:
         Kernel on CPU, summing in float32 (float64 for float64) in the order of positions; differentiable any
-        number of times; the same bits for any number of threads.
+        number of times; the same bits for any number of threads. On other devices PyTorch's form, of few
+        launches: a kernel would save little.
 
     Example:
         >>> token_sum(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[0, 0, 1]]), 2).flatten()

@@ -31,7 +31,7 @@ def unit_gather(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     Note:
         Kernel on CPU; differentiable any number of times. The gradient of a row that occurs more than once is
         summed in float32 (float64 for float64) in the order of ``position``: the same bits for any number of
-        threads.
+        threads. On other devices PyTorch's form, of 2 launches: a kernel would save little.
 
     Example:
         >>> unit_gather(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([3, 0])).flatten()
