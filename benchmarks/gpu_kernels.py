@@ -32,6 +32,7 @@ TARGETS = {
 SHARED_KIB = {"sm_80": 164, "sm_90": 228, "sm_100": 228, "gfx942": 64}
 
 _TYPES = {
+    torch.float64: "*fp64",
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
     torch.float16: "*fp16",
@@ -53,7 +54,8 @@ class Launch:
 
     @property
     def name(self) -> str:
-        return f"{self.kernel.fn.__module__.split('.')[-2]}.{self.kernel.fn.__name__}"
+        module = self.kernel.fn.__module__.removesuffix("_triton").removesuffix(".triton")
+        return f"{module.split('.')[-1].lstrip('_')}.{self.kernel.fn.__name__}"
 
     def source(self) -> ASTSource:
         """The kernel with types and hints as Triton's launcher gives them."""
@@ -254,6 +256,12 @@ def _global_match() -> Iterator[Callable[[], Any]]:
     yield lambda: forward(_meta(8, 2048, 64), lengths, lengths)
 
 
+def _counter_uniform() -> Iterator[Callable[[], Any]]:
+    from dnachunk._random_triton import forward
+
+    yield lambda: forward(_meta(16, dtype=torch.int64), 1 << 18, 1)
+
+
 CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "selective_scan": _selective_scan,
     "causal_conv": _causal_conv,
@@ -262,6 +270,7 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "neighbor_match": _neighbor_match,
     "dechunk": _dechunk,
     "rotary": _rotary,
+    "counter_uniform": _counter_uniform,
     "token_merge": _token_merge,
     "global_match": _global_match,
     "boundary_routing": _boundary_routing,
@@ -317,9 +326,10 @@ def header() -> str:
     """What stands above the rows of the table."""
     told = (
         f"What every Triton kernel takes of a GPU, read from the binaries of Triton {triton.__version__} "
-        "without running them: registers a thread, bytes spilled to memory, shared memory of a block, and the "
-        "share of a multiprocessor's warps that fit at once. Sizes, tiles and types are those of the published "
-        "models in bfloat16. Nothing here was timed. `python -m benchmarks.gpu_kernels` writes this page."
+        "without running them: registers a thread, bytes spilled to memory, shared memory of a block, and "
+        "the share of a multiprocessor's warps that fit at once. Sizes, tiles and types are those of the "
+        "published models in bfloat16. Nothing here was timed. `python -m benchmarks.gpu_kernels` writes "
+        "this page."
     )
     columns = f"| kernel | warps | {' | '.join(TARGETS)} |\n|---|--:|{'---|' * len(TARGETS)}\n"
     return f"# GPU kernels, compiled\n\n{told}\n\n{columns}"

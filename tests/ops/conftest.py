@@ -42,10 +42,15 @@ def _junk_in_new_memory():
 if INTERPRETED:
 
     @pytest.fixture(autouse=True)
-    def _triton_kernels_with_small_blocks(monkeypatch):
-        """In this process every operation runs its Triton kernel, over enough blocks to join some."""
+    def _triton_kernels_with_small_blocks(monkeypatch, request):
+        """In this process the kernel of every operation is Triton's, over enough blocks to join some."""
         for module, constants in SMALL.items():
             for name, value in constants.items():
                 monkeypatch.setattr(importlib.import_module(f"dnachunk.ops.{module}"), name, value)
+
+        def with_this_kernel(backend):
+            return use_backend("triton" if backend == "rust" else backend)
+
+        monkeypatch.setattr(request.module, "use_backend", with_this_kernel, raising=False)
         with use_backend("triton"):
             yield

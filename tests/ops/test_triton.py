@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
 from dnachunk.ops.token_merge import token_merge_naive
 from dnachunk.ops.window_attention import window_attention_naive
+from dnachunk.random import counter_uniform
 from tests.ops import (
     test_basic_units,
     test_boundary_routing,
@@ -42,7 +44,7 @@ from tests.ops import (
 )
 from tests.support import op_case
 
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in a process with TRITON_INTERPRET=1")
@@ -77,7 +79,7 @@ class Case:
         return getattr(ops, self.op)
 
 
-def scan(lengths=(21, 10, 0), without=(), channels=5, states=3, **changes):
+def scan(lengths=(13, 10, 0), without=(), channels=5, states=3, **changes):
     kwargs = test_selective_scan.sample(lengths, max(lengths), channels, states, **changes)
     kwargs |= dict.fromkeys(without)
     rows, parameters = (
@@ -87,7 +89,7 @@ def scan(lengths=(21, 10, 0), without=(), channels=5, states=3, **changes):
     return Case("selective_scan", selective_scan_naive, kwargs, rows + parameters, rows, parameters, rows)
 
 
-def conv(lengths=(37, 10, 0), without=(), **changes):
+def conv(lengths=(35, 10, 0), without=(), **changes):
     kwargs = test_causal_conv.sample(lengths, max(lengths), **changes) | dict.fromkeys(without)
     names = [name for name in test_causal_conv.DIFFERENTIABLE if name not in without]
     return Case("causal_conv", causal_conv_naive, kwargs, names, ["x"], names[1:], ["x"])
@@ -129,7 +131,7 @@ def turn(shared=False):
 
 
 def smooth(**changes):
-    kwargs = test_dechunk.sample(21, **changes)
+    kwargs = test_dechunk.sample(13, **changes)
     gates = ["boundary_probability"]
     return Case("dechunk", dechunk_naive, kwargs, test_dechunk.FLOATS, ["values"], gates, gates)
 
@@ -220,7 +222,10 @@ SMALL_CASES = [name for name in CASES if " " not in name]
 def test_in_a_process_of_its_own():
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    # Beside what is here, the short ones of the operations' own tests.
+    own = [str(Path(__file__).with_name(f"test_{op}.py")) for op in sorted(HAS_TRITON & set(ops.__all__))]
+    chosen = ["-k", "test_triton or literal or empty or opcheck"]
+    command = [sys.executable, "-m", "pytest", "-q", *chosen, __file__, *own]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
@@ -264,3 +269,16 @@ def test_compiled_whole(name):
         assert torch.equal(got, want)
     for argument in case.differentiable:
         assert torch.equal(grads[argument], expected_grads[argument])
+
+
+@interpreted
+@pytest.mark.parametrize("stream", [0, -7, 2**63 + 11])
+def test_keyed_numbers(stream):
+    seeds, count = torch.tensor([0, 1, -1, 12345, 2**63 - 1, -(2**63)])[::2], 2500
+    with ops.use_backend("torch"):
+        expected = counter_uniform(seeds, count, stream)
+    assert ops.backend_of("counter_uniform", seeds) == "triton"
+    assert torch.equal(counter_uniform(seeds, count, stream), expected)
+    compiled = torch.compile(counter_uniform, fullgraph=True, backend="aot_eager", dynamic=False)
+    assert torch.equal(compiled(seeds, count, stream), expected)
+    assert counter_uniform(seeds, 0).shape == (3, 0)

@@ -27,12 +27,11 @@ def _sampling(offset, modulation, b, entry, mask, real, K, taps):
     at = b * K * taps + entry
     shift = tl.load(offset + at, mask=mask, other=0.0)
     factor = tl.load(modulation + at, mask=mask, other=0.0)
-    # No offset reaches further than this; what is not a number reads nothing.
+    # No offset reaches further than this, where there is nothing to read; nor does what is not a number.
     far = (K + taps).to(tl.float32)
+    shift = tl.where(shift == shift, tl.minimum(tl.maximum(shift, -far), far), far)
     whole = tl.floor(shift)
-    whole = tl.where(whole == whole, tl.minimum(tl.maximum(whole, -far), far), far)
-    fraction = shift - tl.floor(shift)
-    fraction = tl.where((fraction >= 0.0) & (fraction <= 1.0), fraction, 0.0)
+    fraction = shift - whole
     return row + tap - taps // 2 + whole.to(tl.int32), fraction, factor, mask
 
 
