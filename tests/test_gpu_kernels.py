@@ -1,5 +1,7 @@
 """What the GPU's kernels take of a multiprocessor: the committed table, and on request the compiler again."""
 
+import dataclasses
+
 import pytest
 
 pytest.importorskip("triton")
@@ -50,3 +52,19 @@ def test_compiled_again(op, monkeypatch):
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     for name, by_target in gpu_kernels.measured([op]):
         check_limits(name, by_target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.parametrize("op", gpu_kernels.CALLS)
+def test_compiled_for_unusual_sizes(op, size, monkeypatch):
+    """Of 1, which Triton takes for a constant, and odd ones, which leave it without hints."""
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    for launches in gpu_kernels.launches(op).values():
+        arguments = {
+            parameter.name: size if type(value) is int and not parameter.is_constexpr else value
+            for parameter in launches[0].kernel.params
+            for value in [launches[0].arguments[parameter.name]]
+        }
+        changed = dataclasses.replace(launches[0], arguments=arguments)
+        assert gpu_kernels.compiled(changed, "sm_90").registers > 0

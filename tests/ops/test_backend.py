@@ -7,9 +7,11 @@ import warnings
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from dnachunk import ops
 from dnachunk.ops import _backend, backend_of, use_backend
+from tests.ops import test_triton
 
 TIMEOUT_S = 120
 
@@ -129,6 +131,30 @@ def test_a_probe_under_compilation_is_a_constant(monkeypatch):
     assert torch.equal(compiled(torch.zeros(2)), torch.ones(2))
     assert torch.equal(compiled(torch.zeros(2)), torch.ones(2))
     assert probed == [3]
+
+
+@pytest.mark.parametrize("name", test_triton.SMALL_CASES)
+def test_a_graph_on_a_gpu_holds_the_kernel_and_reads_nothing(monkeypatch, name):
+    monkeypatch.setattr(_backend, "triton_fault", lambda index: None)
+    case = test_triton.CASES[name]()
+    targets = []
+
+    def collect(module, _inputs):
+        targets.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    # Tensors without values: whatever would be read back raises.
+    with FakeTensorMode():
+        kwargs = {
+            k: torch.empty(v.shape, dtype=v.dtype, device="cuda") if isinstance(v, torch.Tensor) else v
+            for k, v in case.kwargs.items()
+        }
+        for argument in case.differentiable:
+            kwargs[argument].requires_grad_()
+        outputs = torch.compile(case.function, fullgraph=True, backend=collect)(**kwargs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert any(output.requires_grad for output in outputs) == bool(case.differentiable)
+    assert f"dnachunk.{case.op}" in targets
 
 
 def test_without_triton():
