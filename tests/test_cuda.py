@@ -12,6 +12,7 @@ from dnachunk.data.masking import mask_bases
 from dnachunk.ops import backend_of
 from dnachunk.tokenization import between_special_tokens
 from tests.ops import (
+    kernel_cases,
     test_basic_units,
     test_boundary_routing,
     test_causal_conv,
@@ -28,7 +29,6 @@ from tests.ops import (
     test_token_merge,
     test_token_sum,
     test_token_unmerge,
-    test_triton,
     test_unit_gather,
     test_unit_scatter,
     test_window_attention,
@@ -95,10 +95,10 @@ def on_cuda(kwargs):
 
 @needs_cuda
 @pytest.mark.cuda
-@pytest.mark.parametrize("dtype", test_triton.DTYPES, ids=str)
-@pytest.mark.parametrize("name", test_triton.CASES)
+@pytest.mark.parametrize("dtype", kernel_cases.DTYPES, ids=str)
+@pytest.mark.parametrize("name", kernel_cases.CASES)
 def test_kernel_against_the_definition(name, dtype):
-    case = test_triton.CASES[name]()
+    case = kernel_cases.CASES[name]()
     if dtype != torch.float32 and not case.differentiable:
         pytest.skip("a decision, of one dtype")
     kwargs = on_cuda(case.kwargs)
@@ -110,9 +110,9 @@ def test_kernel_against_the_definition(name, dtype):
 
 @needs_cuda
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", test_triton.CASES)
+@pytest.mark.parametrize("name", kernel_cases.CASES)
 def test_kernel_gives_the_same_bits_twice(name):
-    case = test_triton.CASES[name]()
+    case = kernel_cases.CASES[name]()
     kwargs = on_cuda(case.kwargs)
     first, first_grads = op_case.run(case.function, kwargs, case.differentiable)
     for _ in range(3):
@@ -123,9 +123,9 @@ def test_kernel_gives_the_same_bits_twice(name):
 
 @needs_cuda
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", test_triton.CASES)
+@pytest.mark.parametrize("name", kernel_cases.CASES)
 def test_kernel_reads_nothing_back(name):
-    case = test_triton.CASES[name]()
+    case = kernel_cases.CASES[name]()
     kwargs = on_cuda(case.kwargs)
     # What is kept on the device is copied there by the first call.
     op_case.run(case.function, kwargs, case.differentiable)

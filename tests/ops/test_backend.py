@@ -11,7 +11,7 @@ from torch._subclasses import FakeTensorMode
 
 from dnachunk import ops
 from dnachunk.ops import _backend, backend_of, use_backend
-from tests.ops import test_triton
+from tests.ops import kernel_cases
 
 TIMEOUT_S = 120
 
@@ -133,10 +133,10 @@ def test_a_probe_under_compilation_is_a_constant(monkeypatch):
     assert probed == [3]
 
 
-@pytest.mark.parametrize("name", test_triton.SMALL_CASES)
+@pytest.mark.parametrize("name", kernel_cases.SMALL_CASES)
 def test_a_graph_on_a_gpu_holds_the_kernel_and_reads_nothing(monkeypatch, name):
     monkeypatch.setattr(_backend, "triton_fault", lambda index: None)
-    case = test_triton.CASES[name]()
+    case = kernel_cases.CASES[name]()
     targets = []
 
     def collect(module, _inputs):
