@@ -28,7 +28,8 @@ def check_limits(name, by_target):
 
 
 def test_every_operation_has_its_calls():
-    assert set(gpu_kernels.CALLS) == HAS_TRITON & {*ops.__all__, "counter_uniform"}
+    # Keyed numbers are no operation of the package's.
+    assert set(gpu_kernels.CALLS) == HAS_TRITON & set(ops.__all__) | {"counter_uniform"}
 
 
 def test_the_committed_table_has_every_kernel_within_limits():
