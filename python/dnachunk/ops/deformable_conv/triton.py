@@ -137,7 +137,7 @@ def backward(
     )
     (B, K, D), taps = x.shape, offset.shape[2]
     if not grad.numel():
-        return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(modulation)
+        return x.new_zeros(x.shape), torch.zeros_like(offset), torch.zeros_like(modulation)
     grad_x, grad_offset, grad_modulation = x.new_empty(x.shape), *map(torch.empty_like, (offset, modulation))
     keys = offset.new_empty((B, K * taps), dtype=torch.int32)
     entries_kernel[(triton.cdiv(K * taps, ENTRIES), B)](

@@ -17,8 +17,8 @@ from dnachunk.ops._check import (
 from dnachunk.ops._register import register
 from dnachunk.ops.window_attention.naive import window_attention_torch
 
-# The GPU's kernel holds a head of a window.
-_LARGEST_WINDOW, _LARGEST_HEAD = 64, 256
+# Of windows, the channels of a head that the GPU's kernel holds; wider ones run in the PyTorch form.
+_LARGEST_HEAD = {16: 128, 32: 64}
 
 
 def window_attention(
@@ -56,8 +56,8 @@ def window_attention(
             (the PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernels on CPU and, for windows of at most 64 positions and heads of at most 256 channels, on GPU:
-        rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
+        Kernels on CPU and, for windows of at most 16 positions and heads of at most 128 channels, or 32 and
+        64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
         differentiable once; saves no more than its arguments; the same bits for any number of threads.
 
     Example:
@@ -82,7 +82,7 @@ def window_attention(
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
     backend = backend_of(op, qkv, cos, sin, lengths)
-    fits = window <= _LARGEST_WINDOW and head_dim <= _LARGEST_HEAD
+    fits = any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
     if backend == "torch" or (backend == "triton" and not fits):
         return window_attention_torch(qkv, cos, sin, lengths, window, shift)
     return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
