@@ -9,8 +9,10 @@ from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig
 from dnachunk import ops as dnachunk_ops
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import mask_bases
+from dnachunk.ops import backend_of
 from dnachunk.tokenization import between_special_tokens
 from tests.ops import (
+    kernel_cases,
     test_basic_units,
     test_boundary_routing,
     test_causal_conv,
@@ -85,6 +87,58 @@ def test_operation(name):
         assert_close_to_reference(f"output {index}", got.cpu(), want)
     for argument in differentiable:
         assert_close_to_reference(argument, grads[argument].cpu(), expected_grads[argument])
+
+
+def on_cuda(kwargs):
+    return {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", kernel_cases.DTYPES, ids=str)
+@pytest.mark.parametrize("name", kernel_cases.CASES)
+def test_kernel_against_the_definition(name, dtype):
+    case = kernel_cases.CASES[name]()
+    if dtype != torch.float32 and not case.differentiable:
+        pytest.skip("a decision, of one dtype")
+    kwargs = on_cuda(case.kwargs)
+    assert backend_of(case.op, *(v for v in kwargs.values() if isinstance(v, torch.Tensor))) == "triton"
+    op_case.check_against_naive(
+        case.function, case.naive, kwargs, case.differentiable, dtype, case.floats, case.accumulators
+    )
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", kernel_cases.CASES)
+def test_kernel_gives_the_same_bits_twice(name):
+    case = kernel_cases.CASES[name]()
+    kwargs = on_cuda(case.kwargs)
+    first, first_grads = op_case.run(case.function, kwargs, case.differentiable)
+    for _ in range(3):
+        outputs, grads = op_case.run(case.function, kwargs, case.differentiable)
+        assert all(torch.equal(got, want) for got, want in zip(outputs, first, strict=True))
+        assert all(torch.equal(grads[argument], first_grads[argument]) for argument in case.differentiable)
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", kernel_cases.CASES)
+def test_kernel_reads_nothing_back(name):
+    case = kernel_cases.CASES[name]()
+    kwargs = on_cuda(case.kwargs)
+    # What is kept on the device is copied there by the first call.
+    op_case.run(case.function, kwargs, case.differentiable)
+    leaves = {k: v.requires_grad_() if k in case.differentiable else v for k, v in kwargs.items()}
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        outputs = case.function(**leaves)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        floats = [output for output in outputs if output.requires_grad]
+        if floats:
+            torch.autograd.backward(floats, [torch.ones_like(output) for output in floats])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def pretraining_inputs(kind):

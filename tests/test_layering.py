@@ -14,11 +14,20 @@ RUST = Path(__file__).parent.parent / "src"
 # Lowest first: a module imports from its own layer and from those before it. "" is the package's own module.
 LAYERS = [
     (
-        *("_lazy", "_native", "alphabet", "errors", "files", "fixed_vocabulary", "random", "reporting"),
+        *(
+            "_lazy",
+            "_native",
+            "_random_triton",
+            "alphabet",
+            "errors",
+            "files",
+            "fixed_vocabulary",
+            "reporting",
+        ),
         *("segmentation", "version"),
     ),
     ("ops",),
-    ("tokenization",),
+    ("build", "random", "tokenization"),
     ("nn",),
     ("models",),
     ("baselines",),
@@ -98,7 +107,7 @@ def violations(source, module, *, is_package=False):
             continue
         if LEVEL[target_top] > LEVEL[top]:
             found.append(f"{place}: upwards")
-        if target == "_native" and name != "build_info" and not may_use_rust(module):
+        if target == "_native" and name != "versions" and not may_use_rust(module):
             found.append(
                 f"{place}: only ops/*/op.py, data/genome.py and data/text.py call the compiled module"
             )
@@ -201,7 +210,7 @@ def test_each_violation_is_named(module, source, fault):
         ("ops.token_merge.op", "from .naive import token_merge_torch"),
         ("models.mergedna.modeling_mergedna", "from dnachunk.models.modeling_common import embed"),
         ("nn.mlp", "from dnachunk.ops import swiglu"),
-        ("cli.report", "from dnachunk._native import build_info"),
+        ("build", "from dnachunk._native import versions"),
         ("training.pretrainer", "from dnachunk.data import Genome"),
         ("_native", "from dnachunk import _rust"),
     ],

@@ -27,6 +27,7 @@ TIMEOUT_S = 120
 
 def test_build_info():
     info = dnachunk.build_info()
+    backends = info.pop("backends")
     assert set(info) == {"version", "torch", "torch_running", "profile", "target", "transformers"}
     assert info["torch_running"] == torch.__version__
     requirements = [Requirement(text) for text in importlib.metadata.requires("dnachunk")]
@@ -35,6 +36,8 @@ def test_build_info():
     assert info["transformers"] == importlib.metadata.version("transformers")
     assert info["profile"] in ("release", "debug")
     assert all(isinstance(value, str) and value for value in info.values())
+    assert set(backends["cpu"].values()) == {"rust"}
+    assert set(backends["cpu"]) == set(ops.__all__) - {"backend_of", "use_backend"}
 
 
 def test_an_older_torch_is_refused_by_name():

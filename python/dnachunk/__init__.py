@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dnachunk._lazy import after_import, lazy_names
 
 if TYPE_CHECKING:
-    from dnachunk._native import build_info as build_info
     from dnachunk.baselines import FixedTokenizer as FixedTokenizer
+    from dnachunk.build import build_info as build_info
     from dnachunk.evaluation import compare_tokens as compare_tokens
     from dnachunk.evaluation import predict as predict
     from dnachunk.evaluation import score_mutations as score_mutations
@@ -33,7 +33,7 @@ _HOMES = {
     "FixedTokenizer": "dnachunk.baselines",
     "Segmentation": "dnachunk.segmentation",
     "__version__": "dnachunk.version",
-    "build_info": "dnachunk._native",
+    "build_info": "dnachunk.build",
     **dict.fromkeys(("embed_genome", "load", "tokenize_genome"), "dnachunk.inference"),
     **dict.fromkeys(
         ("compare_tokens", "predict", "score_mutations", "score_variants"), "dnachunk.evaluation"

@@ -9,8 +9,8 @@ from dnachunk import _rust
 rust = _rust
 
 
-def build_info() -> dict[str, str]:
-    """What this installation is made of.
+def versions() -> dict[str, str]:
+    """What this installation was built from and runs with.
 
     Returns:
         ``version`` of dnachunk, ``torch``: the range of releases that it runs with, ``torch_running``,

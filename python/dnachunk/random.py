@@ -8,6 +8,9 @@ from typing import Final
 
 import torch
 
+from dnachunk.ops._backend import backend_of
+from dnachunk.ops._register import register
+
 _MASK: Final = (1 << 64) - 1
 _INCREMENT: Final = 0x9E3779B97F4A7C15
 _MULTIPLIERS: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
@@ -60,7 +63,13 @@ def counter_uniform(seeds: torch.Tensor, count: int, stream: int = 0) -> torch.T
         raise ValueError(f"counter_uniform: seeds must be [B], got {list(seeds.shape)}")
     if count < 0:
         raise ValueError(f"counter_uniform: count must be at least 0, got {count}")
-    state = _step_tensor(_step_tensor(seeds) ^ _signed(stream))
+    if backend_of("counter_uniform", seeds) == "triton":
+        return torch.ops.dnachunk.counter_uniform(seeds, count, _signed(stream))
+    return _counter_uniform_torch(seeds, count, _signed(stream))
+
+
+def _counter_uniform_torch(seeds: torch.Tensor, count: int, stream: int) -> torch.Tensor:
+    state = _step_tensor(_step_tensor(seeds) ^ stream)
     positions = torch.arange(count, dtype=torch.int64, device=seeds.device)
     bits = _shift_right(_step_tensor(state[:, None] ^ positions), 12)
     return bits.double().add_(0.5).mul_(2.0**-52)
@@ -88,3 +97,12 @@ def _shift_right(bits: torch.Tensor, shift: int) -> torch.Tensor:
 def _signed(value: int) -> int:
     value &= _MASK
     return value - (1 << 64) if value >> 63 else value
+
+
+register(
+    "counter_uniform",
+    "(Tensor seeds, SymInt count, int stream) -> Tensor",
+    cpu=_counter_uniform_torch,
+    cuda="dnachunk._random_triton:forward",
+    fake=lambda seeds, count, _stream: seeds.new_empty((seeds.shape[0], count), dtype=torch.float64),
+)

@@ -13,6 +13,7 @@ COMMANDS = [
     "score-variants",
     "score-mutations",
     "demo",
+    "doctor",
 ]
 
 

@@ -1,8 +1,26 @@
 import ctypes
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
+
+from dnachunk.ops import use_backend
+from dnachunk.ops._backend import INTERPRETED
+
+SMALL = {
+    "global_match.triton": {"TILE": 16, "CHANNELS": 16, "BLOCK": 16},
+    "deformable_conv.triton": {"ENTRIES": 16, "CHANNELS": 16, "ROW_CHANNELS": 32},
+    "token_merge.triton": {"POSITIONS": 8, "CHANNELS": 16, "GRAD_CHANNELS": 16},
+    "boundary_routing.triton": {"POSITIONS": 8, "CHANNELS": 16, "BLOCK": 16},
+    "dechunk.triton": {"BLOCK": 8, "CHANNELS": 16, "POSITIONS": 16},
+    "basic_units.triton": {"BLOCK": 16},
+    "causal_conv.triton": {"POSITIONS": 16, "CHANNELS": 16, "TILES": 2},
+    "neighbor_match.triton": {"BLOCK": 32},
+    "rotary.triton": {"PAIRS": 64},
+    "selective_scan.op": {"_BLOCK": 8},
+    "selective_scan.triton": {"BLOCK": 8, "SUB_BLOCK": 2, "PROGRAMS": 8},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +37,20 @@ def _junk_in_new_memory():
     assert torch.empty(8).isnan().all()
     yield
     fills.value = False
+
+
+if INTERPRETED:
+
+    @pytest.fixture(autouse=True)
+    def _triton_kernels_with_small_blocks(monkeypatch, request):
+        """In this process the kernel of every operation is Triton's, over enough blocks to join some."""
+        for module, constants in SMALL.items():
+            for name, value in constants.items():
+                monkeypatch.setattr(importlib.import_module(f"dnachunk.ops.{module}"), name, value)
+
+        def with_this_kernel(backend):
+            return use_backend("triton" if backend == "rust" else backend)
+
+        monkeypatch.setattr(request.module, "use_backend", with_this_kernel, raising=False)
+        with use_backend("triton"):
+            yield

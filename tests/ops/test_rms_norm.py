@@ -1,5 +1,7 @@
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnachunk.ops import rms_norm
 from dnachunk.ops.rms_norm import rms_norm_naive
@@ -74,3 +76,17 @@ def test_opcheck():
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         rms_norm(*arguments)
+
+
+def test_torch_form_is_fused_on_cuda():
+    seen = []
+
+    class Launches(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Launches():
+        x, weight = torch.empty(3, 8, device="cuda"), torch.empty(8, device="cuda")
+        assert rms_norm(x, weight, dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert torch.ops.aten._fused_rms_norm.default in seen

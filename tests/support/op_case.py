@@ -133,7 +133,7 @@ def check_gradient(op, kwargs, differentiable, floats, *, second=False):
     assert torch.autograd.gradcheck(function, values)
     if second:
         assert torch.autograd.gradgradcheck(function, values)
-    if second or backend_of(*values) == "torch":
+    if second or backend_of(getattr(op, "__name__", ""), *values) == "torch":
         return
     squares = sum(output.square().sum() for output in function(*values))
     grads = torch.autograd.grad(squares, values, create_graph=True)

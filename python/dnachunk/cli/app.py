@@ -8,6 +8,7 @@ import typer
 
 from dnachunk.cli.compare_tokens import compare_tokens
 from dnachunk.cli.demo import demo
+from dnachunk.cli.doctor import doctor
 from dnachunk.cli.embed import embed
 from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
@@ -42,6 +43,7 @@ app.command()(embed)
 app.command()(score_variants)
 app.command()(score_mutations)
 app.command()(demo)
+app.command()(doctor)
 
 
 def _show_version(asked: bool) -> None:

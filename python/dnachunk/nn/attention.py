@@ -172,7 +172,7 @@ class SelfAttention(_SelfAttentionBase):
         bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; the rest as in :meth:`forward`."""
-        if self.implementation == "sdpa" and bias is None and backend_of(qkv) == "rust":
+        if self.implementation == "sdpa" and bias is None and backend_of("window_attention", qkv) == "rust":
             return self.out(_attend_in_windows(qkv, rotation, lengths, max(qkv.shape[1], 1)))
         rotation = _angles_beside(qkv, rotation)
         query, key, value = rotary(qkv, *rotation).transpose(1, 3).unbind(2)

@@ -147,7 +147,7 @@ class LearntTokenization(nn.Module):
         batch, length, _ = x.shape
         if lengths is None:
             lengths = full_lengths(x)
-        if backend_of(x) == "rust" and not torch.compiler.is_compiling():
+        if backend_of("token_unmerge", x) == "rust" and not torch.compiler.is_compiling():
             outside = (lengths < 2) | (lengths > length)
             if outside.any():
                 raise ValueError(

@@ -1,6 +1,6 @@
-"""Fused tokenization operations: a Rust kernel on the CPU, a vectorised PyTorch form everywhere else."""
+"""Fused tokenization operations: Rust kernels on the CPU, Triton kernels on GPUs, PyTorch everywhere else."""
 
-from dnachunk.ops._register import backend_of, use_backend
+from dnachunk.ops._backend import backend_of, use_backend
 from dnachunk.ops.basic_units import basic_units
 from dnachunk.ops.boundary_routing import boundary_routing
 from dnachunk.ops.causal_conv import causal_conv

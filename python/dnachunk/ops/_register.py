@@ -1,16 +1,13 @@
-"""How an operation reaches torch: one declaration for schema, kernel, shape rule and gradient."""
+"""How an operation reaches torch: one declaration for schema, kernels, shape rule and gradient."""
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-Backend = Literal["rust", "torch"]
-
-# A plain thread-local, because torch.compile traces and guards its attribute but no context variable.
-_forced = threading.local()
+from dnachunk.ops._backend import HAS_TRITON, INTERPRETED, backend_of
 
 
 def register(
@@ -19,6 +16,7 @@ def register(
     *,
     cpu: Callable[..., Any],
     fake: Callable[..., Any],
+    cuda: str | None = None,
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
 ) -> None:
@@ -29,12 +27,20 @@ def register(
         schema: Its arguments and results in torch's schema language, without the name.
         cpu: The Rust kernel's entry point.
         fake: The shape and dtype rule, on fake tensors.
+        cuda: ``module:function`` that launches its Triton kernels, for CUDA and ROCm; imported by the first
+            call, as Triton need not be installed.
         backward: ``(ctx, *grad_outputs) -> grads``; absent for operations that decide, and for a
             ``…_backward`` that has no gradient itself, where asking for one raises.
         setup_context: Saves what ``backward`` needs; by default all arguments, tensors then.
     """
     qualified_name = f"dnachunk::{name}"
     torch.library.define(qualified_name, schema)
+    if cuda is not None:
+        HAS_TRITON.add(name)
+        triton_form = _triton_form(name, cuda)
+        torch.library.impl(qualified_name, "CUDA", triton_form)
+        if INTERPRETED:
+            cpu = _either(name, cpu, triton_form)
     torch.library.impl(qualified_name, "CPU", cpu)
     torch.library.register_fake(qualified_name, fake)
     if backward is not None and setup_context is None:
@@ -52,38 +58,37 @@ def register(
         torch.library.register_autograd(qualified_name, backward, setup_context=setup_context)
 
 
-def backend_of(*tensors: torch.Tensor | None) -> Backend:
-    """Which form an operation takes on these arguments.
-
-    Args:
-        tensors: The tensor arguments of the call; ``None`` stands for an absent optional one.
-
-    Returns:
-        ``"rust"``, the kernel, when all are on the CPU; ``"torch"``, the vectorised PyTorch form, on every
-        other device or inside :func:`use_backend`.
-    """
-    forced: Backend | None = getattr(_forced, "backend", None)
-    if forced is not None:
-        return forced
-    on_cpu = all(tensor is None or tensor.device.type == "cpu" for tensor in tensors)
-    return "rust" if on_cpu else "torch"
+def _tensors(arguments: tuple[Any, ...]) -> list[torch.Tensor]:
+    return [argument for argument in arguments if isinstance(argument, torch.Tensor)]
 
 
-@contextlib.contextmanager
-def use_backend(backend: Backend) -> Iterator[None]:
-    """Makes every operation inside the block take one form: for comparisons and for finding faults.
+def _triton_form(name: str, home: str) -> Callable[..., Any]:
+    module, _, function = home.partition(":")
 
-    Args:
-        backend: ``"rust"`` (CPU tensors only) or ``"torch"``.
+    @functools.cache
+    def load() -> Callable[..., Any]:
+        form: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return form
 
-    Raises:
-        ValueError: If ``backend`` is neither.
-    """
-    if backend not in ("rust", "torch"):
-        raise ValueError(f"use_backend: backend must be 'rust' or 'torch', got {backend!r}")
-    before = getattr(_forced, "backend", None)
-    _forced.backend = backend
-    try:
-        yield
-    finally:
-        _forced.backend = before
+    def run(*arguments: Any) -> Any:
+        tensors = _tensors(arguments)
+        if any(tensor.dtype == torch.float64 for tensor in tensors):
+            raise TypeError(
+                f"{name}: on a GPU all tensors must be narrower than float64; use_backend('torch')"
+            )
+        # Triton launches on the current device, which need not be the tensors'.
+        with torch.cuda.device_of(tensors[0]):
+            return load()(*arguments)
+
+    return run
+
+
+def _either(name: str, cpu: Callable[..., Any], triton_form: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        form = triton_form if backend_of(name, *_tensors(arguments)) == "triton" else cpu
+        return form(*arguments)
+
+    return run
+
+
+__all__ = ["register"]

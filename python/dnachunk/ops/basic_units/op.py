@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.basic_units.naive import Decision, basic_units_torch
 
 MAX_SIZE = 64
@@ -46,8 +47,9 @@ def basic_units(
             kernel ranges are not read.
 
     Note:
-        Kernel on CPU, in time linear in N for any scores; a decision, so no gradient; the same for any number
-        of threads. On other devices the number of rounds grows where scores rise or tie over long stretches.
+        Kernels on CPU, in time linear in N for any scores, and on GPU; a decision, so no gradient; the same
+        for any number of threads. On a GPU, and in PyTorch's form, the number of rounds grows where scores
+        rise or tie over long stretches.
 
     Example:
         >>> scores = torch.tensor([[[0.0, 1.0], [0.0, 2.0], [3.0, 0.0], [0.0, 0.0]]])
@@ -71,7 +73,7 @@ def basic_units(
     check_same_device(op, scores=scores, starts=starts, ends=ends)
     if scores.dtype not in (torch.float32, torch.float64):
         scores = scores.float()
-    if backend_of(scores) == "torch":
+    if backend_of(op, scores) == "torch":
         return basic_units_torch(scores, kernel_sizes, starts, ends)
     return torch.ops.dnachunk.basic_units(scores.detach(), kernel_sizes, starts, ends)
 
@@ -90,5 +92,6 @@ register(
     "(Tensor scores, int[] kernel_sizes, Tensor starts, Tensor ends)"
     " -> (Tensor token_index, Tensor num_tokens, Tensor token_center, Tensor token_expert)",
     cpu=rust.basic_units_forward,
+    cuda="dnachunk.ops.basic_units.triton:forward",
     fake=_fake,
 )

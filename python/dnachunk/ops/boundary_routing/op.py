@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.boundary_routing.naive import boundary_routing_naive
 
 
@@ -43,8 +44,8 @@ def boundary_routing(
         ValueError: On a wrong shape, and on the CPU on lengths out of range.
 
     Note:
-        Kernel on CPU; the probability is differentiable once, by the cosine before rounding; the same bits
-        for any number of threads. Padding is not read.
+        Kernels on CPU and GPU; the probability is differentiable once, by the cosine before rounding; the
+        same bits for any number of threads. Padding is not read.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]]])
@@ -63,7 +64,7 @@ def boundary_routing(
         check_shape(op, "is_protected", is_protected, tuple(query.shape[:2]))
         check_dtype(op, "is_protected", is_protected, torch.bool)
     check_same_device(op, query=query, key=key, lengths=lengths, is_protected=is_protected)
-    if backend_of(query, key, lengths, is_protected) == "torch":
+    if backend_of(op, query, key, lengths, is_protected) == "torch":
         return boundary_routing_naive(query, key, lengths, is_protected)
     probability, is_boundary, is_forced, token_index, num_tokens, _ = torch.ops.dnachunk.boundary_routing(
         query, key, lengths, is_protected
@@ -102,6 +103,7 @@ register(
     "(Tensor query, Tensor key, Tensor lengths, Tensor? is_protected) -> (Tensor boundary_probability, "
     "Tensor is_boundary, Tensor is_forced, Tensor token_index, Tensor num_tokens, Tensor inverse_norms)",
     cpu=rust.boundary_routing_forward,
+    cuda="dnachunk.ops.boundary_routing.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -111,6 +113,7 @@ register(
     "(Tensor grad_probability, Tensor boundary_probability, Tensor inverse_norms, Tensor query, Tensor key) "
     "-> (Tensor grad_query, Tensor grad_key)",
     cpu=rust.boundary_routing_backward,
+    cuda="dnachunk.ops.boundary_routing.triton:backward",
     fake=lambda _grad, _probability, _inverse_norms, query, key: (
         query.new_empty(query.shape),
         key.new_empty(key.shape),

@@ -5,9 +5,10 @@ from typing import Any, Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
 from dnachunk.ops._lengths import full_lengths
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.causal_conv.naive import causal_conv_naive
 
 _WIDTHS = (2, 3, 4)
@@ -48,7 +49,7 @@ def causal_conv(
             PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernel on CPU: sums and activation in float32 (float64 for float64), the result rounded once;
+        Kernels on CPU and GPU: sums and activation in float32 (float64 for float64), the result rounded once;
         differentiable once; the same bits for any number of threads.
 
     Example:
@@ -74,7 +75,7 @@ def causal_conv(
     if activation not in (None, "silu"):
         raise ValueError(f"{op}: activation must be None or 'silu', got {activation!r}")
     check_same_device(op, x=x, weight=weight, bias=bias, lengths=lengths)
-    if backend_of(x, weight, bias, lengths) == "torch":
+    if backend_of(op, x, weight, bias, lengths) == "torch":
         return causal_conv_naive(x, weight, bias, lengths, activation, reverse)
     dtype = accumulator_dtype(x.dtype)
     bias = None if bias is None else bias.to(dtype)
@@ -107,6 +108,7 @@ register(
     "causal_conv",
     "(Tensor x, Tensor weight, Tensor? bias, Tensor lengths, bool silu, bool reverse) -> Tensor",
     cpu=rust.causal_conv_forward,
+    cuda="dnachunk.ops.causal_conv.triton:forward",
     fake=lambda x, *_: x.new_empty(x.shape),
     backward=_backward,
     setup_context=_setup_context,
@@ -116,5 +118,6 @@ register(
     "(Tensor grad, Tensor x, Tensor weight, Tensor? bias, Tensor lengths, bool silu, bool reverse) "
     "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)",
     cpu=rust.causal_conv_backward,
+    cuda="dnachunk.ops.causal_conv.triton:backward",
     fake=_fake_backward,
 )

@@ -5,8 +5,9 @@ from typing import Any, Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.dechunk.naive import dechunk_torch
 
 BackwardGate = Literal["right", "left"]
@@ -44,8 +45,9 @@ def dechunk(
         ValueError: On a wrong shape or ``backward_gate``, and on the CPU on an index that is not as above.
 
     Note:
-        Kernel on CPU; recurrences run in float32 (float64 for float64), under autocast too; differentiable
-        once, recomputing the states; the same bits for any number of threads. Padding is not read.
+        Kernels on CPU and GPU; recurrences run in float32 (float64 for float64), under autocast too;
+        differentiable once, recomputing the states; the same bits for any number of threads. Padding is not
+        read.
 
     Example:
         >>> values = torch.tensor([[[0.0], [4.0]]])
@@ -67,7 +69,7 @@ def dechunk(
     check_same_device(op, **dict(zip(names, tensors, strict=True)))
     if backward_gate not in ("right", "left"):
         raise ValueError(f"{op}: backward_gate must be 'right' or 'left', got {backward_gate!r}")
-    if backend_of(*tensors) == "torch":
+    if backend_of(op, *tensors) == "torch":
         return dechunk_torch(*tensors, backward_gate)
     return torch.ops.dnachunk.dechunk(*tensors, backward_gate)
 
@@ -88,6 +90,7 @@ register(
     "(Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, str backward_gate) "
     "-> Tensor",
     cpu=rust.dechunk_forward,
+    cuda="dnachunk.ops.dechunk.triton:forward",
     fake=lambda values, _probability, _is_forced, token_index, _gate: values.new_empty(
         (*token_index.shape, values.shape[2])
     ),
@@ -99,6 +102,7 @@ register(
     "(Tensor grad, Tensor values, Tensor boundary_probability, Tensor is_forced, Tensor token_index, "
     "str backward_gate) -> (Tensor grad_values, Tensor grad_probability)",
     cpu=rust.dechunk_backward,
+    cuda="dnachunk.ops.dechunk.triton:backward",
     fake=lambda _grad, values, probability, *_: (
         values.new_empty(values.shape),
         probability.new_empty(probability.shape),

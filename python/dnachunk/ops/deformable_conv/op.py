@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
 from dnachunk.ops._lengths import real_positions
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.deformable_conv.naive import deformable_columns_naive
 
 
@@ -45,12 +46,12 @@ def deformable_conv(
             does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernel on CPU for the sampling and its gradient, computing in the dtype of ``offset`` and rounding
-        each modulated sample once; the product with ``weight`` is torch's. The samples, ``[B, K, f, D]``,
-        are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable once. The kernel
-        gives the same bits for any number of threads, the gradient that rows gather from the samples that
-        read them included. Only the offset is split into whole and fraction, so a position is as exact late
-        in a sequence as early; adding it to ``i`` in float32 would not be past 2²⁴ rows.
+        Kernels on CPU and GPU for the sampling and its gradient, computing in the dtype of ``offset`` and
+        rounding each modulated sample once; the product with ``weight`` is torch's. The samples,
+        ``[B, K, f, D]``, are kept for the gradient of ``weight``: memory is linear in ``K``. Differentiable
+        once. The kernel gives the same bits for any number of threads, the gradient that rows gather from the
+        samples that read them included. Only the offset is split into whole and fraction, so a position is as
+        exact late in a sequence as early; adding it to ``i`` in float32 would not be past 2²⁴ rows.
 
     Example:
         >>> x = torch.tensor([[[1.0], [4.0], [16.0]]])
@@ -75,7 +76,7 @@ def deformable_conv(
         check_shape(op, "lengths", lengths, (x.shape[0],))
         check_dtype(op, "lengths", lengths, torch.int64)
     check_same_device(op, x=x, offset=offset, modulation=modulation, weight=weight, lengths=lengths)
-    if backend_of(x, offset, modulation, weight, lengths) == "torch":
+    if backend_of(op, x, offset, modulation, weight, lengths) == "torch":
         columns = deformable_columns_naive(x, offset, modulation, lengths)
     else:
         columns = torch.ops.dnachunk.deformable_conv(x, offset, modulation, lengths)
@@ -101,6 +102,7 @@ register(
     "deformable_conv",
     "(Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) -> Tensor",
     cpu=rust.deformable_conv_forward,
+    cuda="dnachunk.ops.deformable_conv.triton:forward",
     fake=_fake,
     backward=_backward,
 )
@@ -109,6 +111,7 @@ register(
     "(Tensor grad_columns, Tensor x, Tensor offset, Tensor modulation, Tensor? lengths) "
     "-> (Tensor grad_x, Tensor grad_offset, Tensor grad_modulation)",
     cpu=rust.deformable_conv_backward,
+    cuda="dnachunk.ops.deformable_conv.triton:backward",
     fake=lambda _grad_columns, x, offset, modulation, _lengths: (
         x.new_empty(x.shape),
         offset.new_empty(offset.shape),

@@ -3,8 +3,9 @@
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.global_match.naive import global_match_torch
 
 
@@ -34,9 +35,10 @@ def global_match(metric: torch.Tensor, lengths: torch.Tensor, num_merges: torch.
             counts are not read, and what is too large counts as the largest that is allowed.
 
     Note:
-        Kernel on CPU; a decision, so no gradient. Cosines are computed in float32 (float64 for float64); the
-        similarity matrix is never held whole: memory is O(L·C). The same for any number of threads. Forms
-        sum in different orders, so they can differ where an exact cosine lies within rounding of a half step.
+        Kernels on CPU and GPU; a decision, so no gradient. Cosines are computed in float32 (float64 for
+        float64); the similarity matrix is never held whole: memory is O(L·C). The same for any number of
+        threads. Forms sum in different orders, so they can differ where an exact cosine lies within rounding
+        of a half step.
         A cosine that is not a number is below every other.
 
     Example:
@@ -50,7 +52,7 @@ def global_match(metric: torch.Tensor, lengths: torch.Tensor, num_merges: torch.
         check_shape("global_match", argument, counts, metric.shape[:1])
         check_dtype("global_match", argument, counts, torch.int64)
     check_same_device("global_match", metric=metric, lengths=lengths, num_merges=num_merges)
-    if backend_of(metric) == "torch":
+    if backend_of("global_match", metric) == "torch":
         return global_match_torch(metric, lengths, num_merges)
     return torch.ops.dnachunk.global_match(metric.detach(), lengths, num_merges)
 
@@ -59,5 +61,6 @@ register(
     "global_match",
     "(Tensor metric, Tensor lengths, Tensor num_merges) -> Tensor",
     cpu=rust.global_match_forward,
+    cuda="dnachunk.ops.global_match.triton:forward",
     fake=lambda metric, _lengths, _num_merges: metric.new_empty(metric.shape[:2], dtype=torch.int64),
 )

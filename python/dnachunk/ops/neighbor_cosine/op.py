@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_float, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.neighbor_cosine.naive import neighbor_cosine_naive
 
 
@@ -28,7 +29,8 @@ def neighbor_cosine(grouping: torch.Tensor) -> torch.Tensor:
 
     Note:
         Kernel on CPU; differentiable once; the same bits for any number of threads. A zero vector has
-        similarity 0 and receives the gradient of its neighbour's direction over 1e-8.
+        similarity 0 and receives the gradient of its neighbour's direction over 1e-8. On other devices
+        PyTorch's form, of 9 launches: a kernel would save little.
 
     Example:
         >>> neighbor_cosine(torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 3.0]]]))
@@ -36,7 +38,7 @@ def neighbor_cosine(grouping: torch.Tensor) -> torch.Tensor:
     """
     check_shape("neighbor_cosine", "grouping", grouping, ("B", "N", "G"))
     check_float("neighbor_cosine", "grouping", grouping)
-    if backend_of(grouping) == "torch":
+    if backend_of("neighbor_cosine", grouping) == "torch":
         return neighbor_cosine_naive(grouping)
     return torch.ops.dnachunk.neighbor_cosine(grouping)[0]
 

@@ -5,9 +5,13 @@ from typing import Literal
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_same_device, check_shape, check_windows
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.neighbor_match.naive import neighbor_match_torch
+
+# The GPU's kernel compares all positions of a window.
+_LARGEST_WINDOW = 512
 
 Budget = Literal["window", "sequence"]
 
@@ -49,7 +53,8 @@ def neighbor_match(
             are not read back: more merges than candidates merge all candidates).
 
     Note:
-        A decision: no gradient. Kernel on CPU. Ties go to the left keeper and then to the lower position.
+        A decision: no gradient. Kernels on CPU and, for windows of at most 512 positions, on GPU. Ties go to
+        the left keeper and then to the lower position.
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.1, 0.2, 0.0]])
@@ -69,7 +74,8 @@ def neighbor_match(
     if budget not in ("window", "sequence"):
         raise ValueError(f"{op}: budget must be 'window' or 'sequence', got {budget!r}")
     scores = scores.detach()
-    if backend_of(scores, lengths, num_merges) == "torch":
+    backend = backend_of(op, scores, lengths, num_merges)
+    if backend == "torch" or (backend == "triton" and window > _LARGEST_WINDOW):
         return neighbor_match_torch(scores, lengths, num_merges, window, shift, budget)
     return torch.ops.dnachunk.neighbor_match(scores, lengths, num_merges, window, shift, budget)
 
@@ -85,5 +91,6 @@ register(
     "(Tensor scores, Tensor lengths, Tensor num_merges, int window, int shift, str budget) "
     "-> (Tensor token_index, Tensor threshold)",
     cpu=rust.neighbor_match_forward,
+    cuda="dnachunk.ops.neighbor_match.triton:forward",
     fake=_fake,
 )

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
-from dnachunk.ops.rms_norm.naive import rms_norm_naive
+from dnachunk.ops._register import register
+from dnachunk.ops.rms_norm.naive import rms_norm_torch
 
 
 def rms_norm(
@@ -31,7 +32,8 @@ def rms_norm(
 
     Note:
         Kernel on CPU, computing in float32 (float64 for float64); differentiable once; the same bits for any
-        number of threads.
+        number of threads. On other devices PyTorch's own, fused on CUDA where ``weight`` has the dtype of
+        ``x``.
 
     Example:
         >>> rms_norm(torch.tensor([1.0, 7.0]), torch.tensor([5.0, 5.0]), epsilon=0.0)
@@ -49,8 +51,8 @@ def rms_norm(
     is_narrowing = x.dtype == torch.float32 and dtype in (torch.bfloat16, torch.float16)
     if dtype != x.dtype and not is_narrowing:
         raise TypeError(f"rms_norm: dtype must be {x.dtype}, or a half type of torch.float32, got {dtype}")
-    if backend_of(x, weight) == "torch":
-        return rms_norm_naive(x, weight, epsilon, dtype)
+    if backend_of("rms_norm", x, weight) == "torch":
+        return rms_norm_torch(x, weight, epsilon, dtype)
     rows = x.reshape(x.shape[:-1].numel(), x.shape[-1])
     wide = weight.to(accumulator_dtype(x.dtype))
     return torch.ops.dnachunk.rms_norm(rows, wide, epsilon, str(dtype).removeprefix("torch."))[0].view(

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -12,7 +13,7 @@ from dnachunk.ops._check import (
     check_same_device,
     check_shape,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.rotary.naive import rotary_naive
 
 
@@ -34,7 +35,7 @@ def rotary(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
         ValueError: On a wrong shape.
 
     Note:
-        Kernel on CPU; differentiable once; the same bits for any number of threads.
+        Kernels on CPU and GPU; differentiable once; the same bits for any number of threads.
 
     Example:
         >>> qkv = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 1, 3, 1, 2)
@@ -51,7 +52,7 @@ def rotary(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
         check_shape("rotary", name, tensor, (*angles, channels // 2))
         check_dtype("rotary", name, tensor, accumulator_dtype(qkv.dtype))
     check_same_device("rotary", qkv=qkv, cos=cos, sin=sin)
-    if backend_of(qkv, cos, sin) == "torch":
+    if backend_of("rotary", qkv, cos, sin) == "torch":
         return rotary_naive(qkv, cos.detach(), sin.detach())
     return torch.ops.dnachunk.rotary(qkv, cos, sin)
 
@@ -69,6 +70,7 @@ register(
     "rotary",
     "(Tensor qkv, Tensor cos, Tensor sin) -> Tensor",
     cpu=rust.rotary_forward,
+    cuda="dnachunk.ops.rotary.triton:forward",
     fake=lambda qkv, _cos, _sin: qkv.new_empty(qkv.shape),
     backward=_backward,
     setup_context=_setup_context,
@@ -77,5 +79,6 @@ register(
     "rotary_backward",
     "(Tensor grad, Tensor cos, Tensor sin) -> Tensor",
     cpu=rust.rotary_backward,
+    cuda="dnachunk.ops.rotary.triton:backward",
     fake=lambda grad, _cos, _sin: grad.new_empty(grad.shape),
 )

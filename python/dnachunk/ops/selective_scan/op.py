@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
 from dnachunk.ops._lengths import full_lengths
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.selective_scan.naive import selective_scan_torch
 
 # Steps between stored states; `BLOCK` in Rust.
@@ -55,7 +56,7 @@ def selective_scan(
             or a length out of range (the PyTorch form reads neither back).
 
     Note:
-        Kernel on CPU, which reads ``[B, N, …]`` arguments without a copy where the last dimension is
+        Kernels on CPU and GPU, which read ``[B, N, …]`` arguments without a copy where the last dimension is
         contiguous, as in parts of a packed projection. Steps, states, skip and gate run in float32 (float64
         for float64) whatever the dtype of ``x``, the result is rounded once. The backward pass computes the
         states anew from those it stored before every 64th step: memory is linear in ``N``, a quarter of that
@@ -91,7 +92,7 @@ def selective_scan(
     check_dtype(op, "lengths", lengths, torch.int64)
     tensors = rows | {"x": x, "state_matrix": state_matrix, "skip": skip, "delta_bias": delta_bias}
     check_same_device(op, **tensors, lengths=lengths)
-    if backend_of(*tensors.values(), lengths) == "torch":
+    if backend_of(op, *tensors.values(), lengths) == "torch":
         return selective_scan_torch(
             *(x, delta, state_matrix, input_matrix, output_matrix),
             *(skip, gate, delta_bias, lengths, reverse),
@@ -147,6 +148,7 @@ register(
     "selective_scan",
     f"({_ARGUMENTS}) -> (Tensor out, Tensor states)",
     cpu=rust.selective_scan_forward,
+    cuda="dnachunk.ops.selective_scan.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -157,5 +159,6 @@ register(
     "Tensor grad_state_matrix, Tensor grad_input_matrix, Tensor grad_output_matrix, Tensor grad_skip, "
     "Tensor grad_gate, Tensor grad_delta_bias)",
     cpu=rust.selective_scan_backward,
+    cuda="dnachunk.ops.selective_scan.triton:backward",
     fake=_fake_backward,
 )

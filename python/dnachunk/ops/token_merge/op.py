@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -13,7 +14,7 @@ from dnachunk.ops._check import (
     check_shape,
     check_windows,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.token_merge.naive import token_merge_torch
 
 
@@ -58,9 +59,9 @@ def token_merge(
             not positive, and on the CPU on an index out of range.
 
     Note:
-        Kernel on CPU; sums run in float32 (float64 for float64); differentiable once in ``x`` and ``scores``;
-        the same bits for any number of threads. With ``scores`` the index must be one that ``neighbor_match``
-        made; without, it need not be monotone.
+        Kernels on CPU and GPU; sums run in float32 (float64 for float64); differentiable once in ``x`` and
+        ``scores``; the same bits for any number of threads. With ``scores`` the index must be one that
+        ``neighbor_match`` made; without, it need not be monotone.
 
     Example:
         >>> x = torch.tensor([[[1.0], [5.0], [8.0]]])
@@ -86,7 +87,7 @@ def token_merge(
         raise ValueError(f"{op}: temperature must be above 0, got {temperature}")
     check_windows(op, window, shift)
     arguments = (x, sizes, token_index, num_tokens, scores, threshold, window, shift, temperature)
-    if backend_of(x, sizes, token_index, scores, threshold) == "torch":
+    if backend_of(op, x, sizes, token_index, scores, threshold) == "torch":
         return token_merge_torch(*arguments)
     return torch.ops.dnachunk.token_merge(*arguments)
 
@@ -138,6 +139,7 @@ register(
     "(Tensor x, Tensor sizes, Tensor token_index, SymInt num_tokens, Tensor? scores, Tensor? threshold, "
     "int window, int shift, float temperature) -> (Tensor merged, Tensor merged_sizes)",
     cpu=rust.token_merge_forward,
+    cuda="dnachunk.ops.token_merge.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -147,5 +149,6 @@ register(
     "(Tensor grad, Tensor merged_sizes, Tensor x, Tensor sizes, Tensor token_index, "
     "Tensor? scores, Tensor? threshold, int window, int shift, float temperature) -> (Tensor, Tensor)",
     cpu=rust.token_merge_backward,
+    cuda="dnachunk.ops.token_merge.triton:backward",
     fake=_backward_fake,
 )

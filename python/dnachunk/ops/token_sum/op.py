@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.token_sum.naive import token_sum_naive
 
 
@@ -27,7 +28,8 @@ def token_sum(x: torch.Tensor, token_index: torch.Tensor, num_tokens: int) -> to
 
     Note:
         Kernel on CPU, summing in float32 (float64 for float64) in the order of positions; differentiable any
-        number of times; the same bits for any number of threads.
+        number of times; the same bits for any number of threads. On other devices PyTorch's form, of few
+        launches: a kernel would save little.
 
     Example:
         >>> token_sum(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[0, 0, 1]]), 2).flatten()
@@ -39,7 +41,7 @@ def token_sum(x: torch.Tensor, token_index: torch.Tensor, num_tokens: int) -> to
     check_shape(op, "token_index", token_index, tuple(x.shape[:2]))
     check_dtype(op, "token_index", token_index, torch.int64)
     check_same_device(op, x=x, token_index=token_index)
-    if backend_of(x, token_index) == "torch":
+    if backend_of(op, x, token_index) == "torch":
         return token_sum_naive(x, token_index, num_tokens)
     return torch.ops.dnachunk.token_sum(x, token_index, num_tokens)
 

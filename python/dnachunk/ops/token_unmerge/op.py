@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.token_unmerge.naive import token_unmerge_naive
 
 
@@ -28,7 +29,8 @@ def token_unmerge(x: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
         ValueError: On a wrong shape, and on the CPU on an index out of range.
 
     Note:
-        Kernel on CPU; differentiable any number of times; the same bits for any number of threads.
+        Kernel on CPU; differentiable any number of times; the same bits for any number of threads. On other
+        devices PyTorch's form, of 7 launches: a kernel would save little.
 
     Example:
         >>> token_unmerge(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[0, 0, 1, -1]])).flatten()
@@ -40,7 +42,7 @@ def token_unmerge(x: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
     check_shape(op, "token_index", token_index, (x.shape[0], "N"))
     check_dtype(op, "token_index", token_index, torch.int64)
     check_same_device(op, x=x, token_index=token_index)
-    if backend_of(x, token_index) == "torch":
+    if backend_of(op, x, token_index) == "torch":
         return token_unmerge_naive(x, token_index)
     return torch.ops.dnachunk.token_unmerge(x, token_index)
 

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.unit_gather.naive import unit_gather_naive
 
 
@@ -30,7 +31,7 @@ def unit_gather(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     Note:
         Kernel on CPU; differentiable any number of times. The gradient of a row that occurs more than once is
         summed in float32 (float64 for float64) in the order of ``position``: the same bits for any number of
-        threads.
+        threads. On other devices PyTorch's form, of 2 launches: a kernel would save little.
 
     Example:
         >>> unit_gather(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([3, 0])).flatten()
@@ -42,7 +43,7 @@ def unit_gather(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     check_shape(op, "position", position, ("M",))
     check_dtype(op, "position", position, torch.int64)
     check_same_device(op, x=x, position=position)
-    if backend_of(x, position) == "torch":
+    if backend_of(op, x, position) == "torch":
         return unit_gather_naive(x, position)
     return torch.ops.dnachunk.unit_gather(x, position)
 

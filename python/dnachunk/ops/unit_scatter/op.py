@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import accumulator_dtype, check_dtype, check_float, check_same_device, check_shape
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.unit_scatter.naive import unit_scatter_naive
 
 
@@ -32,7 +33,8 @@ def unit_scatter(
         ValueError: On a wrong shape, and on the CPU on a position out of range or given twice.
 
     Note:
-        Kernel on CPU; differentiable once; the same bits for any number of threads.
+        Kernel on CPU; differentiable once; the same bits for any number of threads. On other devices
+        PyTorch's form, of 9 launches: a kernel would save little.
 
     Example:
         >>> residual, values = torch.zeros(1, 3, 1), torch.tensor([[4.0], [6.0]])
@@ -49,7 +51,7 @@ def unit_scatter(
     check_shape(op, "weight", weight, position.shape)
     check_dtype(op, "weight", weight, accumulator_dtype(residual.dtype))
     check_same_device(op, residual=residual, values=values, weight=weight, position=position)
-    if backend_of(residual, values, weight, position) == "torch":
+    if backend_of(op, residual, values, weight, position) == "torch":
         return unit_scatter_naive(residual, values, weight, position)
     return torch.ops.dnachunk.unit_scatter(residual, values, weight, position)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from dnachunk._native import rust
+from dnachunk.ops._backend import backend_of
 from dnachunk.ops._check import (
     accumulator_dtype,
     check_dtype,
@@ -13,8 +14,11 @@ from dnachunk.ops._check import (
     check_shape,
     check_windows,
 )
-from dnachunk.ops._register import backend_of, register
+from dnachunk.ops._register import register
 from dnachunk.ops.window_attention.naive import window_attention_torch
+
+# Of windows, the channels of a head that the GPU's kernel holds; wider ones run in the PyTorch form.
+_LARGEST_HEAD = {16: 128, 32: 64}
 
 
 def window_attention(
@@ -52,7 +56,8 @@ def window_attention(
             (the PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernel on CPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
+        Kernels on CPU and, for windows of at most 16 positions and heads of at most 128 channels, or 32 and
+        64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
         differentiable once; saves no more than its arguments; the same bits for any number of threads.
 
     Example:
@@ -76,7 +81,9 @@ def window_attention(
     check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths)
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
-    if backend_of(qkv, cos, sin, lengths) == "torch":
+    backend = backend_of(op, qkv, cos, sin, lengths)
+    fits = any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
+    if backend == "torch" or (backend == "triton" and not fits):
         return window_attention_torch(qkv, cos, sin, lengths, window, shift)
     return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
 
@@ -95,6 +102,7 @@ register(
     "window_attention",
     "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
     cpu=rust.window_attention_forward,
+    cuda="dnachunk.ops.window_attention.triton:forward",
     fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
     backward=_backward,
     setup_context=_setup_context,
@@ -103,5 +111,6 @@ register(
     "window_attention_backward",
     "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
     cpu=rust.window_attention_backward,
+    cuda="dnachunk.ops.window_attention.triton:backward",
     fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
 )
