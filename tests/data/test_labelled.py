@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 import re
 import sys
 from pathlib import Path
@@ -718,3 +720,10 @@ def test_a_class_too_small_to_split(tmp_path):
     assert sorted(task.train.targets) == sorted(task.valid.targets) == [0, 1]
     with pytest.raises(ValueError, match="valid_share must be between 0 and 1, got 1.0"):
         Task.of({"train": train}, valid_share=1.0)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_tables_of_other_packings(tmp_path, suffix, pack):
+    path = tmp_path / f"train.csv{suffix}"
+    path.write_bytes(pack(b"sequence,label\nACGT,1\n"))
+    assert read_labelled(path).sequences == ["ACGT"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
-from dnachunk.data.contents import OnError
+from dnachunk.data.contents import Contents, OnError, unpacked_name
 from dnachunk.data.text import open_text
 from dnachunk.errors import ArgumentError, require_one_of
 from dnachunk.ops import encode_dna
@@ -299,8 +299,7 @@ def is_table(path: str | os.PathLike[str]) -> bool:
 
 
 def _suffix(path: Path) -> str:
-    name = path.name.removesuffix(".gz").removesuffix(".bgz")
-    return Path(name).suffix.lower()
+    return Path(unpacked_name(path)).suffix.lower()
 
 
 @contextlib.contextmanager
@@ -361,7 +360,7 @@ def _parquet_rows(
             f"{path}: Parquet files need pyarrow: pip install pyarrow", name="pyarrow"
         ) from error
     try:
-        table = pyarrow.parquet.ParquetFile(path).read()
+        table = pyarrow.parquet.ParquetFile(Contents(path).place).read()
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     columns = (sequence_column, *label_columns)

@@ -378,6 +378,8 @@ def _read_features(
         annotation = read_annotation(path, genome, on_error=on_error)
         found.update(annotation.features)
         tell_skipped(annotation.skipped, f"lines of {path}")
+        if annotation.num_empty:
+            say(f"{path}: {annotation.num_empty:,} features without a base are left out")
         if annotation.left_out:
             say(
                 f"{path}: {annotation.left_out.total():,} features are left out, on "
