@@ -274,7 +274,8 @@ def _names(train: LabelledSet, problem: Problem, read: Sequence[list[str] | None
     if len(names) < 2 and problem is not Problem.multi_label:
         got = ", ".join(sorted(names)) or "none"
         raise ValueError(f"Task: the training set must have two classes at least, got {got}")
-    return tuple(sorted(names, key=float if are_numbers else None))
+    # By the text too: long numbers that differ can be one float.
+    return tuple(sorted(names, key=lambda name: (float(name), name) if are_numbers else (0.0, name)))
 
 
 def _encode(
