@@ -282,10 +282,13 @@ def test_the_positions_are_no_file_beside_the_tokens(run, fasta, tmp_path):
 
 # A command in a process of its own, which is sent a signal as soon as it is about to write.
 SIGNALLED = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from dnachunk.cli import main
 
+# A shell's background jobs are deaf to these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 
 def watch():

@@ -471,6 +471,8 @@ INTERRUPTED_SCRIPT = textwrap.dedent("""
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell's background jobs are deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = read_bytes()
     threading.Thread(target=interrupt).start()
     try:
