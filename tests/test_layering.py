@@ -25,7 +25,7 @@ LAYERS = [
         "version",
     ),
     ("ops",),
-    ("build", "random", "tokenization"),
+    ("_random_triton", "build", "random", "tokenization"),
     ("nn",),
     ("models",),
     ("baselines",),
