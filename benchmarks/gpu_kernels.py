@@ -5,7 +5,6 @@ operations' own entry points on tensors without memory, at the sizes of the publ
 constants are those of real calls.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -337,8 +336,6 @@ def header() -> str:
 
 def main() -> int:
     """Writes the table, or prints the rows of the operations that are named."""
-    # Triton's own default, which it announces to change.
-    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     named = sys.argv[1:]
     rows = []
     for name, by_target in measured(named or CALLS):

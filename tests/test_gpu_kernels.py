@@ -49,8 +49,7 @@ def test_a_row_is_read_as_it_was_written():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("op", gpu_kernels.CALLS)
-def test_compiled_again(op, monkeypatch):
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+def test_compiled_again(op):
     for name, by_target in gpu_kernels.measured([op]):
         check_limits(name, by_target)
 
@@ -58,9 +57,8 @@ def test_compiled_again(op, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7])
 @pytest.mark.parametrize("op", gpu_kernels.CALLS)
-def test_compiled_for_unusual_sizes(op, size, monkeypatch):
+def test_compiled_for_unusual_sizes(op, size):
     """Of 1, which Triton takes for a constant, and odd ones, which leave it without hints."""
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     for launches in gpu_kernels.launches(op).values():
         arguments = {
             parameter.name: size if type(value) is int and not parameter.is_constexpr else value

@@ -27,7 +27,7 @@ LAYERS = [
         *("segmentation", "version"),
     ),
     ("ops",),
-    ("build", "random", "tokenization"),
+    ("_random_triton", "build", "random", "tokenization"),
     ("nn",),
     ("models",),
     ("baselines",),

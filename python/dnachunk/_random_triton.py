@@ -4,6 +4,8 @@ import torch
 import triton
 import triton.language as tl
 
+from dnachunk.ops._triton import kernel
+
 # Numbers of a program.
 BLOCK = 1024
 
@@ -20,7 +22,7 @@ def _step(state):
     return state ^ (state >> 31)
 
 
-@triton.jit(do_not_specialize=["stream", "count"])
+@kernel("stream", "count")
 def uniform_kernel(seeds, out, stream, count, BLOCK: tl.constexpr):
     b = tl.program_id(1).to(tl.int64)
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

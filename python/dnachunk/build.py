@@ -38,12 +38,12 @@ def _backends(device: torch.device) -> dict[str, str]:
     for name in sorted(set(ops.__all__) - set(_NO_OPERATIONS)):
         if device.type == "cpu" or name in _ON_THE_HOST:
             backends[name] = "rust"
-        elif fault is not None:
-            backends[name] = f"torch: {fault}"
+        elif name == "rms_norm":
+            backends[name] = "torch: fused there"
         elif name not in HAS_TRITON:
-            backends[name] = "torch: a kernel would save little (see the operation's documentation)"
+            backends[name] = "torch: a kernel of ours would save little"
         else:
-            backends[name] = "triton"
+            backends[name] = "triton" if fault is None else f"torch: {fault}"
     return backends
 
 

@@ -188,6 +188,7 @@ def test_doctor_tells_each_device(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     first, second = lines.index("cuda:0"), lines.index("cuda:1")
     assert any(line == "  triton" for line in lines[first:second])
-    assert lines[second + 1 :: 2] == ["  rust", "  torch: Triton lacks a thing"]
+    own = ["  torch: a kernel of ours would save little", "  torch: fused there"]
+    assert lines[second + 1 :: 2] == ["  rust", "  torch: Triton lacks a thing", *own]
     told = {name for line in lines[second + 2 :: 2] for name in line.strip().split(", ")}
     assert told == set(ops.__all__) - {"backend_of", "use_backend"}

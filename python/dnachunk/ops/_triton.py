@@ -1,5 +1,7 @@
 """What the Triton kernels share: parts of their arithmetic, and how views and lengths reach them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +9,27 @@ import triton
 import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+class _Kernel:
+    """What the host launches as ``kernel[grid](...)``."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        # Said here, as Triton's default is about to change.
+        return functools.partial(self.function[grid], enable_fp_fusion=True)
+
+
+def kernel(*sizes: str) -> Callable[[Callable[..., None]], _Kernel]:
+    """Makes a function a kernel.
+
+    Args:
+        sizes: Arguments that vary from call to call, as the length of a sequence does. Otherwise Triton would
+            compile again where one is 1, or a multiple of 16.
+    """
+    return lambda function: _Kernel(triton.jit(function, do_not_specialize=list(sizes)))
 
 
 @triton.jit
@@ -31,7 +54,7 @@ def mirrored(step, real, REVERSE: tl.constexpr):
     return tl.cast(place, tl.int64)
 
 
-@triton.jit
+@kernel()
 def _nothing(n):
     pass
 
@@ -59,4 +82,14 @@ def dense(*tensors: torch.Tensor | None) -> list[Any]:
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
-__all__ = ["LOG2_E", "clamped_length", "dense", "mirrored", "probe", "softplus", "strides", "with_dense_rows"]
+__all__ = [
+    "LOG2_E",
+    "clamped_length",
+    "dense",
+    "kernel",
+    "mirrored",
+    "probe",
+    "softplus",
+    "strides",
+    "with_dense_rows",
+]

@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import dense, strides
+from dnachunk.ops._triton import dense, kernel, strides
 
 # Positions that a program takes at a time.
 BLOCK = 512
@@ -27,7 +27,7 @@ def _key(score):
     return tl.where(bits < 0, bits ^ 2147483647, bits)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def basic_units_kernel(
     scores, sizes, starts, ends, best, expert, owner, covered,
     token_index, num_tokens, token_center, token_expert, s_b, s_n, s_e, N, E,

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
 from dnachunk.ops.boundary_routing.naive import EPSILON
 
 # Positions and channels that a program takes at a time, and positions of one that numbers chunks.
@@ -20,7 +20,7 @@ def _rows(pointer, stride_n, t, columns, mask):
     return tl.load(at, mask=mask, other=0.0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def decide_kernel(
     query, key, lengths, is_protected, probability, is_boundary, is_forced, inverse_norms,
     q_b, q_n, k_b, k_n, N, D, EPSILON,
@@ -64,7 +64,7 @@ def decide_kernel(
     tl.store(inverse_norms + 2 * place + 1, tl.where(is_zero, 0.0, 1.0 / norm_k), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def number_kernel(is_boundary, lengths, token_index, num_tokens, N, BLOCK: tl.constexpr):
     """The chunk of each position, and how many there are: one program to a sequence."""
     b = tl.program_id(0).to(tl.int64)
@@ -89,7 +89,7 @@ def _pair_gradient(grad, probability, inverse_norms, place, mask):
     return g * inverse_q * inverse_k, -g * cosine * inverse_q * inverse_q, -g * cosine * inverse_k * inverse_k
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def backward_kernel(
     grad, probability, inverse_norms, query, key, grad_query, grad_key, q_b, q_n, k_b, k_n, N, D,
     POSITIONS: tl.constexpr, CHANNELS: tl.constexpr,

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
 
 # Positions and channels of a tile; tiles that a program of the backward pass sums parameters' gradients over.
 POSITIONS, CHANNELS, TILES = 16, 32, 8
@@ -28,7 +28,7 @@ def _sums(
     return total
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def forward_kernel(
     x, weight, bias, lengths, out, x_b, x_n, N, D,
     SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, TOWARDS: tl.constexpr,
@@ -62,7 +62,7 @@ def _gradient(
     return gradient
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def backward_kernel(
     grad, x, weight, bias, lengths, grad_x, parts_weight, parts_bias, r_b, r_n, x_b, x_n, N, D,
     SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, TOWARDS: tl.constexpr,

@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import dense, strides, with_dense_rows
+from dnachunk.ops._triton import dense, kernel, strides, with_dense_rows
 from dnachunk.ops.dechunk.naive import SMALLEST_GATE
 
 # Positions and channels of a program, and positions of one that works on gates alone.
@@ -30,7 +30,7 @@ def _gate(probability, is_forced, token_index, t, mask, SMALLEST):
     return is_real, is_free & (gate == clamped), tl.where(is_free, clamped, 1.0)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def gates_kernel(
     probability, is_forced, token_index, left, right, starts, ends, N, L, SMALLEST,
     FROM_RIGHT: tl.constexpr, POSITIONS: tl.constexpr,
@@ -75,7 +75,7 @@ def _weights(left, right, b, t, N, ADJOINT: tl.constexpr):
         return own_left, 1.0 - own_left, own_right, 1.0 - own_right
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def ends_kernel(
     rows, token_index, left, right, edges, keeps, stride_b, stride_n, N, L, D,
     GATHER: tl.constexpr, ADJOINT: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
@@ -100,7 +100,7 @@ def ends_kernel(
     tl.store(keeps + other + place, keep_right, mask=is_first)
 
 
-@triton.jit(do_not_specialize=["blocks"])
+@kernel("blocks")
 def pass_kernel(edges, keeps, blocks, D, CHANNELS: tl.constexpr):
     """Turns what each block leaves into what enters it."""
     side, b = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -114,7 +114,7 @@ def pass_kernel(edges, keeps, blocks, D, CHANNELS: tl.constexpr):
         state = own + tl.load(keeps + place) * state
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def output_kernel(
     values, token_index, left, right, edges, scratch, out, v_b, v_l, N, L, D,
     BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
@@ -142,7 +142,7 @@ def output_kernel(
         tl.store(out + (b * N + t) * D + columns, (both * 0.5).to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def backward_kernel(
     grad, values, token_index, left, right, edges, grad_edges, next_states, grad_rows, parts,
     g_b, g_n, v_b, v_l, N, L, D, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
@@ -187,7 +187,7 @@ def backward_kernel(
         tl.store(grad_rows + at, weight_l * of_left + weight_r * grad_right, mask=inside)
 
 
-@triton.jit
+@kernel()
 def values_kernel(
     grad_rows, starts, ends, grad_values, N, L, D, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -202,7 +202,7 @@ def values_kernel(
     tl.store(at, (total * 0.5).to(grad_values.dtype.element_ty), mask=columns < D)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def probability_kernel(
     probability, is_forced, token_index, parts, grad_probability, N, tiles, SMALLEST,
     FROM_RIGHT: tl.constexpr, POSITIONS: tl.constexpr,

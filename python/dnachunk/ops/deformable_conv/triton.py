@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
 
 # Entries and channels that a program takes at a time, and channels of one that gathers a row's gradient.
 ENTRIES, CHANNELS, ROW_CHANNELS = 16, 64, 128
@@ -41,7 +41,7 @@ def _rows(x, x_n, row, is_read, columns, D):
     return tl.load(at, mask=is_read[:, None] & (columns < D)[None, :], other=0.0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["K"])
+@kernel("K")
 def columns_kernel(
     x, offset, modulation, lengths, columns_out, x_b, x_n, K, taps, D,
     HAS_LENGTHS: tl.constexpr, ENTRIES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -61,7 +61,7 @@ def columns_kernel(
     tl.store(at, sample.to(columns_out.dtype.element_ty), mask=inside[:, None] & (columns < D)[None, :])
 
 
-@triton.jit(do_not_specialize=["K"])
+@kernel("K")
 def entries_kernel(
     grad, x, offset, modulation, lengths, grad_offset, grad_modulation, keys, x_b, x_n, K, taps, D,
     HAS_LENGTHS: tl.constexpr, ENTRIES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -87,7 +87,7 @@ def entries_kernel(
     tl.store(keys + at, tl.where(reads_below | reads_above, lower + 1, K + 1), mask=inside)
 
 
-@triton.jit(do_not_specialize=["K"])
+@kernel("K")
 def rows_kernel(
     grad, offset, modulation, lengths, order, bounds, grad_x, K, taps, D,
     HAS_LENGTHS: tl.constexpr, CHANNELS: tl.constexpr,

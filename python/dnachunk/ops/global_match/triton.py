@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
 from dnachunk.ops.global_match.naive import EPSILON
 
 # Candidates and keepers of a tile, channels at a time, and places of a program that numbers tokens.
@@ -18,7 +18,7 @@ TILE, CHANNELS, BLOCK = 32, 32, 1024
 NOT_A_NUMBER, ABSENT = tl.constexpr(-2 * 4096.0), tl.constexpr(-3 * 4096.0)
 
 
-@triton.jit(do_not_specialize=["L"])
+@kernel("L")
 def unit_kernel(metric, lengths, unit, m_b, m_l, L, C, EPSILON, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
     """Rows of length 1 in float32, 0 behind a sequence's end."""
     b = tl.program_id(1).to(tl.int64)
@@ -46,7 +46,7 @@ def unit_kernel(metric, lengths, unit, m_b, m_l, L, C, EPSILON, ROWS: tl.constex
         )
 
 
-@triton.jit(do_not_specialize=["L"])
+@kernel("L")
 def propose_kernel(unit, lengths, scores, keepers, L, C, TILE: tl.constexpr, CHANNELS: tl.constexpr):
     """Each candidate's best keeper, the first of several, and its cosine in steps of the grid."""
     b = tl.program_id(1).to(tl.int64)
@@ -83,7 +83,7 @@ def propose_kernel(unit, lengths, scores, keepers, L, C, TILE: tl.constexpr, CHA
     tl.store(keepers + b * candidates + candidate, which, mask=candidate < candidates)
 
 
-@triton.jit(do_not_specialize=["L"])
+@kernel("L")
 def accept_kernel(scores, num_merges, keepers, L, TILE: tl.constexpr):
     """Marks candidates that are not accepted by a keeper of -1."""
     b = tl.program_id(1).to(tl.int64)
@@ -104,7 +104,7 @@ def accept_kernel(scores, num_merges, keepers, L, TILE: tl.constexpr):
     tl.store(keepers + b * candidates + candidate, none, mask=(candidate < candidates) & ~is_accepted)
 
 
-@triton.jit(do_not_specialize=["L"])
+@kernel("L")
 def number_kernel(keepers, lengths, token_index, L, BLOCK: tl.constexpr):
     """Numbers a sequence's survivors, then gives each absorbed token its keeper's number."""
     b = tl.program_id(0).to(tl.int64)

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides
 
 # Positions that a program takes at a time.
 BLOCK = 1024
@@ -35,7 +35,7 @@ def _score(scores, s_n, p, mask):
     return tl.where(mask, _rounded(score), NOTHING)
 
 
-@triton.jit
+@kernel()
 def neighbor_match_kernel(
     scores, lengths, num_merges, token_index, threshold, levels, marks, s_b, s_n, N, window, shift,
     BY_WINDOW: tl.constexpr, ROWS: tl.constexpr, WINDOW: tl.constexpr, BLOCK: tl.constexpr,

@@ -4,13 +4,13 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import strides, with_dense_rows
+from dnachunk.ops._triton import kernel, strides, with_dense_rows
 
 # Pairs of channels of a program.
 PAIRS = 1024
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def rotary_kernel(
     qkv, cos, sin, out, q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, sign,
     POSITIONS: tl.constexpr, HALF: tl.constexpr,

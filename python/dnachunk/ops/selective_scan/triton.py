@@ -11,7 +11,16 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import LOG2_E, clamped_length, dense, mirrored, softplus, strides, with_dense_rows
+from dnachunk.ops._triton import (
+    LOG2_E,
+    clamped_length,
+    dense,
+    kernel,
+    mirrored,
+    softplus,
+    strides,
+    with_dense_rows,
+)
 
 # Steps between stored states, as in Rust and in the operation's shape rule.
 BLOCK = 64
@@ -42,7 +51,7 @@ def _rates(state_matrix, columns, s, S, mask):
     return tl.load(state_matrix + columns[None, :] * S + s[:, None], mask=mask, other=0.0) * LOG2_E
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def states_kernel(
     x, delta, state_matrix, input_matrix, bias, lengths, states, sums,
     x_b, x_n, d_b, d_n, i_b, i_n, N, D, S,
@@ -72,7 +81,7 @@ def states_kernel(
     tl.store(sums + place * D + columns, total, mask=inside)
 
 
-@triton.jit(do_not_specialize=["blocks"])
+@kernel("blocks")
 def pass_kernel(
     state_matrix, states, sums, blocks, D, S,
     BACKWARD: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -94,7 +103,7 @@ def pass_kernel(
         h = tl.exp2(total[None, :] * rates) * h + left
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def output_kernel(
     x, delta, state_matrix, input_matrix, output_matrix, skip, gate, bias, lengths, states, out,
     x_b, x_n, d_b, d_n, i_b, i_n, o_b, o_n, g_b, g_n, N, D, S,
@@ -129,7 +138,7 @@ def output_kernel(
         tl.store(out + (b * N + p) * D + columns, y.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def adjoint_kernel(
     grad, delta, state_matrix, output_matrix, gate, bias, lengths, adjoint, sums,
     r_b, r_n, d_b, d_n, o_b, o_n, g_b, g_n, N, D, S,
@@ -163,7 +172,7 @@ def adjoint_kernel(
     tl.store(adjoint + place * S * D + s[:, None] * D + columns[None, :], g, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N", "first_block", "blocks"])
+@kernel("N", "first_block", "blocks")
 def backward_kernel(
     grad, x, delta, state_matrix, input_matrix, output_matrix, skip, gate, bias, lengths,
     states, adjoint, scratch,

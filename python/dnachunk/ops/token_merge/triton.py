@@ -8,13 +8,13 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import dense, strides, with_dense_rows
+from dnachunk.ops._triton import dense, kernel, strides, with_dense_rows
 
 # Channels of a program that merges; positions and channels of one that a gradient takes at a time.
 CHANNELS, POSITIONS, GRAD_CHANNELS = 128, 16, 64
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def merge_kernel(x, sizes, order, bounds, merged, merged_sizes, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
     """A token's size, and the mean of its members by their sizes."""
     token, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
@@ -34,7 +34,7 @@ def merge_kernel(x, sizes, order, bounds, merged, merged_sizes, x_b, x_n, N, L, 
     tl.store(merged_sizes + b * L + token, size, mask=tl.program_id(1) == 0)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def rows_kernel(
     grad, merged_sizes, sizes, token_index, grad_x, g_b, g_l, N, L, D,
     POSITIONS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -55,7 +55,7 @@ def rows_kernel(
     tl.store(at, row.to(grad_x.dtype.element_ty), mask=(i < N)[:, None] & (columns < D)[None, :])
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def means_kernel(merged_sizes, x, sizes, order, bounds, means, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
     """The means again, before they were rounded."""
     token, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
@@ -88,7 +88,7 @@ def _along(grad, means, token, mask, g_l, row, columns, D):
     return tl.sum(given * tl.where(mask, row - mean, 0.0), axis=1)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def scores_kernel(
     grad, merged_sizes, x, sizes, token_index, scores, threshold, means, grad_scores,
     g_b, g_l, x_b, x_n, N, L, D, window, shift, temperature,

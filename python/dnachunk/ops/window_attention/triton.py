@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
 
 # What a position that is not attended to scores; finite, so that a window of padding gives numbers.
 LEAST = tl.constexpr(-3.0e38)
@@ -41,7 +41,7 @@ def _weights(query1, query2, key1, key2, is_key, scale):
     return weights / tl.sum(weights, axis=1)[:, None]
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def forward_kernel(
     qkv, cos, sin, lengths, out, q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, window, shift, scale,
     WINDOW: tl.constexpr, HALF: tl.constexpr,
@@ -75,7 +75,7 @@ def _store_turned_back(pointer, grad1, grad2, half, cos, sin, mask):
     tl.store(pointer + half, turned2.to(pointer.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
+@kernel("N")
 def backward_kernel(
     grad, qkv, cos, sin, lengths, grad_qkv,
     g_b, g_n, g_h, q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, window, shift, scale,
