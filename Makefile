@@ -12,7 +12,7 @@ TRANSFORMERS ?=
 LIGHT = $(VENV)/torch-$(TORCH)
 BESIDE = PYTHONPATH=$(CURDIR)/$(LIGHT):$(CURDIR)/$(VENV)/wheel/unpacked
 
-.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf lint format bench wheel clean
+.PHONY: build demo docs docs-links test test-slow test-rust test-torch test-hf soak lint format bench wheel clean
 .DELETE_ON_ERROR:
 
 build: $(EXTENSION)
@@ -64,6 +64,11 @@ test-torch: $(WHEEL)
 	$(BESIDE) $(BIN)/python release/expect.py torch=$(TORCH) dnachunk=$(VENV)/wheel/unpacked \
 	  $(if $(TRANSFORMERS),transformers=$(TRANSFORMERS))
 	$(BESIDE) $(BIN)/python -m pytest -q tests/test_native.py tests/test_end_to_end.py tests/ops tests/nn tests/models
+
+# Hours of everything at once: make soak MINUTES=60
+MINUTES ?= 60
+soak: build
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 # Hugging Face's own common tests on every class.
 test-hf: build

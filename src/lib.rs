@@ -27,7 +27,7 @@ mod python {
     #[pymodule_export]
     use crate::bgzip::binding::PyBgzipWriter;
     #[pymodule_export]
-    use crate::genome::binding::PyGenome;
+    use crate::genome::binding::{PyGenome, foreign_file};
     #[pymodule_export]
     use crate::ops::basic_units::binding::basic_units_forward;
     #[pymodule_export]

@@ -13,7 +13,10 @@ RUST = Path(__file__).parent.parent / "src"
 
 # Lowest first: a module imports from its own layer and from those before it. "" is the package's own module.
 LAYERS = [
-    ("_lazy", "_native", "alphabet", "errors", "files", "random", "reporting", "segmentation", "version"),
+    (
+        *("_lazy", "_native", "alphabet", "errors", "files", "fixed_vocabulary", "random", "reporting"),
+        *("segmentation", "version"),
+    ),
     ("ops",),
     ("build", "tokenization"),
     ("nn",),

@@ -86,7 +86,7 @@ def table(tmp_path_factory):
 
 def test_pretrain(runs):
     results = json.loads((runs / "mergedna" / "results.json").read_text())
-    assert results["command"] is None
+    assert results["command"] == "dnachunk.pretrain"
     assert results["metrics"]["eval_masked_nats"] > 0
     assert (runs / "mergedna" / "model.safetensors").is_file()
 

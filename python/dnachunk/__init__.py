@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dnachunk.baselines import FixedTokenizer as FixedTokenizer
     from dnachunk.build import build_info as build_info
     from dnachunk.evaluation import compare_tokens as compare_tokens
+    from dnachunk.evaluation import predict as predict
     from dnachunk.evaluation import score_mutations as score_mutations
     from dnachunk.evaluation import score_variants as score_variants
     from dnachunk.inference import embed_genome as embed_genome
@@ -34,7 +35,9 @@ _HOMES = {
     "__version__": "dnachunk.version",
     "build_info": "dnachunk.build",
     **dict.fromkeys(("embed_genome", "load", "tokenize_genome"), "dnachunk.inference"),
-    **dict.fromkeys(("compare_tokens", "score_mutations", "score_variants"), "dnachunk.evaluation"),
+    **dict.fromkeys(
+        ("compare_tokens", "predict", "score_mutations", "score_variants"), "dnachunk.evaluation"
+    ),
     "compare_models": "dnachunk.training.compare",
     "finetune": "dnachunk.training.finetune",
     "pretrain": "dnachunk.training.pretrain",

@@ -52,16 +52,36 @@ def require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ArgumentError(f"`{name}` must be {' or '.join(choices)}, got {value}")
 
 
+_OUTPUTS = ("bedgraph", "output", "receptive_positions")
+
+
 def require_different_files(**paths: Any) -> None:
-    """Raises :class:`ArgumentError` if two arguments name the same file; None is passed over."""
-    named: dict[str, str] = {}
+    """Raises :class:`ArgumentError` if two arguments name the same file, by whatever link.
+
+    Args:
+        **paths: Paths, opened genomes, or several of these; None is passed over.
+    """
+    named: dict[Any, str] = {}
     for name, value in paths.items():
-        # A genome that has been opened has a path too.
-        path = getattr(value, "path", value)
-        if isinstance(path, str | os.PathLike):
-            other = named.setdefault(os.path.realpath(path), name)
-            if other != name:
-                raise ArgumentError(f"`{other}` and `{name}` must be different files, got {path} for both")
+        for each in value if isinstance(value, list | tuple) else [value]:
+            path = getattr(each, "path", each)
+            if isinstance(path, str | os.PathLike):
+                # What is read from standard input is not what is written to standard output.
+                is_standard, is_output = os.fspath(path) == "-", name in _OUTPUTS
+                other = named.setdefault(("-", is_output) if is_standard else _identity(path), name)
+                if other != name:
+                    raise ArgumentError(
+                        f"`{other}` and `{name}` must be different files, got {path} for both"
+                    )
+
+
+def _identity(path: str | os.PathLike[str]) -> Any:
+    """What two names of one file have in common."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 def require_at_least(name: str, value: Any, least: int) -> None:

@@ -13,8 +13,9 @@ import logging
 import math
 import os
 import platform
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,17 +135,77 @@ def versions() -> dict[str, str]:
     }
 
 
-def write_results(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes ``{"command", "versions", "metrics"}`` as JSON, whole or not at all, on the main process.
+def to_json(value: Any) -> str:
+    """JSON text, indented; a number that is not finite, which JSON does not know, is null."""
+
+    def known(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: known(each) for name, each in part.items()}
+        if isinstance(part, list | tuple):
+            return [known(each) for each in part]
+        return finite(part) if isinstance(part, float) else part
+
+    return json.dumps(known(value), indent=2, allow_nan=False) + "\n"
+
+
+def write_results(path: Path, job: str, metrics: Mapping[str, Any]) -> None:
+    """Writes ``{"command", "versions", "metrics"}`` as JSON, on the main process.
+
+    Args:
+        path: Written whole or not at all.
+        job: Name of the call whose result it is, such as ``"pretrain"``; the command, where none runs.
+        metrics: The result.
 
     Raises:
         OSError: If it cannot be written.
     """
     if not is_main_process():
         return
-    results = {"command": command_line.get(), "versions": versions(), "metrics": dict(metrics)}
+    command = command_line.get() or f"dnachunk.{job}"
+    results = {"command": command, "versions": versions(), "metrics": dict(metrics)}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(results), encoding="utf-8")
+
+
+def require_own_files(
+    results: Path, job: str, files: Iterable[Path] = (), *, output: Path | None = None
+) -> None:
+    """Raises if files that nobody named would be replaced, unless an earlier run of the same wrote them.
+
+    Args:
+        results: What :func:`write_results` is to write, which says whose the files are.
+        job: As there.
+        files: What else may be written beside it.
+        output: The file that was named, beside which the results lie; None if their folder was.
+
+    Raises:
+        FileExistsError: If one is there and is not of such a run.
+    """
+    there = [file for file in (results, *files) if os.path.lexists(file)]
+    if there and not _is_of(results, job, output):
+        raise FileExistsError(
+            f"{there[0]} is not of an earlier {_command(job)} to {output or results.parent}, and would be "
+            "replaced: remove it, or choose another name"
+        )
+
+
+def _command(job: str) -> str:
+    """The command that does the same as a call."""
+    others = {"tokenize_genome": "tokenize", "embed_genome": "embed", "compare_models": "evaluate"}
+    return others.get(job, job.replace("_", "-"))
+
+
+def _is_of(results: Path, job: str, output: Path | None) -> bool:
+    """Whether results say that this job wrote them, beside this output."""
+    try:
+        program, *words = shlex.split(json.loads(results.read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    running = (command_line.get() or "").split()[1:2]
+    is_job = program == f"dnachunk.{job}" or words[:1] in ([_command(job)], running)
+    return is_job and (
+        output is None or any(Path(word.rpartition("=")[2]).name == output.name for word in words)
+    )
 
 
 __all__ = [
@@ -155,7 +216,9 @@ __all__ = [
     "finite",
     "is_main_process",
     "progress",
+    "require_own_files",
     "say",
+    "to_json",
     "versions",
     "write_results",
 ]

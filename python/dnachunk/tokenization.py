@@ -10,10 +10,13 @@ from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils.generic import PaddingStrategy
 
 from dnachunk.alphabet import CLS_ID, MASK_ID, NUM_IDS, PAD_ID, SEP_ID, SPECIAL_TOKENS, TOKENS, UNK_ID
+from dnachunk.fixed_vocabulary import FixedVocabulary
 from dnachunk.ops import decode_dna, encode_dna
 
 _ID_OF_TOKEN = {token: index for index, token in enumerate(TOKENS)}
-_SPECIAL_TOKEN_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+_OWN_TOKENS = dict(
+    zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
+)
 _UNSUPPORTED = (
     "text_pair",
     "is_split_into_words",
@@ -24,7 +27,7 @@ _UNSUPPORTED = (
 )
 
 
-class DNATokenizer(PreTrainedTokenizer):
+class DNATokenizer(FixedVocabulary, PreTrainedTokenizer):
     """Hugging Face tokenizer with one id for each of ``A C G T N`` and five special tokens.
 
     Upper and lower case read alike, ``U`` as ``T``, other IUPAC codes as ``N``, a special token written in
@@ -53,7 +56,7 @@ class DNATokenizer(PreTrainedTokenizer):
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012  (the name and form Hugging Face reads)
 
     def __init__(self, cls_sep: bool = False, **kwargs: Any):
-        for name, token in zip(_SPECIAL_TOKEN_NAMES, SPECIAL_TOKENS, strict=True):
+        for name, token in _OWN_TOKENS.items():
             given = str(kwargs.setdefault(name, token))
             if given != token:
                 raise ValueError(f"DNATokenizer: {name} must be {token!r}, got {given!r}")
@@ -201,11 +204,11 @@ class DNATokenizer(PreTrainedTokenizer):
         if side != "right":
             raise ValueError(f"DNATokenizer: padding_side must be 'right', got {side!r}")
 
-    def _add_tokens(self, new_tokens: list[Any], special_tokens: bool = False) -> int:
-        for token in new_tokens:
-            if str(token) not in _ID_OF_TOKEN:
-                raise ValueError(f"DNATokenizer: the vocabulary is fixed, got the new token {str(token)!r}")
-        return super()._add_tokens(new_tokens, special_tokens=special_tokens)
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = _OWN_TOKENS.get(name)
+        if own is not None and str(value) != own:
+            raise ValueError(f"DNATokenizer: {name} must be {own!r}, got {str(value)!r}")
+        super().__setattr__(name, value)
 
     def _convert_token_to_id(self, token: str) -> int:
         return _ID_OF_TOKEN.get(token, UNK_ID)

@@ -1,9 +1,17 @@
 //! The Python class of [`Genome`](super::Genome).
 
-use super::{Genome, OP};
+use super::foreign::{START_BYTES, foreign_file as describe};
+use super::{Genome, OP, Opening};
 use crate::tensor::{Output, PyTensor};
 use pyo3::prelude::*;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// What a file is that is not read, by its first 512 bytes, and what to do with it; None of any other.
+#[pyfunction]
+pub fn foreign_file(start: &[u8]) -> Option<String> {
+    describe(&start[..start.len().min(START_BYTES)])
+}
 
 /// An open FASTA file; see `dnachunk.data.Genome`.
 #[pyclass(frozen, name = "Genome", module = "dnachunk._rust")]
@@ -11,14 +19,32 @@ pub struct PyGenome(Genome);
 
 #[pymethods]
 impl PyGenome {
+    /// Opens `path`, whose bytes lie at `contents`.
     #[new]
-    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self(py.detach(|| Genome::open(&path))?))
+    fn new(py: Python<'_>, path: PathBuf, contents: PathBuf, skips_faults: bool) -> PyResult<Self> {
+        let raised = Mutex::new(None);
+        let is_interrupted = || {
+            let Err(error) = Python::attach(|py| py.check_signals()) else { return false };
+            *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            true
+        };
+        let opening =
+            Opening { contents: Some(&contents), skips_faults, is_interrupted: Some(&is_interrupted) };
+        let genome = py.detach(|| Genome::open(&path, &opening));
+        match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Self(genome?)),
+        }
     }
 
     /// `(name, length_bp)` of each record.
     fn records(&self) -> Vec<(&str, u64)> {
         self.0.records().iter().map(|record| (record.name.as_str(), record.length_bp)).collect()
+    }
+
+    /// `(name, fault)` of each record that was left out.
+    fn skipped(&self) -> Vec<(String, String)> {
+        self.0.skipped().to_vec()
     }
 
     /// `(ids uint8, repeat_mask bool)` of a range of one record.

@@ -10,12 +10,16 @@
 //! `<file>.gzi`. Without `.fai` one streaming pass finds the records and checks every byte. A record whose
 //! lines differ in length cannot be indexed; such a file is unpacked like a gzip file.
 //!
+//! A gzip file may be of several members, bgzip's among them, and padded with zeros. What is none of these is
+//! told by its first bytes (`foreign`).
+//!
 //! Memory: the index (about a hundred bytes a record, 16 a bgzip block) and buffers of a few MiB, whatever
 //! the genome's size. Temporary files lie where `TMPDIR` says.
 
 #[cfg(feature = "python")]
 pub mod binding;
 mod fasta;
+pub mod foreign;
 mod index;
 mod source;
 
@@ -34,68 +38,100 @@ const OP: &str = "Genome.fetch";
 /// Bases read at once, so that a whole chromosome needs no second buffer of its size.
 const PIECE_BP: u64 = 1 << 20;
 
+/// How a FASTA file is opened.
+#[derive(Clone, Copy, Default)]
+pub struct Opening<'a> {
+    /// Where the bytes lie, if not at the path that messages name and indexes lie beside.
+    pub contents: Option<&'a Path>,
+    /// Leave out what cannot be read of the file as long as records can: those with a stray byte, without a
+    /// name or with that of an earlier one. No `.fai` is used then, as it takes a pass to find them.
+    pub skips_faults: bool,
+    /// Asked about every MiB whether to stop, with an error of the kind `Interrupted`.
+    pub is_interrupted: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+/// Fails if the caller says so.
+fn interrupted(path: &Path, opening: &Opening) -> Result<()> {
+    match opening.is_interrupted {
+        Some(is_interrupted) if is_interrupted() => {
+            Err(io_error(path, std::io::ErrorKind::Interrupted.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An open FASTA file.
 pub struct Genome {
     path: PathBuf,
     source: Source,
     records: Vec<Record>,
+    skipped: Vec<(String, String)>,
 }
 
 impl Genome {
     /// Opens a FASTA file, plain, bgzip or gzip, and finds or reads its index.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
+        let contents = opening.contents.unwrap_or(path);
         // Before opening, because opening a pipe waits for its other end.
-        let metadata = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
+        let metadata = std::fs::metadata(contents).map_err(|error| io_error(path, error))?;
+        if metadata.is_dir() {
+            return Err(file_error(path, "it is a folder: give a FASTA file"));
+        }
         if !metadata.is_file() {
             return Err(file_error(path, "not a regular file"));
         }
         if metadata.len() == 0 {
             return Err(file_error(path, "the file is empty"));
         }
-        let file = File::open(path).map_err(|error| io_error(path, error))?;
-        let source = match Format::detect(&file).map_err(|error| io_error(path, error))? {
-            Format::Gzip => return Self::unpack(path, &mut gzip_stream(&file)),
-            Format::Plain => Source::plain(path, file)?,
-            Format::Bgzf => Source::bgzf(path, file)?,
-        };
-        let records = if let Some(records) = index::read_fai(path, &source)? {
-            records
-        } else {
-            let found = fasta::scan(path, &mut source.stream(), &mut |_| Ok(()))?;
-            index::check_records(path, &found.records)?;
-            if !found.is_regular {
-                return Self::unpack(path, &mut source.stream());
+        let file = File::open(contents).map_err(|error| io_error(path, error))?;
+        let format = Format::detect(&file).map_err(|error| io_error(path, error))?;
+        let source = match format {
+            Format::Gzip => None,
+            Format::Plain => {
+                Some(Source::plain(path, file.try_clone().map_err(|error| io_error(path, error))?)?)
             }
-            found.records
+            Format::Bgzf => Source::bgzf(path, &file, opening)?,
         };
-        Ok(Self { path: path.to_owned(), source, records })
+        let Some(source) = source else { return Self::unpack(path, &mut gzip_stream(&file), opening) };
+        let indexed = if opening.skips_faults { None } else { index::read_fai(path, &source, opening)? };
+        if let Some(records) = indexed {
+            return Ok(Self { path: path.to_owned(), source, records, skipped: Vec::new() });
+        }
+        let found = fasta::scan(path, &mut source.stream(), opening, &mut |_| Ok(()))?;
+        if !found.is_regular {
+            return Self::unpack(path, &mut source.stream(), opening);
+        }
+        Ok(Self { path: path.to_owned(), source, records: found.records, skipped: found.skipped })
     }
 
     /// Writes the letters alone to a temporary file without a name, which goes when it is closed.
-    fn unpack(path: &Path, text: &mut dyn BufRead) -> Result<Self> {
+    fn unpack(path: &Path, text: &mut dyn BufRead, opening: &Opening) -> Result<Self> {
         let folder = std::env::temp_dir();
         let file = tempfile::tempfile().map_err(|error| io_error(&folder, error))?;
         let mut writer = BufWriter::with_capacity(1 << 20, &file);
-        let mut records = fasta::scan(path, text, &mut |letters| {
+        let mut found = fasta::scan(path, text, opening, &mut |letters| {
             writer.write_all(letters).map_err(|error| io_error(&folder, error))
-        })?
-        .records;
+        })?;
         writer.flush().map_err(|error| io_error(&folder, error))?;
         drop(writer);
-        index::check_records(path, &records)?;
-        let mut offset = 0;
-        for record in &mut records {
+        for (record, letters_before) in found.records.iter_mut().zip(found.letters_before) {
             (record.offset, record.line_bases, record.line_width) =
-                (offset, record.length_bp, record.length_bp);
-            offset += record.length_bp;
+                (letters_before, record.length_bp, record.length_bp);
         }
-        Ok(Self { path: path.to_owned(), source: Source::plain(path, file)?, records })
+        let source = Source::plain(path, file)?;
+        Ok(Self { path: path.to_owned(), source, records: found.records, skipped: found.skipped })
     }
 
     /// The records, in the file's order.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// Name and fault of each record that was left out.
+    #[must_use]
+    pub fn skipped(&self) -> &[(String, String)] {
+        &self.skipped
     }
 
     /// Fails unless `range` lies in the record `record_index`.
@@ -176,8 +212,7 @@ impl Genome {
             let line_end = record.line_width.saturating_sub(record.line_bases) as usize;
             position += count as u64;
             byte += count;
-            let is_line_over =
-                position == range.end || matches!(&raw[byte..byte + line_end], b"\n" | b"\r\n");
+            let is_line_over = position == range.end || index::is_line_end(&raw[byte..byte + line_end]);
             if union & INVALID_FLAG != 0 || !is_line_over {
                 return Err(self.stray_byte(record, range, raw));
             }
@@ -195,7 +230,10 @@ impl Genome {
         });
         let Record { name, line_bases, .. } = record;
         match stray {
-            Some((position, offset, byte)) => fasta::stray_byte(&self.path, name, position, offset, byte),
+            Some((position, offset, byte)) => {
+                let fault = fasta::stray_byte(position, offset, byte);
+                file_error(&self.path, format!("record '{name}', {fault}"))
+            }
             None => file_error(
                 &self.path,
                 format!(

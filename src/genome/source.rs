@@ -3,7 +3,9 @@
 //! Every read is positioned and keeps its state on the stack, so a source can be used from many threads and
 //! after `fork`.
 
+use super::{Opening, interrupted};
 use crate::error::{Error, Result};
+use flate2::bufread::GzDecoder;
 use noodles::bgzf;
 use noodles::bgzf::gzi;
 use std::fs::File;
@@ -12,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const STREAM_BUFFER: usize = 1 << 20;
+const INTERRUPT_BYTES: u64 = 1 << 20;
 const BGZF_HEADER_SIZE: usize = 18;
 const BGZF_MIN_BLOCK_SIZE: u64 = 26;
 const BGZF_MAX_UNPACKED_SIZE: u64 = 1 << 16;
@@ -41,8 +44,8 @@ impl Format {
 pub(super) enum Source {
     /// The file is the text.
     Plain { file: File, size: u64 },
-    /// The file holds the text in blocks; the index says where each lies.
-    Bgzf { file: File, index: gzi::Index, size: u64 },
+    /// The file holds the text in blocks, which end at byte `packed_size`; the index says where each lies.
+    Bgzf { file: File, index: gzi::Index, size: u64, packed_size: u64 },
 }
 
 impl Source {
@@ -51,18 +54,20 @@ impl Source {
         Ok(Self::Plain { file, size })
     }
 
-    /// Takes the block index beside the file, or builds it from the blocks' headers.
-    pub(super) fn bgzf(path: &Path, file: File) -> Result<Self> {
+    /// Takes the block index beside the file, or builds it from the blocks' headers; None if a block is
+    /// followed by gzip that is not bgzip's.
+    pub(super) fn bgzf(path: &Path, file: &File, opening: &Opening) -> Result<Option<Self>> {
         let file_size = file.metadata().map_err(|error| io_error(path, error))?.len();
         let index_path = path.with_added_extension("gzi");
-        let (mut blocks, blame) = match File::open(&index_path) {
+        let (blocks, blame) = match File::open(&index_path) {
             Ok(index) => (read_gzi(&index_path, index, file_size)?, &*index_path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), path),
             Err(error) => return Err(io_error(&index_path, error)),
         };
-        let last = blocks.last().copied().unwrap_or((0, 0));
-        let size = walk_blocks(path, blame, &file, file_size, last, &mut blocks)?;
-        Ok(Self::Bgzf { file, index: blocks.into(), size })
+        let walk = Walk { path, blame, file, file_size, opening };
+        let Some((blocks, size, packed_size)) = walk.blocks(blocks)? else { return Ok(None) };
+        let file = file.try_clone().map_err(|error| io_error(path, error))?;
+        Ok(Some(Self::Bgzf { file, index: blocks.into(), size, packed_size }))
     }
 
     /// Bytes of text.
@@ -90,7 +95,9 @@ impl Source {
             Self::Plain { file, .. } => {
                 Box::new(BufReader::with_capacity(STREAM_BUFFER, Positioned::new(file)))
             }
-            Self::Bgzf { file, .. } => Box::new(bgzf::io::Reader::new(Positioned::new(file))),
+            Self::Bgzf { file, packed_size, .. } => {
+                Box::new(bgzf::io::Reader::new(Positioned::new(file).take(*packed_size)))
+            }
         }
     }
 }
@@ -98,7 +105,38 @@ impl Source {
 /// The text of a gzip file, of one member or several, from its start.
 pub(super) fn gzip_stream(file: &File) -> impl BufRead + '_ {
     let packed = BufReader::with_capacity(STREAM_BUFFER, Positioned::new(file));
-    BufReader::with_capacity(STREAM_BUFFER, flate2::bufread::MultiGzDecoder::new(packed))
+    BufReader::with_capacity(STREAM_BUFFER, Members { member: Some(GzDecoder::new(packed)) })
+}
+
+/// The members of a gzip file one after another, and zeros behind each, as `gzip` reads them.
+struct Members<R: BufRead> {
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut packed) = self.member.take().map(GzDecoder::into_inner) else { break };
+            loop {
+                let rest = packed.fill_buf()?;
+                if rest.is_empty() {
+                    return Ok(0);
+                }
+                let zeros = rest.iter().take_while(|&&byte| byte == 0).count();
+                let is_over = zeros < rest.len();
+                packed.consume(zeros);
+                if is_over {
+                    break;
+                }
+            }
+            self.member = Some(GzDecoder::new(packed));
+        }
+        Ok(0)
+    }
 }
 
 /// A cursor of its own on a shared file.
@@ -176,52 +214,85 @@ fn read_gzi(path: &Path, file: File, file_size: u64) -> Result<Vec<(u64, u64)>> 
     Ok(blocks)
 }
 
-/// Appends the start of each block after `from` as (packed, unpacked) offset; returns the unpacked size.
-fn walk_blocks(
-    path: &Path,
-    blame: &Path,
-    file: &File,
+/// The blocks' starts as (packed, unpacked) offsets, and the sizes of the text and of the blocks.
+type Blocks = (Vec<(u64, u64)>, u64, u64);
+
+struct Walk<'a> {
+    path: &'a Path,
+    /// What is wrong if no block starts where one is looked for.
+    blame: &'a Path,
+    file: &'a File,
     file_size: u64,
-    from: (u64, u64),
-    blocks: &mut Vec<(u64, u64)>,
-) -> Result<u64> {
-    let (mut packed, mut unpacked) = from;
-    let mut block_size = u64::MAX;
-    let truncated = |packed| {
-        file_error(path, format!("the bgzip file is truncated: its block at byte {packed} is not whole"))
-    };
-    while packed < file_size {
-        let mut header = [0; BGZF_HEADER_SIZE];
-        file.read_exact_at(&mut header, packed).map_err(|_| truncated(packed))?;
-        if !is_bgzf_header(&header) {
-            return Err(file_error(
-                blame,
-                format!("no bgzip block starts at byte {packed} of {}", path.display()),
-            ));
-        }
-        let end = packed + u64::from(u16::from_le_bytes([header[16], header[17]])) + 1;
-        if end - packed < BGZF_MIN_BLOCK_SIZE || end > file_size {
-            return Err(truncated(packed));
-        }
-        let mut size = [0; 4];
-        file.read_exact_at(&mut size, end - 4).map_err(|_| truncated(packed))?;
-        block_size = u64::from(u32::from_le_bytes(size));
-        if block_size > BGZF_MAX_UNPACKED_SIZE {
-            return Err(file_error(
-                path,
-                format!("the block at byte {packed} claims to hold {block_size} bytes"),
-            ));
-        }
-        (packed, unpacked) = (end, unpacked + block_size);
-        if packed < file_size {
+    opening: &'a Opening<'a>,
+}
+
+impl Walk<'_> {
+    /// Appends the start of each block after the last known; None if a gzip member comes that is no block.
+    fn blocks(&self, mut blocks: Vec<(u64, u64)>) -> Result<Option<Blocks>> {
+        let (mut packed, mut unpacked) = blocks.last().copied().unwrap_or((0, 0));
+        let mut block_size = u64::MAX;
+        let mut next_look = 0;
+        while packed < self.file_size {
+            if packed >= next_look {
+                next_look = packed + INTERRUPT_BYTES;
+                interrupted(self.path, self.opening)?;
+            }
+            let mut start = Vec::with_capacity(BGZF_HEADER_SIZE);
+            Positioned { file: self.file, position: packed }
+                .take(BGZF_HEADER_SIZE as u64)
+                .read_to_end(&mut start)
+                .map_err(|error| io_error(self.path, error))?;
+            let header = match start.first_chunk() {
+                Some(header) if is_bgzf_header(header) => header,
+                _ if start.first() == Some(&0) && block_size != u64::MAX && self.is_zero_from(packed)? => {
+                    break;
+                }
+                None => return Err(self.truncated(packed)),
+                Some(header) if header.starts_with(&[0x1f, 0x8b]) && self.blame == self.path => {
+                    return Ok(None);
+                }
+                Some(_) => {
+                    let what = format!("no bgzip block starts at byte {packed} of {}", self.path.display());
+                    return Err(file_error(self.blame, what));
+                }
+            };
+            let end = packed + u64::from(u16::from_le_bytes([header[16], header[17]])) + 1;
+            if end - packed < BGZF_MIN_BLOCK_SIZE || end > self.file_size {
+                return Err(self.truncated(packed));
+            }
+            let mut size = [0; 4];
+            self.file.read_exact_at(&mut size, end - 4).map_err(|_| self.truncated(packed))?;
+            block_size = u64::from(u32::from_le_bytes(size));
+            if block_size > BGZF_MAX_UNPACKED_SIZE {
+                let what = format!("the block at byte {packed} claims to hold {block_size} bytes");
+                return Err(file_error(self.path, what));
+            }
+            (packed, unpacked) = (end, unpacked + block_size);
             blocks.push((packed, unpacked));
         }
+        if block_size != 0 {
+            let what = "the bgzip file is truncated: it lacks the empty block that ends every such file";
+            return Err(file_error(self.path, what));
+        }
+        // Nothing starts where the last one ends.
+        blocks.pop();
+        Ok(Some((blocks, unpacked, packed)))
     }
-    if block_size != 0 {
-        return Err(file_error(
-            path,
-            "the bgzip file is truncated: it lacks the empty block that ends every such file",
-        ));
+
+    fn is_zero_from(&self, packed: u64) -> Result<bool> {
+        let mut rest = BufReader::new(Positioned { file: self.file, position: packed });
+        loop {
+            let buffer = rest.fill_buf().map_err(|error| io_error(self.path, error))?;
+            if buffer.is_empty() || buffer.iter().any(|&byte| byte != 0) {
+                return Ok(buffer.is_empty());
+            }
+            let length = buffer.len();
+            rest.consume(length);
+        }
     }
-    Ok(unpacked)
+
+    fn truncated(&self, packed: u64) -> Error {
+        let what = format!("the bgzip file is truncated: its block at byte {packed} is not whole");
+        file_error(self.path, what)
+    }
 }

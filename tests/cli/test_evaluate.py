@@ -196,6 +196,27 @@ def test_columns_and_problems_of_all_tasks(run, models, tmp_path, trainings):
     assert (task["problem"], task["metric"]) == ("regression", "spearman")
 
 
+def test_rows_that_cannot_be_read_are_left_out_of_all_tasks(run, models, tmp_path, trainings):
+    for task, bad in (("a", ["ACGT,NA", "NA,weak"]), ("b", [])):
+        (tmp_path / "tasks" / task).mkdir(parents=True)
+        write_table(tmp_path / "tasks" / task / "train.csv", *toy_rows(20, 1), *bad)
+        write_table(tmp_path / "tasks" / task / "test.csv", *toy_rows(5, 2), *bad[:1])
+    command = [*words(models, tmp_path / "tasks", tmp_path / "out", "merge"), "--seeds", 1]
+    refusal = refused(run(*command))
+    assert "task a: " in refusal
+    assert "train.csv, line 43: the sequence is missing, got 'NA' (--on-error skip" in refusal
+    result = run(*command, "--on-error", "skip")
+    assert result.status == 0, result.err
+    tasks = read(tmp_path / "out")["tasks"]
+    assert {split: each["count"] for split, each in tasks["a"]["skipped"].items()} == {"train": 2, "test": 1}
+    assert tasks["b"]["skipped"] == {}
+    assert tasks["a"]["train_sequences"] == tasks["b"]["train_sequences"]
+    assert (
+        "Rows that could not be read were left out: a (3)." in (tmp_path / "out" / "results.md").read_text()
+    )
+    assert "Skipped    test: 1 rows" in result.out
+
+
 def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, trainings):
     line = [*words(models, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--method", "lora"]
     line += ["--lora-rank", 2, "--lora-rank", 3, "--learning-rate", 1e-3, "--seeds", 2]

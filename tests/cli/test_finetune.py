@@ -230,6 +230,47 @@ def test_bad_sets(run, pretrained, tmp_path, rows, header, test_rows, said):
     assert not (tmp_path / "run").exists()
 
 
+def test_rows_that_cannot_be_read_are_refused_or_left_out(run, pretrained, tmp_path):
+    sequence = rich_in("AT", 1, 9)[0]
+    bad = [f"{sequence},NA", f"{sequence},", "NA,weak", f"{sequence[:9]}!,weak", f"{sequence},[weak]"]
+    bad += [f"{sequence},weak,1", f"{sequence},none", f"{sequence},None"]
+    train = write_table(tmp_path / "train.csv", *toy_rows(10, 1), *bad)
+    test = write_table(tmp_path / "test.csv", *toy_rows(5, 5), f"{sequence},other")
+    words = [
+        "--model",
+        pretrained,
+        "--train",
+        train,
+        "--test",
+        test,
+        "--output-dir",
+        tmp_path / "run",
+        *QUICK,
+    ]
+    for place in range(len(bad)):
+        one = write_table(tmp_path / "one.csv", *toy_rows(10, 1), bad[place])
+        refusal = refused(run("finetune", *words, "--train", one))
+        assert f"{train}, line" in refusal
+        alone = ["--model", pretrained, "--train", one, "--output-dir", tmp_path / "run", *QUICK]
+        refusal = refused(run("finetune", *alone))
+        assert f"{one}, line 22: " in refusal
+        assert "(--on-error skip leaves such rows out)" in refusal
+    assert not (tmp_path / "run").exists()
+    result = run("finetune", *words, "--on-error", "skip")
+    assert result.status == 0, result.err
+    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    assert metrics["classes"] == ["strong", "weak"]
+    assert [metrics[f"{split}_sequences"] for split in ("train", "eval", "test")] == [18, 2, 10]
+    assert {split: each["count"] for split, each in metrics["skipped"].items()} == {"train": 8, "test": 1}
+    assert "Skipped    train: 8 rows" in result.out
+    assert (
+        f"{test}, line 12: label 'other' is not among those of the training set: strong, weak" in result.out
+    )
+    assert metrics["skipped"]["test"]["rows"][0] in result.out
+    card = " ".join((tmp_path / "run" / "README.md").read_text().split())
+    assert "9 rows that could not be read were left out." in card
+
+
 def test_an_empty_class(run, pretrained, tmp_path):
     (tmp_path / "weak.fa").write_text(">a\nACGT\n")
     (tmp_path / "strong.fa").write_text("")

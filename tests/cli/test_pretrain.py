@@ -14,6 +14,7 @@ from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowCollator
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.evaluation import letter_frequency_scores
+from dnachunk.random import mix
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.pretrain import DEFAULTS
 from tests.cli.conftest import FAULTS, SMALL
@@ -76,7 +77,50 @@ def test_it_trains_saves_and_tells(run, fasta, tmp_path):
         assert any(line.startswith(name) and "%" in line for line in result.out.splitlines()), result.out
     assert f"{letters.masked_nats:.4f}" in result.out
     assert "4,500 bases, records: 2" in result.out
-    assert "two:1-500: 5 windows" in result.out
+    assert "by default, two:1-500: 5 windows" in result.out
+    assert metrics["holdout"] == [{"genome": "genome.fa", "record": "two", "start_bp": 0, "end_bp": 500}]
+    assert metrics["holdout_is_default"]
+    assert metrics["holdout_windows"] == 5
+    assert "Held out by default: two:1-500." in (tmp_path / "run" / "README.md").read_text()
+    # Five were asked for, and there are more.
+    assert "holdout_warning" not in metrics
+    assert "Too little is held out" not in result.out
+
+
+def test_too_little_to_evaluate_on_is_told(run, fasta, tmp_path):
+    words = ["--fasta", fasta, "--output-dir", tmp_path / "run", *QUICK, "--eval-windows", 256]
+    result = run("pretrain", *words, "--holdout", "two")
+    assert result.status == 0, result.err
+    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    warning = metrics["holdout_warning"]
+    assert (metrics["holdout_windows"], metrics["holdout_is_default"]) == (7, False)
+    count = metrics["eval_masked_count"]
+    chance = 1.96 * (2 / 9 / count) ** 0.5
+    assert warning.startswith(
+        f"Too little is held out for these figures: 7 windows with {count} hidden bases, by which an "
+        f"accuracy is known to ± {chance:.1%}."
+    )
+    # Before the training, and below the figures.
+    assert result.out.count(warning) == 2
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"Held out: two. {warning}" in " ".join(card.split())
+
+
+def test_an_assembly_that_ends_in_scaffolds(run, tmp_path):
+    sequence = "".join("ACGT"[mix(3, place) % 4] for place in range(20_000))
+    scaffold = sequence[:732]
+    (tmp_path / "x.fa").write_text(f">chr1\n{sequence}\n>scaffold_1\n{scaffold}\n>scaffold_2\nACGT\n")
+    words = ["--fasta", tmp_path / "x.fa", "--output-dir", tmp_path / "run", *QUICK]
+    result = run("pretrain", *words, "--window-bp", 1000)
+    assert result.status == 0, result.err
+    assert "by default, chr1:18001-20000: 2 windows of 1,000 bases" in result.out
+    words[3] = tmp_path / "other"
+    for holdout in ("scaffold_2", "chr1:1-999"):
+        refusal = refused(run("pretrain", *words, "--window-bp", 1000, "--holdout", holdout))
+        assert f"--holdout must hold a window of 1000 bp with at most 10% N, got ['{holdout}']" in refusal
+    refusal = refused(run("pretrain", *words, "--window-bp", 1000, "--holdout", "chr1"))
+    assert "--window-bp must fit into a record of" in refusal
+    assert "outside the held-out intervals (--holdout)" in refusal
 
 
 def test_a_resumed_command_ends_as_the_whole_one(run, fasta, tmp_path):

@@ -166,6 +166,7 @@ def test_a_vcf_comes_back_with_scores(run, model, network, fasta, vcf, tmp_path,
         "alleles": len(REASONS),
         "scored": len(found),
         "reasons": {**Counter(reason for reason in REASONS if reason)},
+        "unknown_contigs": {"chrZ": 1},
         "window_bp": 64,
         "reverse_complement": "none",
     }

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 
 import pytest
 
@@ -90,12 +92,12 @@ def gff_line(**columns):
         ("a.gff", gff_line(start="x"), "start must be a whole number, got 'x'"),
         ("a.gff", gff_line(end="-5"), "end must be a whole number, got '-5'"),
         ("a.gff", gff_line(start="0"), "positions must be 1 <= start <= end, got 0, 20"),
-        ("a.gff", gff_line(start="21"), "positions must be 1 <= start <= end, got 21, 20"),
+        ("a.gff", gff_line(start="22"), "positions must be 1 <= start <= end, got 22, 20"),
         ("a.gff", gff_line(end="41"), "a feature must end inside its record of 40 bases, got 41"),
         ("a.gff", gff_line(strand="x"), "strand must be one of"),
         ("a.gff", gff_line(end="\udcff"), "end must be a whole number, got"),
         ("a.bed", "one\t3", "expected 3 or more columns, got 2: one\t3"),
-        ("a.bed", "one\t4\t4", "positions must be 0 <= start < end, got 4, 4"),
+        ("a.bed", "one\t5\t4", "positions must be 0 <= start <= end, got 5, 4"),
         ("a.bed", "one\t4\t41", "a feature must end inside its record of 40 bases, got 41"),
         ("a.bed", "one\t4\t5\tx\t0\tplus", "strand must be one of"),
     ],
@@ -108,11 +110,94 @@ def test_malformed_lines_are_named(genome, tmp_path, name, line, said):
     str(error.value).encode()
 
 
+def test_features_on_records_of_other_names(tmp_path):
+    (tmp_path / "genome.fa").write_text(">1\n" + "ACGT" * 10 + "\n>MT\n" + "ACGTT" * 2 + "\n")
+    path = write(tmp_path / "a.bed", "chr1\t3\t4\tx\nchrM\t0\t2\tx\nchrX\t1\t2\tx\nchrX\t3\t4\tx\n")
+    with pytest.raises(
+        ValueError, match=r"names chr1, chrM, chrX, and the records are 1, MT \(aliases='chr'"
+    ):
+        read_annotation(path, Genome(tmp_path / "genome.fa"))
+    found = read_annotation(path, Genome(tmp_path / "genome.fa", "chr"))
+    assert found.features == [Feature(0, 3, 4, "x", False), Feature(1, 0, 2, "x", False)]
+    assert found.left_out == {"chrX": 2}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r"),
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: b"\n \n" + text + b"\n\n\t\n",
+        lambda text: gzip.compress(text) + bytes(600),
+        bz2.compress,
+        lzma.compress,
+    ],
+    ids=["mark", "returns", "both", "blank lines", "padded gzip", "bzip2", "xz"],
+)
+@pytest.mark.parametrize("name", ["a.gff3", "a.bed"])
+def test_what_other_programs_write(genome, tmp_path, name, program):
+    lines = {"a.bed": "one\t2\t20\tgene\t0\t-\ntwo\t0\t4\tCDS\n", "a.gff3": GFF.partition("one\tother")[0]}
+    want = read_annotation(write(tmp_path / name, lines[name]), genome)
+    assert len(want.features) == 2
+    path = tmp_path / name.replace(".", "2.")
+    path.write_bytes(program(lines[name].encode()))
+    assert read_annotation(path, genome) == want
+    for packed in (".bz2", ".XZ", ".gz"):
+        assert read_annotation(path.rename(tmp_path / f"{name}{packed}"), genome) == want
+        (tmp_path / f"{name}{packed}").rename(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "empty", "other"),
+    [
+        ("a.bed", ["one\t4\t4", "one\t0\t0\tx\t0\t+", "two\t10\t10"], "one\t4\t5"),
+        ("a.gff", [gff_line(start="5", end="4"), gff_line(start="41", end="40")], gff_line()),
+    ],
+)
+def test_features_without_a_base_are_counted(genome, tmp_path, name, empty, other):
+    found = read_annotation(write(tmp_path / name, "\n".join([*empty, other])), genome)
+    assert (len(found.features), found.num_empty, found.skipped) == (1, len(empty), ())
+    with pytest.raises(
+        ValueError, match=rf"has no feature .* names none, {len(empty)} have no base, and the"
+    ):
+        read_annotation(write(tmp_path / name, "\n".join(empty)), genome)
+
+
+def test_faulty_lines_are_left_out(genome, tmp_path):
+    lines = [
+        "one\t0\t4",
+        "one",
+        "one\t9\t4",
+        "one\t4\t41",
+        "two\t\udcff\t4",
+        "one\t4\t5\tx\t0\tplus",
+        "two\t1\t2",
+    ]
+    path = write(tmp_path / "a.bed", "\n".join(lines))
+    with pytest.raises(ValueError, match="line 2: expected 3 or more columns"):
+        read_annotation(path, genome)
+    found = read_annotation(path, genome, on_error="skip")
+    assert [feature[:3] for feature in found.features] == [(0, 0, 4), (1, 1, 2)]
+    assert found.skipped == (
+        (2, "expected 3 or more columns, got 1: one"),
+        (3, "positions must be 0 <= start <= end, got 9, 4"),
+        (4, "a feature must end inside its record of 40 bases, got 41"),
+        (5, r"start must be a whole number, got '\udcff'"),
+        (6, "strand must be one of + - . ?, got 'plus'"),
+    )
+    with pytest.raises(ValueError, match="names none, 2 lines cannot be read, the first: expected 9 columns"):
+        read_annotation(write(tmp_path / "a.gff", "one\none\n"), genome, on_error="skip")
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got None"):
+        read_annotation(path, genome, on_error=None)
+
+
 def test_files_without_a_feature(genome, tmp_path):
     path = write(tmp_path / "a.bed", "chr1\t3\t4\nchr2\t3\t4\nchr3\t3\t4\nchr4\t3\t4\n")
     with pytest.raises(
         ValueError,
-        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, …, and .* one, two",
+        match=r"a\.bed has no feature on a record of .*: it names chr1, chr2, chr3, chr4, and the records "
+        r"are one, two \(aliases takes a table of names that mean the same\)",
     ):
         read_annotation(path, genome)
     with pytest.raises(ValueError, match=r"a\.gff has no feature on .*: it names none"):

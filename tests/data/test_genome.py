@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dnachunk import alphabet
-from dnachunk.data import Genome, Record, packaged_genome
+from dnachunk.data import Genome, HeldOutWindows, Interval, Record, WindowDataset, packaged_genome
 
 SHARED_GENOMES = Path(__file__).parents[2].parent / "shared" / "data" / "genomes"
 
@@ -215,16 +215,20 @@ def test_real_genomes_against_a_plain_reader(file):
         ("", "the file is empty"),
         ("ACGT\n", "at byte 0 of the text: not a FASTA file: expected '>', got byte 0x41 'A'"),
         (b"\x7fELF\0\0\n>x\nAC", "expected '>', got byte 0x7f"),
-        (b"\n>x\nAC", "expected '>', got an empty line"),
+        (b"\n\r\n \nAC", "at byte 5 of the text: not a FASTA file: expected '>', got byte 0x41 'A'"),
+        (b"\n\n", "the file holds no record"),
+        (b">x\rAC\n", "a line ends in a line feed, and the first one in a carriage return alone"),
         (
             ">x\nACGT\nAC*T\n",
             r"record 'x', base 7 \(byte 10 of the text\): byte 0x2a '\*' is no nucleotide",
         ),
         (">x\nACGT\n>\nA\n", "at byte 10 of the text: the header line before has no record name"),
         (">x\nAC\n>y\nA\n>x\nA\n", r"record 'x' \(sequence at byte 14\) has the name of an earlier record"),
-        (">x\n>y\nA\n", r"record 'x' \(sequence at byte 3\) has no sequence"),
-        (">x\nA\n>y\n\n", r"record 'y' \(sequence at byte 8\) has no sequence"),
-        (">x", r"record 'x' \(sequence at byte 2\) has no sequence"),
+        ("@read\nACGT\n+\nIIII\n", "it is FASTQ, which is not read: make FASTA of it with .* seqtk seq -A"),
+        ("<!DOCTYPE html>\n<html>", r"it is a web page \(HTML\), which is not read: fetch the file itself"),
+        (b"\x43\x27\x41\x1a\0\0\0\0", "it is UCSC 2bit, which is not read: make FASTA of it with twoBitToFa"),
+        (b"CRAM\x03\0", "it is CRAM, which is not read: make FASTA of it with samtools fasta"),
+        (b"chr1.fa".ljust(257, b"\0") + b"ustar\0", "it is a tar archive, which is not read: unpack it"),
     ],
 )
 @pytest.mark.parametrize("form", ["plain", "gzip", "bgzip"])
@@ -317,11 +321,186 @@ def test_index_of_another_file(write, fai, reason, form):
         Genome(path)
 
 
+OTHER_PROGRAMS = {
+    "byte order mark": lambda text: b"\xef\xbb\xbf" + text,
+    "marks of joined files": lambda text: text.replace(b">", b"\xef\xbb\xbf>"),
+    "carriage returns": lambda text: text.replace(b"\n", b"\r"),
+    "text mode twice": lambda text: text.replace(b"\n", b"\r\r\n"),
+    "blanks at line ends": lambda text: text.replace(b"N\n", b"N \t\n"),
+    "blank lines around": lambda text: b"\n \r\n" + text + b"\n\r\n \t\n\n",
+}
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip", "bgzip"])
+@pytest.mark.parametrize("program", OTHER_PROGRAMS)
+def test_what_other_programs_write(write, program, form):
+    text = OTHER_PROGRAMS[program](TEXT.encode())
+    packed = {"plain": text, "gzip": gzip.compress(text), "bgzip": b"".join([*bgzip(text, 7), EOF_BLOCK])}
+    genome = Genome(write("x.fa", packed[form]))
+    assert genome.records == [Record("one", 13), Record("two", 7)]
+    assert [genome.fetch(index, 0, len(ids))[0].tolist() for index, ids in enumerate(IDS)] == IDS
+
+
+def test_index_of_a_text_with_a_mark_and_carriage_returns(write):
+    write("x.fa.fai", "one\t13\t21\t5\t6\ntwo\t7\t42\t7\t8\n".replace("\n", "\r\n"))
+    genome = Genome(write("x.fa", b"\xef\xbb\xbf" + TEXT.encode().replace(b"\n", b"\r")))
+    assert [genome.fetch(index, 0, len(ids))[0].tolist() for index, ids in enumerate(IDS)] == IDS
+
+
+@pytest.mark.parametrize("zeros", [1, 17, 18, 5000])
+def test_padded_and_joined_gzip(write, zeros):
+    text, padding = TEXT.encode(), bytes(zeros)
+    blocks = b"".join([*bgzip(text[:20], 7), EOF_BLOCK])
+    forms = [
+        gzip.compress(text) + padding,
+        gzip.compress(text[:20]) + padding + gzip.compress(text[20:]) + padding,
+        b"".join([*bgzip(text, 7), EOF_BLOCK]) + padding,
+        # Two files of bgzip, and one of bgzip and one of gzip.
+        blocks + b"".join([*bgzip(text[20:], 7), EOF_BLOCK]),
+        blocks + gzip.compress(text[20:]),
+    ]
+    for packed in forms:
+        genome = Genome(write("x.fa.gz", packed))
+        assert [genome.fetch(index, 0, len(ids))[0].tolist() for index, ids in enumerate(IDS)] == IDS
+    for packed in forms[:3]:
+        with pytest.raises(
+            ValueError, match=r"x\.fa\.gz: .*(damaged data|no bgzip block|too early|truncated)"
+        ):
+            Genome(write("x.fa.gz", packed + b"x"))
+
+
+EMPTY_TEXT = ">none first\n>one\nACGT\nAC\n>blank\n\n\n>two\nT\n>last"
+
+
+@pytest.mark.parametrize("form", ["plain", "fai", "gzip", "bgzip", "bgzip fai"])
+def test_records_without_a_base(write, form):
+    names = ["none", "one", "blank", "two", "last"]
+    if "fai" in form:
+        # As samtools writes it; the header line at the end of the file has no line end.
+        write(
+            "x.fa.fai",
+            "none\t0\t12\t0\t0\none\t6\t17\t4\t5\nblank\t0\t32\t0\t1\ntwo\t1\t39\t1\t2\nlast\t0\t46\t0\t0\n",
+        )
+    packed = {
+        "gzip": gzip.compress(EMPTY_TEXT.encode()),
+        "bgzip": b"".join([*bgzip(EMPTY_TEXT.encode(), 7), EOF_BLOCK]),
+    }
+    genome = Genome(write("x.fa", packed.get(form.split()[0], EMPTY_TEXT)))
+    assert genome.records == [
+        Record(name, length) for name, length in zip(names, [0, 6, 0, 1, 0], strict=True)
+    ]
+    assert genome.skipped == []
+    assert [(piece.record_index, piece.ids.tolist()) for piece in genome.iterate()] == [
+        (1, [5, 6, 7, 8, 5, 6]),
+        (3, [8]),
+    ]
+    for index in (0, 2, 4):
+        assert [part.shape for part in genome.fetch(index, 0, 0, reverse_complement=True)] == [(0,), (0,)]
+        with pytest.raises(ValueError, match=f"<= end_bp <= 0 in record '{names[index]}', got 0, 1"):
+            genome.fetch(index, 0, 1)
+
+
+def test_windows_pass_over_records_without_a_base(write):
+    genome = Genome(write("x.fa", EMPTY_TEXT))
+    windows = WindowDataset([genome], 3, num_windows=20, seed=1)
+    assert {len(item["input_ids"]) for item in windows} == {3}
+    assert len(HeldOutWindows([genome], 3, [Interval("one")])) == 2
+    assert Genome(write("y.fa", ">x\n")).length_bp == 0
+
+
+FAULTY_TEXT = ">a\nACGT\n>b\nA*\nA\n>a again\nGG\n>\nTT\n>c\nNN\n>b\nG\n"
+
+
+@pytest.mark.parametrize("fai", [None, "a\t4\t3\t4\t5\nb\t2\t11\t1\t2\n"])
+@pytest.mark.parametrize("form", ["plain", "ragged", "gzip", "bgzip"])
+def test_faulty_records_are_left_out(write, form, fai):
+    text = FAULTY_TEXT.replace("GT", "\nGT") if form == "ragged" else FAULTY_TEXT
+    packed = {"gzip": gzip.compress(text.encode()), "bgzip": b"".join([*bgzip(text.encode(), 7), EOF_BLOCK])}
+    path = write("x.fa", packed.get(form, text))
+    if fai:
+        write("x.fa.fai", fai)
+    with pytest.raises(
+        ValueError, match=r"does not match" if fai and form != "gzip" else r"\(on_error='skip' leaves"
+    ):
+        Genome(path)
+    genome = Genome(path, on_error="skip")
+    shift = form == "ragged"
+    for opened in (genome, pickle.loads(pickle.dumps(genome))):
+        assert opened.records == [Record("a", 4), Record("c", 2), Record("b", 1)]
+        assert opened.skipped == [
+            ("b", f"base 2 (byte {12 + shift} of the text): byte 0x2a '*' is no nucleotide letter"),
+            ("a", f"(sequence at byte {25 + shift}) has the name of an earlier record"),
+            ("", f"at byte {30 + shift} of the text: the header line before has no record name"),
+        ]
+        ids = [
+            opened.fetch(index, 0, record.length_bp)[0].tolist()
+            for index, record in enumerate(opened.records)
+        ]
+        assert ids == [[5, 6, 7, 8], [9, 9], [7]]
+        assert opened.index_of("b") == 2
+
+
+def test_no_record_that_can_be_read(write):
+    with pytest.raises(
+        ValueError, match=r"x\.fa: no record of the file can be read: 'a', base 1 \(byte 3 of"
+    ):
+        Genome(write("x.fa", ">a\n-\n"), on_error="skip")
+
+
+INTERRUPTED_SCRIPT = textwrap.dedent("""
+    import os, signal, sys, tempfile, threading, time
+    from pathlib import Path
+    from dnachunk.data import Genome
+
+    def read_bytes():
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    def interrupt():
+        while read_bytes() < before + (4 << 20):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = read_bytes()
+    threading.Thread(target=interrupt).start()
+    try:
+        Genome(sys.argv[1], on_error="skip")
+    except KeyboardInterrupt:
+        share = (read_bytes() - before) / os.path.getsize(sys.argv[1])
+        print("interrupted", share, os.listdir(tempfile.gettempdir()))
+""")
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+def test_an_interrupt_is_heard_while_a_file_is_read(tmp_path, form):
+    path, temporary = tmp_path / "big.fa", tmp_path / "temporary"
+    # 64 GiB of text, most of it the fault of one record.
+    if form == "plain":
+        path.write_bytes(b">one\nAC")
+        os.truncate(path, 1 << 36)
+    else:
+        path.write_bytes(gzip.compress(b">one\nAC") + gzip.compress(bytes(1 << 26)) * (1 << 10))
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_SCRIPT, path],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    what, share, left = done.stdout.split(maxsplit=2)
+    assert (what, left) == ("interrupted", "[]\n")
+    assert float(share) < 1
+
+
 @pytest.mark.parametrize("fai", ["", "one\t13\n", "one\tx\t18\t5\t6\n", "one\t13\t18\t0\t6\n", "\xff"])
 def test_index_that_is_none(write, fai):
     path = write("x.fa", TEXT)
     write("x.fa.fai", fai)
-    with pytest.raises(ValueError, match=r"x\.fa\.fai: (index: damaged data|the file holds no record)"):
+    with pytest.raises(
+        ValueError,
+        match=r"x\.fa\.fai: (line 1 of the index must be name, length, .*|the index holds no record)",
+    ):
         Genome(path)
 
 
@@ -389,8 +568,10 @@ def test_bad_range(write, arguments, message):
 def test_bad_path_and_name(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r"nothing\.fa"):
         Genome(tmp_path / "nothing.fa")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(ValueError, match="it is a folder: give a FASTA file"):
         Genome(tmp_path)
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got ignore"):
+        Genome(tmp_path, on_error="ignore")
     os.mkfifo(tmp_path / "pipe.fa")
     with pytest.raises(ValueError, match="not a regular file"):
         Genome(tmp_path / "pipe.fa")

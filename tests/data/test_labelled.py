@@ -1,4 +1,5 @@
 import gzip
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 from dnachunk.data import Problem, Task, read_labelled, read_splits
 from dnachunk.data.labelled import find_splits, join_sets
 from dnachunk.data.task import infer_problem
+from dnachunk.errors import ArgumentError
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 TABLE = "sequence,label\nACGT,1\nttuA,0\n"
@@ -77,7 +79,7 @@ def test_parquet(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
     read = read_labelled(tmp_path / "train.parquet", label_columns=["label", "bases", "is_on"])
     assert read.sequences == ["ACGT", "GG"]
-    assert read.labels == [("1", "0 1 1 2", "1"), ("0", "2 2", "")]
+    assert read.labels == [("1", "0 1 1 2", "1"), ("0", "2 2", "null")]
     assert read.places[0].endswith("train.parquet, row 1")
     with pytest.raises(ValueError, match=r"must have a column 'class'; its columns: sequence, label, bases"):
         read_labelled(tmp_path / "train.parquet", label_columns=["class"])
@@ -319,7 +321,7 @@ def test_the_hub_without_datasets_says_what_to_install(monkeypatch):
         (["b", "a", "10"], Problem.single_label, ("10", "a", "b")),
         (["x|y", "", "y"], Problem.multi_label, ("x", "y")),
         (["x | y", " ", "y|"], Problem.multi_label, ("x", "y")),
-        (["1.0", "0", "10.0"], Problem.single_label, ("0", "1.0", "10.0")),
+        (["1.0", "0", "10.0"], Problem.single_label, ("0", "1", "10")),
         (["1", "0.5", "-2e3"], Problem.regression, ("label",)),
         (["01.12", "00000"], Problem.per_base, ("0", "1", "2")),
         (["a b a a .", "b b b b b"], Problem.per_base, ("a", "b")),
@@ -335,8 +337,15 @@ def test_problems_are_inferred_from_the_labels(tmp_path, cells, problem, names):
 
 def test_a_number_that_is_none_is_told(tmp_path):
     cells = [f"0.{index}" for index in range(1, 11)]
-    with pytest.raises(ValueError, match=r"set.csv, line 12: a label must be a finite number, .* got 'nan'"):
-        infer_problem(one_column(tmp_path, *cells, "nan"))
+    for cell, said in (
+        ("x", "must hold a finite number"),
+        ("nan", "is missing"),
+        ("inf", "must hold a finite"),
+    ):
+        read = one_column(tmp_path, *cells, cell)
+        assert infer_problem(read) is Problem.regression
+        with pytest.raises(ValueError, match=rf"set.csv, line 12: .*'label' {said}.*, got '{cell}'"):
+            Task.of({"train": read})
     # Classes of which some look like numbers.
     assert infer_problem(one_column(tmp_path, *cells, *"abcde")) is Problem.single_label
 
@@ -382,7 +391,7 @@ def test_targets(tmp_path, cells, problem, targets):
             None,
             r"set.csv, line 3: label '2' is not among those of the training set: 0, 1",
         ),
-        (["0", "1"], ["0", ""], None, r"line 3: there is no label"),
+        (["0", "1"], ["0", ""], None, r"line 3: the label is missing, got ''"),
         (["0", "0"], ["0"], None, r"must have two classes at least, got 0"),
         (["a|b", "b"], ["c|a"], None, r"line 2: label 'c' is not among those of the training set: a, b"),
         (
@@ -429,6 +438,246 @@ def test_bad_label_columns(tmp_path):
         Task.of(
             {"train": labelled(tmp_path, "AC,0,0", "AG,1,2", columns="sequence,a,b")}, Problem.multi_label
         )
+
+
+# One reading of tables
+
+NO_VALUE = ["", ".", "NA", "na", "N/A", "#N/A", "<NA>", "nan", "NaN", "-nan", "None", "none", "null", "NULL"]
+# Of each problem: cells for ACGTA, the same as targets, and what stands for a row without a value.
+PROBLEMS = {
+    "single-label": (["a", "b"], [0, 1], NO_VALUE),
+    "classes that are numbers": (["1", "0"], [1, 0], NO_VALUE),
+    "multi-label": (["a|b", ""], [[1.0, 1.0], [0.0, 0.0]], NO_VALUE[1:]),
+    "regression": (["0.5", "-2e-1"], [[0.5], [-0.2]], NO_VALUE),
+    "per-base": (["01120", "0 1 1 . -100"], [[0, 1, 1, 2, 0], [0, 1, 1, -100, -100]], NO_VALUE),
+}
+OTHERS = ["[0, 1]", "[0 1 1 0 1]", "{0}", "(0, 1)", "inf", "-inf", "Infinity"]
+
+
+def rows_of_a_table(path, rows):
+    """Writes rows of a sequence and label columns in a format that is named by the path's ending."""
+    columns = ["sequence", *(f"label{index}" for index in range(1, len(rows[0])))]
+    if path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        values = {name: [row[index] for row in rows] for index, name in enumerate(columns)}
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(values), path)
+    elif path.suffix == ".fa":
+        write(path, "".join(f">x|{label}\n{sequence}\n" for sequence, label in rows))
+    else:
+        separator = "," if path.suffix == ".csv" else "\t"
+        quote = '"' if path.suffix == ".csv" else ""
+        lines = [separator.join(f"{quote}{cell}{quote}" for cell in row) for row in rows]
+        write(path, "\n".join([separator.join(columns), *lines]))
+    return read_labelled(path, label_columns=columns[1:])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".fa"])
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_no_value_is_no_label(tmp_path, kind, suffix):
+    cells, targets, missing = PROBLEMS[kind]
+    good = [("ACGTA", cell) for cell in cells]
+    problem = None if kind.startswith("classes") else Problem(kind)
+    if (kind, suffix) == ("multi-label", ".fa"):
+        pytest.skip("a header ends in one label")
+    for cell in [*missing, *OTHERS]:
+        if kind == "per-base" and cell.startswith("[0 1"):
+            continue
+        read = rows_of_a_table(tmp_path / f"set{suffix}", [*good, ("ACGTA", cell), ("GGGGG", cells[0])])
+        place = read.places[2]
+        # A point alone is a base without a label, of too few.
+        said = "missing" if cell in missing and (kind, cell) != ("per-base", ".") else "got"
+        with pytest.raises(ValueError, match=rf"^{re.escape(place)}: .*{said}.* \(on_error='skip' leaves"):
+            Task.of({"train": read, "valid": read}, problem)
+        task = Task.of({"train": read, "valid": read}, problem, on_error="skip")
+        assert task.train.targets == [*targets, targets[0]], cell
+        assert task.train.sequences == ["ACGTA", "ACGTA", "GGGGG"]
+        assert [row.startswith(f"{place}: ") for row in task.skipped["train"]] == [True]
+        assert task.skipped_rows["train"]["count"] == task.skipped_rows["valid"]["count"] == 1
+        # What the labels look like is not for such a cell to say.
+        assert infer_problem(read) is infer_problem(rows_of_a_table(tmp_path / f"good{suffix}", good))
+
+
+@pytest.mark.parametrize("problem", [Problem.multi_label, Problem.regression])
+def test_no_value_in_one_of_several_columns(tmp_path, problem):
+    for cell in [*NO_VALUE, *OTHERS, "x"]:
+        rows = [("AC", "0", "1.0"), ("AG", "1", cell), ("AT", "1.0", "0"), ("AA", cell, cell)]
+        read = rows_of_a_table(tmp_path / "set.tsv", rows)
+        with pytest.raises(ValueError, match=r"line 3: .*column 'label2' .*got"):
+            Task.of({"train": read, "valid": read}, problem)
+        task = Task.of({"train": read, "valid": read}, problem, on_error="skip")
+        assert task.train.targets == [[0.0, 1.0], [1.0, 0.0]]
+        assert len(task.skipped["train"]) == 2
+        if cell != "x":
+            assert infer_problem(read) is Problem.multi_label
+
+
+def test_labels_without_a_value_among_several(tmp_path):
+    read = one_column(tmp_path, "a|b", "a|NA", "b| none", "b")
+    task = Task.of({"train": read, "valid": read}, on_error="skip")
+    assert (task.names, task.train.targets) == (("a", "b"), [[1.0, 1.0], [0.0, 1.0]])
+    assert [row.partition(": ")[2] for row in task.skipped["train"]] == [
+        "the label is missing, got 'NA'",
+        "the label is missing, got 'none'",
+    ]
+    bases = one_column(tmp_path, "0 1 1 0 1", "0 1 NA 0 1")
+    with pytest.raises(ValueError, match=r"line 3: the label is missing, got 'NA'"):
+        Task.of({"train": bases, "valid": bases})
+
+
+def test_values_that_are_none_in_a_column(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "sequence": ["ACGA", "GGGG", "TTTT", None, "NaN"],
+        "label": [1.0, 0.0, None, 1.0, 0.0],
+        "measured": [0.5, float("nan"), float("inf"), 1.0, 2.0],
+        "numbers": [[0.5, 1.0], [1.5, None], None, [1.0, 1.0], [1.0, 1.0]],
+        "tags": [["a", "b"], [], None, ["b"], ["b"]],
+        "bases": [[0, 1, 1, 1], [1, -100, 1, 1], None, None, None],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+
+    def task(column):
+        read = read_labelled(tmp_path / "train.parquet", label_columns=[column], on_error="skip")
+        assert [row.partition(", row ")[2] for row in read.skipped] == [
+            "4: the sequence is empty",
+            "5: the sequence is missing, got 'NaN'",
+        ]
+        found = Task.of({"train": read, "valid": read}, on_error="skip")
+        return found.problem.value, found.train.targets, len(found.skipped["train"])
+
+    assert task("label") == ("single-label", [1, 0], 3)
+    assert task("numbers") == ("regression", [[0.5, 1.0]], 4)
+    assert task("tags") == ("multi-label", [[1.0, 1.0], [0.0, 0.0]], 3)
+    assert task("bases") == ("per-base", [[0, 1, 1, 1], [1, -100, 1, 1]], 3)
+    assert task("measured") == ("regression", [[0.5]], 4)
+
+
+@pytest.mark.parametrize(
+    ("cells", "names", "targets"),
+    [
+        (["0", "1.0", "1", "0.0"], ("0", "1"), [0, 1, 1, 0]),
+        (["01", "1", "+1", "2.00", "2e0"], ("1", "2"), [0, 0, 0, 1, 1]),
+        (["-0", "0", "1.000000000000000000e+00"], ("0", "1"), [0, 0, 1]),
+        (["123456789012345678", "123456789012345679"], ("123456789012345678", "123456789012345679"), [0, 1]),
+        (["10", "9", "2.0"], ("2", "9", "10"), [2, 1, 0]),
+        (["1_0", "10"], ("10", "1_0"), [1, 0]),
+        (["1.0", "other"], ("1.0", "other"), [0, 1]),
+        (["True", "False"], ("False", "True"), [1, 0]),
+    ],
+)
+def test_classes_that_are_numbers_are_read_as_numbers(tmp_path, cells, names, targets):
+    read = one_column(tmp_path, *cells)
+    task = Task.of({"train": read, "valid": read}, Problem.single_label)
+    assert (task.names, task.train.targets) == (names, targets)
+    assert infer_problem(read) is Problem.single_label
+    # Also those of a set that is written otherwise.
+    if names == ("0", "1"):
+        test = Task.of({"train": read, "valid": read, "test": one_column(tmp_path, "1.00", "-0.0")}).test
+        assert test.targets == [1, 0]
+
+
+def test_numbers_among_several_labels_and_of_bases(tmp_path):
+    read = one_column(tmp_path, "1|2", "1.0", "2.0|10")
+    task = Task.of({"train": read, "valid": read})
+    assert (task.names, task.train.targets) == (
+        ("1", "2", "10"),
+        [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]],
+    )
+    read = one_column(tmp_path, "1 1.0 2 2 2.0")
+    task = Task.of({"train": read, "valid": read})
+    assert (task.problem, task.names, task.train.targets) == (Problem.per_base, ("1", "2"), [[0, 0, 1, 1, 1]])
+    read = one_column(tmp_path, "0.5", "0.50", "1.5")
+    assert Task.of({"train": read, "valid": read}, Problem.single_label).names == ("0.5", "1.5")
+
+
+def test_a_number_in_two_ways_beside_text_is_refused(tmp_path):
+    read = one_column(tmp_path, "1", "1.0", "other")
+    said = "must be written in one way beside classes that are text, such as 'other', got 1, 1.0"
+    with pytest.raises(ValueError, match=said):
+        Task.of({"train": read, "valid": read})
+    with pytest.raises(ValueError, match="must have two classes at least, got 1"):
+        Task.of({"train": one_column(tmp_path, "1", "1.0", "01")})
+
+
+def test_rows_that_cannot_be_read(tmp_path):
+    text = (
+        "sequence,label\nAC,1\n,0\nNA,0\nnan,1\nNone,1\nAC,1,2\nAC!,1\nAC[MASK],1\n   \nNAN,0\nGG,NA\nGT,0\n"
+    )
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(
+        ValueError, match=r"line 3: the sequence is empty \(on_error='skip' leaves such rows out"
+    ):
+        read_labelled(path)
+    with pytest.raises(ArgumentError) as error:
+        read_labelled(write(tmp_path / "b.csv", "sequence,label\nNA,1\n"))
+    assert error.value.as_options() == (
+        f"{tmp_path}/b.csv, line 2: the sequence is missing, got 'NA' (--on-error skip leaves such rows out)"
+    )
+    read = read_labelled(path, on_error="skip")
+    assert (read.sequences, read.labels) == (["AC", "GG", "GT"], [("1",), ("NA",), ("0",)])
+    said = [row.removeprefix(f"{path}, line ") for row in read.skipped]
+    assert [row[:34] for row in said] == [
+        "3: the sequence is empty",
+        "4: the sequence is missing, got 'N",
+        "5: the sequence is missing, got 'n",
+        "6: the sequence is missing, got 'N",
+        "7: a row must have 2 fields, got 3",
+        "11: the sequence is missing, got '",
+        "8: encode_dna: sequences must be D",
+        "9: a labelled sequence must be let",
+    ]
+    task = Task.of({"train": read, "valid": read}, on_error="skip")
+    assert task.train.sequences == ["AC", "GT"]
+    assert task.skipped_rows["valid"]["count"] == 9
+    assert task.skipped_rows["train"]["rows"][-1].endswith("line 12: the label is missing, got 'NA'")
+    with pytest.raises(
+        ValueError, match=r"c.csv holds no sequence that can be read; of 1 the first: .*line 2"
+    ):
+        read_labelled(write(tmp_path / "c.csv", "sequence,label\nNA,1\n"), on_error="skip")
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got ignore"):
+        read_labelled(path, on_error="ignore")
+
+
+def test_bases_that_spell_no_value_are_bases_in_a_fasta_file(tmp_path):
+    read = read_labelled(write(tmp_path / "a.fa", ">x|1\nNA\n>y|0\nnan\n>z\nAC\n>w|1\n"), on_error="skip")
+    assert read.sequences == ["NA", "NAN"]
+    assert [row.partition(": ")[2] for row in read.skipped] == [
+        "the header must end in | and the label",
+        "the sequence is empty",
+    ]
+    write(tmp_path / "classes" / "a" / "0.txt", "NA")
+    write(tmp_path / "classes" / "a" / "1.txt", "")
+    write(tmp_path / "classes" / "b.fa", ">x\nAC\n>y\nA-C\n")
+    read = read_labelled(tmp_path / "classes", on_error="skip")
+    assert (read.sequences, read.labels) == (["NA", "AC"], [("a",), ("b",)])
+    assert len(read.skipped) == 2
+
+
+def test_labels_of_the_other_splits(tmp_path):
+    splits = {"train": one_column(tmp_path, "0", "1"), "test": one_column(tmp_path, "1", "2", "NA", "0.0")}
+    splits["valid"] = splits["train"]
+    task = Task.of(splits, on_error="skip")
+    assert task.test.targets == [1, 0]
+    assert list(task.skipped) == ["test"]
+    splits["test"] = one_column(tmp_path, "2", "NA")
+    with pytest.raises(ValueError, match=r"no row is left of 2; the first: .*line 3: the label is missing"):
+        Task.of(splits, on_error="skip")
+
+
+def test_skipped_rows_of_splits(tmp_path):
+    write(tmp_path / "train.csv", "sequence,label\nAC,1\nNA,1\nAG,0\nAT,1\nAA,0\n")
+    write(tmp_path / "test.csv", "sequence,label\nAC,1\nAG,?\nA-,0\n")
+    with pytest.raises(ValueError, match=r"train.csv, line 3"):
+        read_splits(tmp_path)
+    splits = read_splits(tmp_path, on_error="skip")
+    assert {split: len(part.skipped) for split, part in splits.items()} == {"train": 1, "test": 1}
+    assert len(join_sets([splits["train"], splits["test"]]).skipped) == 2
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    with pytest.raises(ValueError, match=r"a.csv must have the column 'label' once, got it 2 times"):
+        read_labelled(write(tmp_path / "a.csv", "label,sequence,label\n1,AC,0\n"))
 
 
 # The validation split

@@ -1,7 +1,12 @@
+import bz2
 import errno
 import gzip
+import lzma
 import os
+import random
+import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,9 @@ LINES = ["first\n", "carriage return\r\n", "\n", "not UTF-8: \udcff\udce9\n", "U
 BYTES = b"first\ncarriage return\r\n\nnot UTF-8: \xff\xe9\nUmlaut: \xc3\xbc\nlast"
 
 
-@pytest.mark.parametrize("kind", ["plain", "gzip", "several gzip members"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "gzip", "several gzip members", "padded gzip", "bzip2", "xz", "several of xz"]
+)
 def test_lines_are_as_they_stand(tmp_path, kind):
     # The name says nothing.
     path = tmp_path / "lines.dat"
@@ -23,9 +30,86 @@ def test_lines_are_as_they_stand(tmp_path, kind):
         "plain": BYTES,
         "gzip": gzip.compress(BYTES),
         "several gzip members": gzip.compress(BYTES[:20]) + gzip.compress(b"") + gzip.compress(BYTES[20:]),
+        "padded gzip": gzip.compress(BYTES) + bytes(1000),
+        "bzip2": bz2.compress(BYTES),
+        "xz": lzma.compress(BYTES),
+        "several of xz": lzma.compress(BYTES[:20]) + lzma.compress(BYTES[20:]),
     }
     path.write_bytes(packed[kind])
     assert list(read_lines(path)) == LINES
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (b"", []),
+        (b"\xef\xbb\xbf", []),
+        (b"\xef\xbb\xbffirst\nsecond", ["first\n", "second"]),
+        (b"first\rsecond\r\rthird", ["first\r", "second\r", "\r", "third"]),
+        (b"first\r", ["first\r"]),
+        (b"\r\r\r", ["\r", "\r", "\r"]),
+        (b"first\nin\rside\n\rlast", ["first\n", "in\rside\n", "\rlast"]),
+        (b"first\r\r\nsecond\r\r\n", ["first\r\r\n", "second\r\r\n"]),
+        (b"first\r\nsecond\xef\xbb\xbf\r\n", ["first\r\n", "second\ufeff\r\n"]),
+    ],
+)
+def test_ends_of_lines_and_marks(tmp_path, text, lines):
+    for number, data in enumerate((text, gzip.compress(text), bz2.compress(text), lzma.compress(text))):
+        path = tmp_path / f"lines{number}"
+        path.write_bytes(data)
+        assert list(read_lines(path)) == lines
+
+
+def test_ends_of_lines_that_are_mixed(tmp_path):
+    (tmp_path / "mixed.txt").write_bytes(b"first\rsecond\rthird\n")
+    with pytest.raises(ValueError, match=r"mixed\.txt: a line ends in \\n, and the first one in \\r alone"):
+        list(read_lines(tmp_path / "mixed.txt"))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\x04\x22\x4d\x18", "LZ4, which is not read: unlz4 it"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"BAM\x01", "BAM, which is not read: make FASTA of it with samtools fasta"),
+        (b"BCF\x02\x02", "BCF, which is not read: make VCF of it with bcftools view"),
+        (b"%PDF-1.7", "a PDF document"),
+        (
+            b"<!DOCTYPE HTML>\n",
+            r"a web page \(HTML\), which is not read: fetch the file itself, not the page",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer, which is not read: .* git lfs pull",
+        ),
+        ("chr1\t3".encode("utf-16"), "UTF-16 text, which is not read: make UTF-8 of it with iconv"),
+        (gzip.compress(b"chr1"), "gzip, and packed twice"),
+        (b"member".ljust(257, b"\0") + b"ustar", "a tar archive, which is not read: unpack it with tar xf"),
+    ],
+)
+def test_what_is_not_read_is_told(tmp_path, start, said):
+    for pack in (gzip.compress, bz2.compress, bytes)[: 2 if start.startswith(b"\x1f") else 3]:
+        (tmp_path / "file").write_bytes(pack(start))
+        with pytest.raises(ValueError, match=f"file: it is {said}"):
+            list(read_lines(tmp_path / "file"))
+
+
+def test_zip_and_zstandard(tmp_path):
+    with zipfile.ZipFile(tmp_path / "lines.zip", "w") as archive:
+        archive.writestr("lines.txt", BYTES)
+    with pytest.raises(
+        ValueError, match="it is a zip archive or an Excel workbook, which is not read: unzip it"
+    ):
+        list(read_lines(tmp_path / "lines.zip"))
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        (tmp_path / "lines.zst").write_bytes(zstd.compress(BYTES))
+        assert list(read_lines(tmp_path / "lines.zst")) == LINES
+    else:
+        (tmp_path / "lines.zst").write_bytes(b"\x28\xb5\x2f\xfd\x24\x00")
+        with pytest.raises(ValueError, match="it is Zstandard, which is not read: unzstd it"):
+            list(read_lines(tmp_path / "lines.zst"))
 
 
 @pytest.mark.parametrize("bgzip", [False, True])
@@ -66,7 +150,8 @@ def test_bgzip_is_entered_in_its_middle(tmp_path, length_bp):
 
 
 def test_bytes_that_cannot_be_compressed(tmp_path):
-    noise = os.urandom(200_000).decode("utf-8", "surrogateescape")
+    # A carriage return might end the first line.
+    noise = os.urandom(200_000).replace(b"\r", b"").decode("utf-8", "surrogateescape")
     with text_writer(tmp_path / "noise.gz", bgzip=True) as file:
         file.write(noise)
     assert "".join(read_lines(tmp_path / "noise.gz")) == noise
@@ -142,17 +227,22 @@ def test_threads_write_one_after_another(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("fault", ["cut", "damaged"])
-def test_bad_gzip_is_named(tmp_path, fault):
-    packed = bytearray(gzip.compress(b"line\n" * 100_000 + os.urandom(1000)))
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("fault", ["cut", "damaged", "followed by something else"])
+def test_bad_packing_is_named(tmp_path, pack, fault):
+    packed = bytearray(pack(b"line\n" * 100_000 + random.Random(1).randbytes(1000).replace(b"\r", b"")))
     if fault == "cut":
         del packed[-200:]
-    else:
+    elif fault == "damaged":
         packed[-300] ^= 255
         packed[-6] ^= 255
-    (tmp_path / "bad.gz").write_bytes(packed)
-    with pytest.raises(ValueError, match=r"bad\.gz is cut short or damaged: "):
-        list(read_lines(tmp_path / "bad.gz"))
+    elif pack is gzip.compress:
+        packed += b"something else"
+    else:
+        pytest.skip("bzip2 and xz pass over it")
+    (tmp_path / "bad").write_bytes(packed)
+    with pytest.raises(ValueError, match=r"bad is cut short or damaged: "):
+        list(read_lines(tmp_path / "bad"))
 
 
 def test_no_file(tmp_path):

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnachunk.data import Genome, Interval
+from dnachunk.inference import tiling
 from dnachunk.inference.tiling import (
     Tile,
     TileTokens,
@@ -11,7 +12,6 @@ from dnachunk.inference.tiling import (
     join_tiles,
     overlaps,
     record_tiles,
-    tiles_near,
 )
 from dnachunk.random import mix
 
@@ -61,7 +61,7 @@ def test_long_runs_of_n_are_left_out_and_short_ones_are_not(tmp_path):
         (length - 23, length - 13, True),
         (length - 21, length - 11, True),
     ]
-    assert record_tiles(genome, 1, 10, 4) == []
+    assert list(record_tiles(genome, 1, 10, 4)) == []
 
 
 def test_runs_across_pieces_are_one(tmp_path, monkeypatch):
@@ -74,8 +74,8 @@ def test_reverse_tiles_are_those_of_the_reverse_complement(tmp_path):
     sequence = random_sequence(40) + "N" * 13 + random_sequence(31, seed=1)
     other = sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
     genome = genome_of(tmp_path, sequence, other)
-    reverse = record_tiles(genome, 0, 12, 4, reverse=True)
-    forward = record_tiles(genome, 1, 12, 4)
+    reverse = list(record_tiles(genome, 0, 12, 4, reverse=True))
+    forward = list(record_tiles(genome, 1, 12, 4))
     assert spans(reverse) == spans(forward)
     for one, same in zip(reverse, forward, strict=True):
         assert torch.equal(fetch_tile(genome, one, reverse=True), fetch_tile(genome, same))
@@ -161,7 +161,7 @@ def test_stretches_and_records_are_not_joined():
 def test_every_base_is_in_one_token(tmp_path_factory, runs, tail, window_bp, overlap, share, seed):
     sequence = "".join("A" * bases + "N" * run for bases, run in runs) + "A" * tail
     genome = genome_of(tmp_path_factory.mktemp("genome"), sequence)
-    tiles = record_tiles(genome, 0, window_bp, int(overlap * window_bp))
+    tiles = list(record_tiles(genome, 0, window_bp, int(overlap * window_bp)))
     assert all(0 < tile.end_bp - tile.start_bp <= window_bp for tile in tiles)
 
     # Mostly the tiles agree where tokens begin, at times they do not.
@@ -193,9 +193,10 @@ def test_every_base_is_in_one_token(tmp_path_factory, runs, tail, window_bp, ove
     assert torch.equal(covered, want)
 
 
-def test_the_tiles_near_an_interval_give_its_tokens(tmp_path):
+@pytest.mark.parametrize(("window_bp", "overlap_bp"), [(12, 4), (10, 5), (12, 0)])
+def test_the_tiles_near_an_interval_give_its_tokens(tmp_path, window_bp, overlap_bp):
     genome = genome_of(tmp_path, random_sequence(50) + "N" * 30 + random_sequence(70))
-    tiles = record_tiles(genome, 0, 12, 4)
+    tiles = list(record_tiles(genome, 0, window_bp, overlap_bp))
 
     def cut(tile, edge):
         return mix(edge, tile.start_bp if edge % 3 == 0 else -1) % 2 == 0
@@ -208,8 +209,18 @@ def test_the_tiles_near_an_interval_give_its_tokens(tmp_path):
             for index in overlaps(tokens.edges, interval).nonzero()[:, 0].tolist()
         ]
 
-    for start_bp in range(0, 149, 7):
+    for start_bp in range(149):
         interval = Interval("r0", start_bp, min(start_bp + 9, 150))
-        near = tiles_near(tiles, interval.start_bp, interval.end_bp)
+        span = (interval.start_bp, interval.end_bp)
+        near = list(record_tiles(genome, 0, window_bp, overlap_bp, near=span))
         assert len(near) <= 6
         assert tokens_in(near, interval) == tokens_in(tiles, interval)
+
+
+def test_a_stretch_of_a_long_record_makes_its_own_tiles_alone(tmp_path, monkeypatch):
+    genome = genome_of(tmp_path, random_sequence(20_000))
+    made = []
+    tile = tiling.Tile
+    monkeypatch.setattr(tiling, "Tile", lambda *fields: made.append(fields) or tile(*fields))
+    list(record_tiles(genome, 0, 10, 2, near=(10_000, 10_010)))
+    assert len(made) <= 5

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 import os
 
 import pytest
@@ -93,7 +95,8 @@ def test_kinds_of_alleles(allele, kind):
     [
         ([], r"v\.vcf is empty"),
         (HEADER[:3], r"v\.vcf has no line #CHROM"),
-        (["BCF\2\2\0\1\2"], r"v\.vcf, line 1: expected '##fileformat=VCF…' \(BCF is not read\): BCF"),
+        (["BCF\2\2\0\1\2"], r"v\.vcf: it is BCF, which is not read: make VCF of it with bcftools view"),
+        (["chr1\t3\n"], r"v\.vcf, line 1: expected '##fileformat=VCF…': chr1"),
         ([HEADER[0], RECORDS[0]], r"v\.vcf, line 2: expected the columns #CHROM POS ID .*: z"),
         ([HEADER[0], COLUMNS.replace("\t", " ") + "\n"], r"line 2: expected the columns #CHROM POS ID "),
     ],
@@ -115,7 +118,7 @@ def test_pipes_are_refused(tmp_path):
     ("line", "said"),
     [
         ("z\t3\t.\tA\tC\n", "expected 10 columns between tabs, got 5: z"),
-        ("\n", "expected 10 columns between tabs, got 1: "),
+        ("z\n", "expected 10 columns between tabs, got 1: "),
         (RECORDS[0].replace("z", ""), "CHROM is empty"),
         (RECORDS[0].replace("\t3\t", "\t-3\t"), "POS must be a whole number, got '-3'"),
         (RECORDS[0].replace("\t3\t", "\t3.5\t"), "POS must be a whole number, got '3.5'"),
@@ -131,3 +134,34 @@ def test_bad_lines_are_told_by_number(tmp_path, line, said):
     vcf = VCF(write(tmp_path / "v.vcf", [*HEADER, RECORDS[0], line, RECORDS[1]]))
     with pytest.raises(ValueError, match=rf"v\.vcf, line 7: {said}"):
         list(vcf)
+
+
+def test_bad_lines_are_left_out(tmp_path):
+    lines = [*HEADER, RECORDS[0], "z\t3\n", "\n", RECORDS[1].replace("acgtN", "-"), RECORDS[1], "  \n"]
+    vcf = VCF(write(tmp_path / "v.vcf", lines), on_error="skip")
+    for _ in range(2):
+        assert [record.line_number for record in vcf] == [6, 10]
+        assert vcf.skipped == [
+            (7, "expected 10 columns between tabs, got 2"),
+            (9, "REF must be nucleotide letters, got '-'"),
+        ]
+    with pytest.raises(ValueError, match="on_error must be fail or skip, got pass"):
+        VCF(tmp_path / "v.vcf", on_error="pass")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r"),
+        lambda text: text + b"\n\r\n",
+        lambda text: gzip.compress(text) + bytes(600),
+        bz2.compress,
+        lzma.compress,
+    ],
+    ids=["mark", "returns", "blank lines", "padded gzip", "bzip2", "xz"],
+)
+def test_what_other_programs_write(tmp_path, program):
+    vcf = VCF(write(tmp_path / "v.vcf", HEADER + RECORDS, program))
+    assert [line.rstrip() for line in vcf.header] == [line.rstrip() for line in HEADER]
+    assert [record.columns for record in vcf] == [line.rstrip().split("\t") for line in RECORDS]

@@ -101,18 +101,79 @@ def test_bad_interval():
 
 
 def test_default_holdout(write):
-    several = write("several.fa", a="A" * 50, b="C" * 30, c="G" * 19)
-    large_last = write("large_last.fa", a="A" * 15, b="C" * 5)
-    quarter = write("quarter.fa", a="A" * 30, b="C" * 10)
-    single = write("single.fa", a="ACGT" * 24)
-    tiny = write("tiny.fa", a="ACG")
-    assert default_holdout([several, single]) == [
-        Interval("c", 0, 19, str(several.path)),
-        Interval("a", 86, 96, str(single.path)),
+    def kept(window_bp=None, **records):
+        genome = write("x.fa", **records)
+        return [(each.record, each.start_bp, each.end_bp) for each in default_holdout([genome], window_bp)]
+
+    assert kept(a="A" * 90, b="C" * 9) == [("b", 0, 9)]
+    assert kept(a="A" * 90, b="C" * 14) == [("b", 0, 14)]
+    assert kept(a="A" * 80, b="C" * 20) == [("b", 10, 20)]
+    assert kept(a="A" * 80, b="C" * 10, c="G" * 5, d="T" * 5) == [("d", 0, 5), ("c", 0, 5)]
+    assert kept(a="A" * 90, b="C" * 6, c="G" * 4) == [("c", 0, 4), ("b", 0, 6)]
+    assert kept(a="A" * 94, b="C" * 6) == [("b", 0, 6), ("a", 90, 94)]
+    assert kept(a="ACGT" * 24) == [("a", 86, 96)]
+    assert kept(a="ACG") == [("a", 2, 3)]
+    # Small records come last, and those without a window never.
+    small = {f"s{index}": "T" * 9 for index in range(200)}
+    assert kept(a="A" * 900, b="C" * 300, **small) == [("b", 0, 300)]
+    assert kept(a="A" * 9000, b="C" * 800, **small) == [("b", 0, 800), ("a", 8640, 9000)]
+    assert kept(**small) == [(f"s{index}", 0, 9) for index in range(199, 184, -1)]
+    assert kept(window_bp=10, a="A" * 90, **small) == [("a", 80, 90)]
+
+
+def test_default_holdout_of_several_genomes(write):
+    left, right = write("left.fa", a="A" * 90, b="C" * 10), write("right.fa", b="ACGT" * 24)
+    assert default_holdout([left, right]) == [
+        Interval("b", 0, 10, str(left.path)),
+        Interval("b", 86, 96, str(right.path)),
     ]
-    assert default_holdout([quarter]) == [Interval("b", 9, 10, str(quarter.path))]
-    assert default_holdout([large_last]) == [Interval("b", 4, 5, str(large_last.path))]
-    assert default_holdout([tiny]) == [Interval("a", 2, 3, str(tiny.path))]
+
+
+@pytest.mark.parametrize(
+    ("windows", "share"),
+    [
+        # In hundredths of so many windows of 10 bp.
+        (2000, 10),
+        (1999, 15),
+        (1334, 15),
+        (1000, 20),
+        (400, 50),
+        (399, 10),
+        (20, 10),
+    ],
+)
+def test_default_holdout_has_some_hundreds_of_windows(write, windows, share):
+    genome = write("x.fa", a=counting_sequence(10 * windows))
+    (interval,) = default_holdout([genome], 10)
+    held_bp = -(-10 * windows * share // 100)
+    assert interval == Interval("a", 10 * windows - held_bp, 10 * windows, str(genome.path))
+    held_out = HeldOutWindows([genome], 10, [interval])
+    assert (len(held_out) >= 200) == (windows >= 400)
+
+
+def test_default_holdout_of_an_assembly_that_ends_in_a_scaffold(write):
+    chromosomes = {f"chr{index}": counting_sequence(20_000) for index in range(5)}
+    genome = write("x.fa", **chromosomes, scaffold=counting_sequence(732))
+    holdout = default_holdout([genome], 50)
+    assert [str(interval) for interval in holdout] == ["chr4:9927-20000"]
+    assert len(HeldOutWindows([genome], 50, holdout)) == 201
+    assert [str(interval) for interval in default_holdout([genome], 1000)] == ["chr4:10001-20000"]
+
+
+def test_default_holdout_of_yeast_is_its_last_chromosome(write):
+    # In kb; documented figures are of this one.
+    sizes = [230, 813, 317, 1532, 577, 270, 1091, 563, 440, 746, 667, 1078, 924, 784, 1091, 948]
+    genome = write("x.fa", **{f"chr{index}": "A" * size for index, size in enumerate(sizes, start=1)})
+    assert default_holdout([genome]) == [Interval("chr16", 0, 948, str(genome.path))]
+
+
+def test_default_holdout_counts_no_window_of_n(write):
+    genome = write("x.fa", a=counting_sequence(8000) + "N" * 2000)
+    assert default_holdout([genome], 10) == [Interval("a", 6000, 10_000, str(genome.path))]
+    small = write("small.fa", a=counting_sequence(80) + "N" * 20)
+    assert default_holdout([small], 10) == [Interval("a", 70, 100, str(small.path))]
+    assert default_holdout([write("n.fa", a="N" * 100)], 10) == []
+    assert default_holdout([write("short.fa", a="ACGT")], 10) == []
 
 
 def test_literal_item(write):
@@ -326,11 +387,25 @@ def test_holdout_of_one_of_two_genomes_with_equal_names(write):
     assert {item["input_ids"][0].item() for item in HeldOutWindows([left, right], 10, only_right)} == {6}
     assert len(HeldOutWindows([left, right], 10, [Interval("a", 0, 30)])) == 6
     assert len(HeldOutWindows([left, right], 2, default_holdout([left, right]))) == 4
+    with pytest.raises(
+        ValueError, match=r"got 'chra': the records are a \(aliases='chr' .*; the records are a"
+    ):
+        HeldOutWindows([left, right], 10, [Interval("chra")])
+
+
+def test_holdouts_by_other_names(write):
+    genome = Genome(write("x.fa", **{"1": "A" * 40, "MT": "C" * 40}).path, aliases="chr")
+    assert {item["input_ids"][0].item() for item in HeldOutWindows([genome], 10, [Interval("chrM")])} == {6}
+    dataset = WindowDataset(
+        [genome], 10, holdout=[Interval("chrM")], num_windows=50, seed=0, reverse_complement=False
+    )
+    assert {item["input_ids"][0].item() for item in dataset} == {5}
 
 
 def test_default_holdout_of_the_packaged_genome_keeps_training_and_evaluation_apart():
     genome = Genome(packaged_genome())
-    holdout = default_holdout([genome])
+    holdout = default_holdout([genome], 512)
+    assert holdout == default_holdout([genome])
     held_out = HeldOutWindows([genome], 512, holdout)
     assert len(held_out) == 104_252 // 512
     assert torch.equal(held_out[0]["input_ids"], genome.fetch(0, 938_267, 938_779)[0].long())
@@ -377,7 +452,7 @@ def test_collator():
         ),
         (
             {"holdout": [Interval("one", 25, 30), Interval("two")], "window_bp": 40},
-            r"small\.fa, outside the held-out intervals; the longest, 'one', has 60 bp, got 40",
+            r"small\.fa, outside the held-out intervals \(holdout\); the longest, 'one', has 60 bp, got 40",
         ),
         ({"holdout": [Interval("three")]}, r"holdout must name records of .*small\.fa, got 'three'"),
         (

@@ -95,7 +95,7 @@ def test_tables_of_mutants(tmp_path, coding, form):
     path = table(tmp_path, text)
     if form == "gzip":
         path.write_bytes(gzip.compress(path.read_bytes()))
-    rows = read_mutations(path, coding)
+    rows, _ = read_mutations(path, coding)
     assert edits(rows[0]) == [(3, "GCT", "GGT")]
     # In the order of the sequence.
     assert edits(rows[1]) == [(0, "ATG", "GTG"), (9, "AAA", "AAC")]
@@ -110,7 +110,7 @@ def test_tables_of_mutants(tmp_path, coding, form):
 
 def test_tables_of_codons(tmp_path, coding):
     text = "ambler,codon_index,wildtype_aa,mutant_aa\n26,3,H,R\n26,3,M,R\n26,0,M,R\n"
-    rows = read_mutations(table(tmp_path, text), coding)
+    rows, _ = read_mutations(table(tmp_path, text), coding)
     assert edits(rows[0]) == [(6, "CAC", "CGC")]
     assert [row.variant for row in rows[1:]] == ["reference_mismatch", "outside_record"]
 
@@ -123,7 +123,7 @@ def test_tables_of_bases(tmp_path, columns):
     # The genome's coordinates are not those of the gene.
     before = "9,T,G," if columns.startswith("pos,ref,alt,") else ""
     text = f"{columns}\n{before}2,C,A\n{before}3,g,GTT\n{before}3,T,A\n{before}6,A,C\n"
-    rows = read_mutations(table(tmp_path, text), Genome(tmp_path / "gene.fa"))
+    rows, _ = read_mutations(table(tmp_path, text), Genome(tmp_path / "gene.fa"))
     assert edits(rows[0]) == [(1, "C", "A")]
     assert edits(rows[1]) == [(3, "", "TT")]
     assert [row.variant for row in rows[2:]] == ["reference_mismatch", "outside_record"]
@@ -132,13 +132,13 @@ def test_tables_of_bases(tmp_path, columns):
 
 def test_measurements(tmp_path, coding):
     text = "mutant,one,two\nA2G,1,2\nA2C,NA,2\nA2D,3,.\nA2E,1e2,-1\nA2F,,nan\n"
-    rows = read_mutations(table(tmp_path, text), coding)
+    rows, _ = read_mutations(table(tmp_path, text), coding)
     np.testing.assert_equal(measurements(rows, ["one"]), [1, np.nan, 3, 100, np.nan])
     np.testing.assert_equal(measurements(rows, ["one", "two"]), [1.5, np.nan, np.nan, 49.5, np.nan])
     with pytest.raises(ValueError, match="there is no column 'three'; the table has mutant, one, two"):
         measurements(rows, ["one", "three"])
     for cell in ("high", "inf"):
-        rows = read_mutations(table(tmp_path, f"mutant,one\nA2G,1\nA2C,{cell}\n"), coding)
+        rows, _ = read_mutations(table(tmp_path, f"mutant,one\nA2G,1\nA2C,{cell}\n"), coding)
         with pytest.raises(ValueError, match=f"line 3: one must be a number, got '{cell}'"):
             measurements(rows, ["one"])
 
@@ -206,7 +206,7 @@ def test_sites_are_kept_apart():
 
 def test_multiple_mutants_tie_their_sites_together(tmp_path, coding):
     path = table(tmp_path, "mutant\nM1V\nF6*\nA2G:K4N\nK4N\nA2G\nM1V:F6*\nH3R\n")
-    groups = site_groups(read_mutations(path, coding)).tolist()
+    groups = site_groups(read_mutations(path, coding)[0]).tolist()
     assert groups[0] == groups[1] == groups[5]
     assert groups[2] == groups[3] == groups[4]
     assert len({groups[0], groups[2], groups[6]}) == 3
@@ -223,7 +223,7 @@ def test_tem1():
     if not folder.exists():
         pytest.skip("../shared/data is absent")
     genome = Genome(folder / "tem1_coding_sequence.fa.gz")
-    rows = read_mutations(folder / "tem1_dms_scores.csv.gz", genome)
+    rows, _ = read_mutations(folder / "tem1_dms_scores.csv.gz", genome)
     assert len(rows) == 4997
     assert all(len(row.variant.edits) == 1 for row in rows)
     assert len(np.unique(site_groups(rows))) == 263
@@ -240,7 +240,7 @@ def test_brca1():
     if not folder.exists():
         pytest.skip("../shared/data is absent")
     genome = Genome(folder / "brca1_NG_005905.2.fa.gz")
-    rows = read_mutations(folder / "brca1_sge_scores.csv.gz", genome)
+    rows, _ = read_mutations(folder / "brca1_sge_scores.csv.gz", genome)
     assert len(rows) == 3893
     assert not [row.variant for row in rows if isinstance(row.variant, str)]
     assert np.isfinite(measurements(rows, ["function_score_mean"])).all()

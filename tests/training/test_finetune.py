@@ -20,7 +20,7 @@ from transformers import (
 from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForSequenceClassification
 from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Problem, Task
-from dnachunk.evaluation import predict, score_predictions
+from dnachunk.evaluation import predict_logits, score_predictions
 from dnachunk.models.limits import length_limits
 from dnachunk.training import Candidate, FineTuner, LoRA, grid
 from dnachunk.training import run_search as finetune
@@ -70,7 +70,7 @@ def make_tuner(directory, task, output_dir, **options):
 
 def predicted(directory, sequences, auto=AutoModelForSequenceClassification, **options):
     model = auto.from_pretrained(directory)
-    return predict(model, AutoTokenizer.from_pretrained(directory), sequences, **options)
+    return predict_logits(model, AutoTokenizer.from_pretrained(directory), sequences, **options)
 
 
 def weights(directory):
@@ -326,11 +326,13 @@ def test_averaged_strands_are_equal(request, tmp_path, system):
     sequences = toy_set(6, 1).sequences
     others = [reverse_complement(sequence) for sequence in sequences]
     one, other = (
-        torch.stack(predict(model, tokenizer, strand, reverse_complement="average", batch_size=4))
+        torch.stack(predict_logits(model, tokenizer, strand, reverse_complement="average", batch_size=4))
         for strand in (sequences, others)
     )
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-    forward, backward = (torch.stack(predict(model, tokenizer, strand)) for strand in (sequences, others))
+    forward, backward = (
+        torch.stack(predict_logits(model, tokenizer, strand)) for strand in (sequences, others)
+    )
     assert (forward - backward).abs().max() > 1e-3
     torch.testing.assert_close(one, (forward + backward) / 2, rtol=1e-5, atol=1e-6)
 
@@ -343,9 +345,10 @@ def test_averaged_bases_are_equal(pretrained, tmp_path):
     others = [reverse_complement(sequence) for sequence in sequences]
     for tokenizer in (DNATokenizer(), DNATokenizer(cls_sep=True)):
         one, other = (
-            predict(model, tokenizer, strand, reverse_complement="average") for strand in (sequences, others)
+            predict_logits(model, tokenizer, strand, reverse_complement="average")
+            for strand in (sequences, others)
         )
-        forward, backward = (predict(model, tokenizer, strand) for strand in (sequences, others))
+        forward, backward = (predict_logits(model, tokenizer, strand) for strand in (sequences, others))
         for row, sequence in enumerate(sequences):
             assert one[row].shape == (len(sequence), 2)
             torch.testing.assert_close(one[row], other[row].flip(0), rtol=1e-4, atol=1e-5)
@@ -359,7 +362,7 @@ def test_a_trainer_scores_what_both_strands_give(pretrained, tmp_path, kind):
     task = toy_task() if kind == "sequences" else Task.of({"train": base_set(8, 1), "valid": base_set(8, 2)})
     tuner = make_tuner(pretrained, task, tmp_path, reverse_complement="average")
     got = tuner.evaluate()
-    logits = predict(tuner.model, DNATokenizer(), task.valid.sequences, reverse_complement="average")
+    logits = predict_logits(tuner.model, DNATokenizer(), task.valid.sequences, reverse_complement="average")
     targets = np.concatenate([np.atleast_1d(target) for target in task.valid.targets])
     scores = score_predictions(task.problem, torch.cat([row.view(-1, 2) for row in logits]).numpy(), targets)
     assert {name: got[f"eval_{name}"] for name in scores} == pytest.approx(scores)
@@ -369,7 +372,7 @@ def test_a_trainer_scores_what_both_strands_give(pretrained, tmp_path, kind):
 
 def test_strands_are_none_or_average(pretrained):
     with pytest.raises(ValueError, match="must be 'none' or 'average', got 'both'"):
-        predict(None, DNATokenizer(), ["AC"], reverse_complement="both")
+        predict_logits(None, DNATokenizer(), ["AC"], reverse_complement="both")
 
 
 # Lengths

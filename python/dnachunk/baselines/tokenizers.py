@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrai
 
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
 from dnachunk.baselines.windows import tokenize_windows
+from dnachunk.fixed_vocabulary import FixedVocabulary
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
@@ -72,7 +73,7 @@ class Tokenization(NamedTuple):
         )
 
 
-class FixedTokenizer(PreTrainedTokenizerFast):
+class FixedTokenizer(FixedVocabulary, PreTrainedTokenizerFast):
     """Hugging Face tokenizer of fixed tokens; :meth:`from_name` makes one, and the module says how they cut.
 
     Upper and lower case read alike, ``U`` as ``T``, other IUPAC codes as ``N``, a special token written in
@@ -184,13 +185,6 @@ class FixedTokenizer(PreTrainedTokenizerFast):
         if wrong:
             raise ValueError(f"FixedTokenizer.decode: token_ids must be 0 to {len(self) - 1}, got {wrong[0]}")
         return self.convert_tokens_to_string(self.convert_ids_to_tokens(ids, skip_special_tokens))
-
-    def _add_tokens(self, new_tokens: list[Any], special_tokens: bool = False) -> int:
-        known = self.get_vocab()
-        for token in new_tokens:
-            if str(token) not in known:
-                raise ValueError(f"FixedTokenizer: the vocabulary is fixed, got the new token {str(token)!r}")
-        return super()._add_tokens(new_tokens, special_tokens=special_tokens)
 
     def _encode_plus(self, text: Any, **kwargs: Any) -> BatchEncoding:
         for name in _UNSUPPORTED:

@@ -12,8 +12,9 @@ from dnachunk.cli.doctor import doctor
 from dnachunk.cli.embed import embed
 from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
+from dnachunk.cli.predict import predict
 from dnachunk.cli.pretrain import pretrain
-from dnachunk.cli.report import printed_log
+from dnachunk.cli.report import Terminated, printed_log, terminating_cleanly
 from dnachunk.cli.score_mutations import score_mutations
 from dnachunk.cli.score_variants import score_variants
 from dnachunk.cli.tokenize import tokenize
@@ -28,10 +29,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_EXTRAS = ("accelerate", "matplotlib", "peft", "safetensors", "scipy", "sklearn")
+"""Packages that commands import which the package itself does not need."""
+
 # Flags that are not the command's own are Hugging Face's.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(finetune)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
+app.command()(predict)
 app.command()(tokenize)
 app.command()(compare_tokens)
 app.command()(embed)
@@ -58,17 +63,20 @@ def _commands(
 
 
 def run(words: list[str]) -> int:
-    """Runs the command line ``words`` and returns its exit status."""
+    """Runs the command line ``words`` and returns its exit status, of a signal 128 more than its number."""
     token = command_line.set(shlex.join(["dnachunk", *words]))
     try:
-        with printed_log():
+        with printed_log(), terminating_cleanly():
             app(words, prog_name="dnachunk")
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except Terminated as error:
+        print(f"dnachunk {words[0]}: ended by {error}", file=sys.stderr)
+        return 128 + error.number
+    except (OSError, ValueError, FloatingPointError, ImportError) as error:
         told = error.as_options() if isinstance(error, ArgumentError) else str(error)
         message = " ".join(told.split()) or type(error).__name__
-        if isinstance(error, ModuleNotFoundError) and "pip install" not in message:
+        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
             message += " (pip install 'dnachunk[train,plot]')"
         print(f"dnachunk {words[0]}: {message}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

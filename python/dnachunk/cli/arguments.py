@@ -29,6 +29,9 @@ def read_training_arguments(words: list[str]) -> dict[str, Any]:
     parser = Parser(TrainingArguments, add_help=False, allow_abbrev=False)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
+        # `include_num_input_tokens_seen` takes more than yes and no.
+        if action.dest == "include_num_input_tokens_seen":
+            action.type, action.nargs, action.const = str, "?", "all"
     fields, unknown = parser.parse_known_args(words)
     if unknown:
         raise typer.BadParameter(f"no such option or argument: {unknown[0]}")

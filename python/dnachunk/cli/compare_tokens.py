@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.options import BatchSizeOption, FastaOption, WindowOption, output_file
+from dnachunk.cli.options import (
+    AliasesOption,
+    BatchSizeOption,
+    FastaOption,
+    OnError,
+    ReadOnErrorOption,
+    WindowOption,
+    output_file,
+)
 from dnachunk.reporting import say
 
 
@@ -39,6 +47,8 @@ def compare_tokens(
             "memory a base."
         ),
     ] = None,
+    aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     bedgraph: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +90,8 @@ def compare_tokens(
         annotation=annotation or (),
         feature=feature or (),
         region=region,
+        aliases=aliases,
+        on_error=on_error.value,
         bedgraph=bedgraph,
         window_bp=window_bp,
         max_sites=max_sites,

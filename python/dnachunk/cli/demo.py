@@ -49,12 +49,13 @@ def demo(
 
     _remove_earlier(output_dir)
     genome = Genome(packaged_genome())
-    holdout = default_holdout([genome])
+    holdout = default_holdout([genome], WINDOW_BP)
     result = pretrain(
         genome,
         output_dir,
         model="mergedna",
         size=SIZE,
+        holdout=holdout,
         window_bp=WINDOW_BP,
         eval_windows=EVAL_WINDOWS,
         config=read_fields(FIELDS),

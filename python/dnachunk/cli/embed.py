@@ -11,7 +11,9 @@ from dnachunk.cli.options import (
     FastaOption,
     KeepRatioOption,
     ModelOption,
+    OnError,
     OverlapOption,
+    ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
     WindowOption,
@@ -39,11 +41,13 @@ def embed(
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     keep_ratio: KeepRatioOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
 ) -> None:
     """Turns sequences into vectors of the model's width, float32.
 
-    The file holds "embeddings" and the records' names: "records" in .npz, a JSON list of that name in the
+    The file holds "embeddings", "has_vector", which says of each record whether it has any (one of N alone
+    has none, and a row of NaN), and the records' names: "records" in .npz, a JSON list of that name in the
     metadata of .safetensors. A record's vector is the mean of its latent tokens (of a long record, the mean
     of its windows' means, weighted by their bases). With --per token there are "record_index", "start_bp" and
     "end_bp" beside it; averaged over strands, a vector stands for bases that lie in one token on either.
@@ -51,8 +55,10 @@ def embed(
     Example: dnachunk embed --model run --fasta promoters.fa --output promoters.safetensors
     """
     from dnachunk.inference import embed_genome
-    from dnachunk.reporting import write_results
+    from dnachunk.reporting import require_own_files, write_results
 
+    numbers, job = output.with_suffix(".json"), "embed_genome"
+    require_own_files(numbers, job, output=output)
     found = embed_genome(
         model,
         fasta,
@@ -62,8 +68,11 @@ def embed(
         window_bp=window_bp,
         overlap_bp=overlap_bp,
         keep_ratio=keep_ratio,
+        on_error=on_error.value,
         batch_size=batch_size,
     )
-    metrics = found.metrics
-    write_results(output.with_suffix(".json"), metrics)
-    say(f"{metrics['vectors']:,} vectors of {metrics['channels']} channels: {output}")
+    write_results(numbers, job, found.metrics)
+    first, *parts = found.report()
+    say(f"{first}: {output}")
+    for part in parts:
+        say(part)

@@ -10,6 +10,8 @@ from dnachunk.cli.finetune import Adapted
 from dnachunk.cli.options import (
     EpochsOption,
     LabelColumnOption,
+    OnError,
+    OnErrorOption,
     PaperGridOption,
     PatienceOption,
     ProblemOption,
@@ -63,6 +65,7 @@ def evaluate(
     problem: ProblemOption = None,
     sequence_column: SequenceColumnOption = "sequence",
     label_column: LabelColumnOption = None,
+    on_error: OnErrorOption = OnError.fail,
     method: Annotated[
         Adapted, typer.Option(help="All parameters learn, the head alone, or LoRA.")
     ] = Adapted.full,
@@ -116,6 +119,7 @@ def evaluate(
             problem=problem,
             sequence_column=sequence_column,
             label_column=label_column or "label",
+            on_error=on_error.value,
             method=method.value,
             seeds=seeds,
             max_train=max_train,

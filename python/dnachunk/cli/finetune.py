@@ -11,6 +11,8 @@ from dnachunk.cli.options import (
     EpochsOption,
     LabelColumnOption,
     ModelOption,
+    OnError,
+    OnErrorOption,
     PaperGridOption,
     PatienceOption,
     ProblemOption,
@@ -65,6 +67,7 @@ def finetune(
     problem: ProblemOption = None,
     sequence_column: SequenceColumnOption = "sequence",
     label_column: LabelColumnOption = None,
+    on_error: OnErrorOption = OnError.fail,
     valid_share: Annotated[
         float, typer.Option(help="Share of --train to choose by where there is no --valid.")
     ] = 0.1,
@@ -116,6 +119,7 @@ def finetune(
         problem=problem,
         sequence_column=sequence_column,
         label_column=label_column or "label",
+        on_error=on_error.value,
         valid_share=valid_share,
         method=None if method is None else method.value,
         lora_rank=lora_rank or None,

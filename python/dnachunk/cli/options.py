@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dnachunk import files
+from dnachunk.cli.report import log_to_standard_error
 from dnachunk.data.problem import Problem
 
 
@@ -17,20 +18,42 @@ class ReverseComplement(str, Enum):
     average = "average"
 
 
+class OnError(str, Enum):
+    """What becomes of what cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
 def output_file(path: Path | None) -> Path | None:
     """Refuses a path that no file can be written to, before anything is computed.
+
+    Where it is standard output, the command's own lines go to standard error from here on.
 
     Raises:
         typer.BadParameter: If it is a folder, or lies in none.
     """
+    if path is None:
+        return None
+    if files.is_standard_output(path):
+        log_to_standard_error()
     try:
-        return None if path is None else files.output_file(path)
+        return files.output_file(path)
     except OSError as error:
         raise typer.BadParameter(str(error)) from None
 
 
 ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
 FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
+AliasesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="chr|version|FILE",
+        help="Names of records that mean the same. chr: with chr or without it (chr1, 1; chrM, MT). version: "
+        "with a version or without it (NC_000001.11, NC_000001). FILE: a line for each record with its names "
+        "between tabs, in any order, such as UCSC's chromAlias.txt. Default: none but equal ones.",
+    ),
+]
 WindowOption = Annotated[
     int | None, typer.Option(help="Bases read at once. Default: as in the model's training.", min=1)
 ]
@@ -80,7 +103,22 @@ ProblemOption = Annotated[
     Problem | None,
     typer.Option(
         help="Kind of labels. Default: what they look like. multi-label: a|b, or a column of 0 and 1 for "
-        "each; per-base: a character for each base, or words with spaces between; . is none."
+        "each; per-base: a character for each base, or words with spaces between; . is none. Classes that "
+        "are all numbers are read as numbers: 1.0 is 1."
+    ),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Whether rows that cannot be read (no label, such as NA; no sequence, or letters that are no "
+        "bases; too few cells) are refused, or left out, counted and listed."
+    ),
+]
+ReadOnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Whether records, lines and rows that cannot be read are refused, or left out, counted and "
+        "listed."
     ),
 ]
 SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]

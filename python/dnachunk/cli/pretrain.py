@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dnachunk.cli.arguments import read_training_arguments
+from dnachunk.cli.options import AliasesOption, OnError, ReadOnErrorOption
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
 
@@ -51,9 +52,11 @@ def pretrain(
         list[str] | None,
         typer.Option(
             help="Record (chrXVI) or interval (chr1:1-1000000) kept for evaluation; can be repeated. "
-            "Default: the last record, or the last tenth of it where it is large."
+            "Default: about a tenth of each genome, from its end (more of a small one, for 200 windows)."
         ),
     ] = None,
+    aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     window_bp: Annotated[
         int | None, typer.Option(help="Bases of a window. Default: the configuration's train_length_bp.")
     ] = None,
@@ -88,6 +91,8 @@ def pretrain(
         tokenizer=tokenizer,
         weight=weight,
         holdout=holdout,
+        aliases=aliases,
+        on_error=on_error.value,
         window_bp=window_bp,
         eval_windows=eval_windows,
         config=read_fields(config or []),

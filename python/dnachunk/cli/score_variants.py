@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.options import (
+    AliasesOption,
     BatchSizeOption,
     FastaOption,
     ModelOption,
     NegativeOption,
+    OnError,
     PositiveOption,
+    ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
     WindowOption,
@@ -26,10 +29,13 @@ def score_variants(
     output: Annotated[
         Path,
         typer.Option(
-            help="File to write: VCF if it ends in .vcf or .vcf.gz (bgzip), otherwise TSV.",
+            help="File to write: VCF if it ends in .vcf or .vcf.gz (bgzip), otherwise TSV; numbers (.json) "
+            "beside it. - is standard output, TSV, without these.",
             callback=output_file,
         ),
     ],
+    aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     positive: PositiveOption = None,
@@ -47,22 +53,30 @@ def score_variants(
     --positive "AF>=0.05" --negative "AF<0.001"
     """
     from dnachunk.evaluation import score_variants as score
-    from dnachunk.files import beside
-    from dnachunk.reporting import write_results
+    from dnachunk.files import beside, is_stream
+    from dnachunk.reporting import require_own_files, write_results
 
+    numbers, job = beside(output, ".json"), "score_variants"
+    if not is_stream(output):
+        require_own_files(numbers, job, output=output)
     scores = score(
         model,
         fasta,
         vcf,
+        output,
+        aliases=aliases,
+        on_error=on_error.value,
         window_bp=window_bp,
         reverse_complement=reverse_complement.value,
         positive=positive,
         negative=negative,
         batch_size=batch_size,
     )
-    summary = scores.write(output)
+    summary = scores.summary
+    assert summary is not None
     first, *parts = summary.report()
     say(f"{first}: {output}")
     for part in parts:
         say(part)
-    write_results(beside(output, ".json"), summary.metrics)
+    if not is_stream(output):
+        write_results(numbers, job, summary.metrics)

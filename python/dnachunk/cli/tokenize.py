@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnachunk.cli.options import (
+    AliasesOption,
     BatchSizeOption,
     FastaOption,
     KeepRatioOption,
     ModelOption,
+    OnError,
     OverlapOption,
+    ReadOnErrorOption,
     WindowOption,
     output_file,
 )
-from dnachunk.reporting import say
+from dnachunk.errors import require_different_files
+from dnachunk.files import beside, is_stream
+from dnachunk.reporting import require_own_files, say
 
 if TYPE_CHECKING:
     from dnachunk.inference import TokenStatistics
+
+_JOB = "tokenize_genome"
 
 
 def tokenize(
@@ -26,7 +33,8 @@ def tokenize(
     output: Annotated[
         Path,
         typer.Option(
-            help="BED file to write, bgzip if it ends in .gz; a plot (.png) and numbers (.json) beside it.",
+            help="BED file to write, bgzip if it ends in .gz; a plot (.png) and numbers (.json) beside it. "
+            "- is standard output, without these.",
             callback=output_file,
         ),
     ],
@@ -36,6 +44,8 @@ def tokenize(
     region: Annotated[
         str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
     ] = None,
+    aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
     receptive_positions: Annotated[
         Path | None,
@@ -60,32 +70,47 @@ def tokenize(
 
     if output.suffix in (".json", ".png"):
         raise typer.BadParameter(f"--output must not end in {output.suffix}, which is written beside it")
+    numbers, plot = _beside(output)
+    require_different_files(output=[output, numbers, plot], receptive_positions=receptive_positions)
+    if not is_stream(output):
+        require_own_files(numbers, _JOB, [plot], output=output)
     tokens = tokenize_genome(
         model,
         fasta,
+        output,
         window_bp=window_bp,
         overlap_bp=overlap_bp,
         keep_ratio=keep_ratio,
         region=region,
+        aliases=aliases,
+        on_error=on_error.value,
         batch_size=batch_size,
+        receptive_positions=receptive_positions,
     )
-    say(written(tokens.write(output, receptive_positions=receptive_positions), output))
+    assert tokens.statistics is not None
+    say(written(tokens.statistics, output))
+
+
+def _beside(output: Path) -> tuple[Path, Path]:
+    """The numbers and the plot beside a file of tokens."""
+    return beside(output, ".json"), beside(output, ".png")
 
 
 def written(statistics: "TokenStatistics", output: Path) -> str:
     """Writes the numbers, and the plot of lengths, beside the tokens; a line that says what there is."""
-    from dnachunk.files import beside
     from dnachunk.reporting import write_results
     from dnachunk.visualization import plot_token_lengths
     from dnachunk.visualization.style import write_figure
 
-    stages = len(statistics.counts)
-    files = [*statistics.files[:stages], beside(output, ".json"), *statistics.files[stages:]]
-    metrics = statistics.metrics
-    write_results(beside(output, ".json"), metrics)
-    if statistics.num_tokens:
-        files.append(beside(output, ".png"))
-        write_figure(files[-1], plot_token_lengths(statistics.histograms))
+    files, metrics = statistics.files, statistics.metrics
+    if not is_stream(output):
+        numbers, plot = _beside(output)
+        write_results(numbers, _JOB, metrics)
+        files = [*files, numbers]
+        plot.unlink(missing_ok=True)
+        if statistics.num_tokens:
+            write_figure(plot, plot_token_lengths(statistics.histograms))
+            files.append(plot)
     mean = metrics["mean_token_bp"]
     each = "" if mean is None else f", {mean:.2f} bases each on average"
     return f"{statistics.num_tokens:,} tokens{each}: {', '.join(map(str, files))}"

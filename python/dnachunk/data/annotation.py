@@ -1,20 +1,20 @@
 """Annotated features of a genome: GFF3, GTF and BED files, checked line by line."""
 
-import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
+from dnachunk.data.contents import Contents, OnError, Skipped, unpacked_name
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import some
 from dnachunk.data.text import read_lines
+from dnachunk.errors import ArgumentError, require_one_of
 
 MAX_BED_NAMES = 16
 """Different names in a BED file up to which each is a kind of feature."""
 
 _GFF_COLUMNS = 9
-_PACKED = (".gz", ".bgz")
 
 
 class Feature(NamedTuple):
@@ -41,14 +41,20 @@ class Annotation(NamedTuple):
     Attributes:
         features: In order of place, each once.
         left_out: Features on records that the genome does not have, by the record's name.
+        num_empty: Features without a base, such as the place of an insertion, which are left out.
+        skipped: Lines that could not be read, by their numbers.
     """
 
     features: list[Feature]
     left_out: Counter[str]
+    num_empty: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
-def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
-    """Reads features, plain, gzip or bgzip.
+def read_annotation(
+    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
+) -> Annotation:
+    """Reads features, as :func:`~dnachunk.data.text.open_text` opens a file or URL.
 
     The kind of a feature is its type in GFF3 and GTF, and its name in BED; where a BED file has no names, or
     more than 16 different ones (of genes, say), all are of one kind that has the file's name. Strands other
@@ -56,119 +62,207 @@ def read_annotation(path: str | os.PathLike[str], genome: Genome) -> Annotation:
     One across the origin of a record that GFF3 calls circular, whose end counts on past it, is two features.
 
     Args:
-        path: The file: ``.gff3``, ``.gff``, ``.gtf`` or ``.bed``, and ``.gz`` or ``.bgz`` behind it or not.
+        path: The file: ``.gff3``, ``.gff``, ``.gtf`` or ``.bed``, and ``.gz`` or the like behind it or not.
         genome: What it annotates.
+        on_error: What to do at a line that is malformed or reaches past its record: ``"fail"``, or ``"skip"``
+            it and list it in ``skipped``.
 
     Raises:
         OSError: If it cannot be read.
         ValueError: If its name has another ending, a line is malformed or reaches past its record (the
             message has the line's number), or no feature lies on a record of the genome.
+        ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
-    path = Path(path)
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _PACKED]
-    suffix = suffixes[-1].lower() if suffixes else ""
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    name = unpacked_name(path)
+    suffix = Path(name).suffix.lower()
     if suffix not in (".gff3", ".gff", ".gtf", ".bed"):
         raise ValueError(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
         )
-    lines = _bed_lines(path) if suffix == ".bed" else _gff_lines(path)
+    contents = Contents(path)
+    parse = _bed_line if suffix == ".bed" else _gff_line
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
     circular: set[str] = set()
-    num_whole = 0
-    for number, record, start_bp, stop_bp, kind, is_reverse, is_circular in lines:
-        if is_circular:
-            circular.add(record)
-        if record not in genome:
-            left_out[record] += 1
+    skipped: list[Skipped] = []
+    num_whole = num_empty = 0
+    for number, text in enumerate(read_lines(contents), start=1):
+        line = text.rstrip("\r\n")
+        if suffix != ".bed" and line.startswith(("##FASTA", ">")):
+            break
+        try:
+            parsed = parse(line) if line.strip() and not line.startswith("#") else None
+            if parsed is None:
+                continue
+            if parsed.is_circular:
+                circular.add(parsed.record)
+            if parsed.record not in genome:
+                left_out[parsed.record] += 1
+                continue
+            found = _features(parsed, genome, parsed.record in circular)
+        except _FaultyLineError as error:
+            fault = str(error).encode("utf-8", "backslashreplace").decode()
+            if on_error == "fail":
+                raise ValueError(f"{contents.path}, line {number}: {fault}") from None
+            skipped.append(Skipped(number, fault))
             continue
-        index = genome.index_of(record)
-        length_bp = genome.records[index].length_bp
-        end_bp = min(stop_bp, length_bp)
-        if start_bp < length_bp < stop_bp < 2 * length_bp and record in circular:
-            features.add(Feature(index, 0, stop_bp - length_bp, kind, is_reverse))
-        elif stop_bp > length_bp:
-            _fail(path, number, f"a feature must end inside its record of {length_bp} bases, got {stop_bp}")
-        if end_bp - start_bp < length_bp:
-            features.add(Feature(index, start_bp, end_bp, kind, is_reverse))
-        else:
-            num_whole += 1
+        num_empty += parsed.start_bp == parsed.stop_bp
+        num_whole += not found and parsed.start_bp < parsed.stop_bp
+        features.update(found)
     if num_whole and not features:
-        raise ValueError(f"{path}: features must be parts of a record, and all {num_whole:,} are whole ones")
-    if not features:
         raise ValueError(
-            f"{path} has no feature on a record of {genome.path}: it names "
-            f"{_some(left_out) or 'none'}, and the records are {_some(r.name for r in genome.records)}"
+            f"{contents.path}: features must be parts of a record, and all {num_whole:,} are whole ones"
+        )
+    if not features:
+        details = [f"it names {some(left_out) or 'none'}"]
+        details += [f"{num_empty:,} have no base"] if num_empty else []
+        details += (
+            [f"{len(skipped):,} lines cannot be read, the first: {skipped[0].reason}"] if skipped else []
+        )
+        raise ArgumentError(
+            f"{contents.path} has no feature on a record of {genome.path}: {', '.join(details)}, and "
+            f"{genome.names.instead(left_out)}"
         )
     if suffix == ".bed" and not 1 <= len({feature.kind for feature in features} - {"."}) <= MAX_BED_NAMES:
-        stem = path.stem if path.suffix in _PACKED else path.name
-        features = {feature._replace(kind=Path(stem).stem) for feature in features}
-    return Annotation(sorted(features), left_out)
+        features = {feature._replace(kind=Path(name).stem) for feature in features}
+    return Annotation(sorted(features), left_out, num_empty, tuple(skipped))
 
 
-_Line = tuple[int, str, int, int, str, bool, bool]
+class Regions(NamedTuple):
+    """The stretches of a genome that a BED file lists.
+
+    Attributes:
+        regions: In the file's order, as often as they are listed.
+        skipped: Lines that could not be read, by their numbers.
+    """
+
+    regions: list[Feature]
+    skipped: tuple[Skipped, ...] = ()
 
 
-def _gff_lines(path: Path) -> Iterator[_Line]:
-    for number, line in _body(path):
-        if line.startswith(("##FASTA", ">")):
-            return
-        if line.startswith("#"):
+def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail") -> Regions:
+    """Reads a BED file for the stretches that it lists, as :func:`read_annotation` does for features.
+
+    Args:
+        path: The file or URL.
+        genome: Where they lie.
+        on_error: What to do at a line that is malformed, reaches past its record, or lies on a record that
+            the genome does not have: ``"fail"``, or ``"skip"`` it and list it in ``skipped``.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If a line cannot be read, or there is none.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    contents = Contents(path)
+    regions: list[Feature] = []
+    skipped: list[Skipped] = []
+    unknown: Counter[str] = Counter()
+    for number, text in enumerate(read_lines(contents), start=1):
+        line = text.rstrip("\r\n")
+        try:
+            parsed = _bed_line(line) if line.strip() and not line.startswith("#") else None
+            if parsed is None:
+                continue
+            if parsed.record not in genome:
+                unknown[parsed.record] += 1
+                raise _FaultyLineError(f"there is no record {parsed.record!r}")
+            index = genome.index_of(parsed.record)
+            if parsed.stop_bp > genome.records[index].length_bp:
+                raise _FaultyLineError(
+                    f"a region must end inside its record of {genome.records[index].length_bp} bases, got "
+                    f"{parsed.stop_bp}"
+                )
+        except _FaultyLineError as error:
+            if on_error == "fail" and not unknown:
+                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+            skipped.append(Skipped(number, str(error)))
             continue
-        columns = line.split("\t")
-        if len(columns) != _GFF_COLUMNS:
-            _fail(
-                path, number, f"expected {_GFF_COLUMNS} columns between tabs, got {len(columns)}: {line:.80}"
-            )
-        record, _, kind, start, end, _, strand, _, attributes = columns
-        first, last = _number(path, number, "start", start), _number(path, number, "end", end)
-        if not 1 <= first <= last:
-            _fail(path, number, f"positions must be 1 <= start <= end, got {first}, {last}")
-        _check_strand(path, number, strand)
-        is_circular = "Is_circular=true" in attributes.split(";")
-        yield number, record, first - 1, last, kind, strand == "-", is_circular
+        regions.append(Feature(index, *parsed[1:5]))
+    if unknown and (on_error == "fail" or not regions):
+        raise ArgumentError(
+            f"{contents.path} has regions on records that {genome.path} does not have: it names "
+            f"{some(unknown)}, and {genome.names.instead(unknown)}"
+        )
+    if not regions:
+        raise ValueError(f"{contents.path} lists no region{_first_of(skipped)}")
+    return Regions(regions, tuple(skipped))
 
 
-def _bed_lines(path: Path) -> Iterator[_Line]:
-    for number, line in _body(path):
-        if line.startswith("#") or line.split(None, 1)[0] in ("track", "browser"):
-            continue
-        columns = line.split("\t") if "\t" in line else line.split()
-        if len(columns) < 3:
-            _fail(path, number, f"expected 3 or more columns, got {len(columns)}: {line:.80}")
-        start, end = _number(path, number, "start", columns[1]), _number(path, number, "end", columns[2])
-        if start >= end:
-            _fail(path, number, f"positions must be 0 <= start < end, got {start}, {end}")
-        name = (columns[3] if len(columns) > 3 else "") or "."
-        strand = columns[5] if len(columns) > 5 else "."
-        _check_strand(path, number, strand)
-        yield number, columns[0], start, end, name, strand == "-", False
+def _first_of(skipped: list[Skipped]) -> str:
+    return f" that can be read, the first: line {skipped[0].where}: {skipped[0].reason}" if skipped else ""
 
 
-def _body(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, without their ends, with their numbers from 1."""
-    for number, line in enumerate(read_lines(path), start=1):
-        text = line.rstrip("\r\n")
-        if text.strip():
-            yield number, text
+class _Line(NamedTuple):
+    record: str
+    start_bp: int
+    stop_bp: int
+    kind: str
+    is_reverse: bool
+    is_circular: bool
 
 
-def _number(path: Path, number: int, name: str, text: str) -> int:
+class _FaultyLineError(Exception):
+    pass
+
+
+def _features(line: _Line, genome: Genome, is_circular: bool) -> list[Feature]:
+    """A line's feature; none if it has no base or is the whole record, two across the origin of a circle."""
+    index = genome.index_of(line.record)
+    length_bp = genome.records[index].length_bp
+
+    def feature(start_bp: int, end_bp: int) -> list[Feature]:
+        if start_bp == end_bp or end_bp - start_bp == length_bp:
+            return []
+        return [Feature(index, start_bp, end_bp, line.kind, line.is_reverse)]
+
+    if line.start_bp < length_bp < line.stop_bp < 2 * length_bp and is_circular:
+        return feature(line.start_bp, length_bp) + feature(0, line.stop_bp - length_bp)
+    if line.stop_bp > length_bp:
+        raise _FaultyLineError(
+            f"a feature must end inside its record of {length_bp} bases, got {line.stop_bp}"
+        )
+    return feature(line.start_bp, line.stop_bp)
+
+
+def _gff_line(line: str) -> _Line:
+    columns = line.split("\t")
+    if len(columns) != _GFF_COLUMNS:
+        raise _FaultyLineError(
+            f"expected {_GFF_COLUMNS} columns between tabs, got {len(columns)}: {line:.80}"
+        )
+    record, _, kind, start, end, _, strand, _, attributes = columns
+    first, last = _number("start", start), _number("end", end)
+    # Where an end stands before its start, the place between the two is meant.
+    if not 1 <= first <= last + 1:
+        raise _FaultyLineError(f"positions must be 1 <= start <= end, got {first}, {last}")
+    _check_strand(strand)
+    is_circular = "Is_circular=true" in attributes.split(";")
+    return _Line(record, first - 1, last, kind, strand == "-", is_circular)
+
+
+def _bed_line(line: str) -> _Line | None:
+    if line.split(None, 1)[0] in ("track", "browser"):
+        return None
+    columns = line.split("\t") if "\t" in line else line.split()
+    if len(columns) < 3:
+        raise _FaultyLineError(f"expected 3 or more columns, got {len(columns)}: {line:.80}")
+    start, end = _number("start", columns[1]), _number("end", columns[2])
+    if start > end:
+        raise _FaultyLineError(f"positions must be 0 <= start <= end, got {start}, {end}")
+    name = (columns[3] if len(columns) > 3 else "") or "."
+    strand = columns[5] if len(columns) > 5 else "."
+    _check_strand(strand)
+    return _Line(columns[0], start, end, name, strand == "-", False)
+
+
+def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        _fail(path, number, f"{name} must be a whole number, got {text!r:.40}")
+        raise _FaultyLineError(f"{name} must be a whole number, got {text!r:.40}")
     return int(text)
 
 
-def _check_strand(path: Path, number: int, strand: str) -> None:
+def _check_strand(strand: str) -> None:
     if strand not in ("+", "-", ".", "?"):
-        _fail(path, number, f"strand must be one of + - . ?, got {strand!r:.40}")
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    first = list(itertools.islice(names, shown + 1))
-    return ", ".join(first[:shown]) + (", …" if len(first) > shown else "")
-
-
-def _fail(path: Path, number: int, message: str) -> NoReturn:
-    shown = message.encode("utf-8", "backslashreplace").decode()
-    raise ValueError(f"{path}, line {number}: {shown}")
+        raise _FaultyLineError(f"strand must be one of + - . ?, got {strand!r:.40}")

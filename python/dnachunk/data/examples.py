@@ -29,8 +29,11 @@ class ExampleDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example."""
+        sequence = self.examples.sequences[index]
         return {
-            "sequence": self.examples.sequences[index],
+            "sequence": sequence,
+            # By the length of this Hugging Face's Trainer groups examples, if it is asked to.
+            "input_ids": sequence,
             "target": self.examples.targets[index],
             "both_strands": self.both_strands,
         }
@@ -124,6 +127,31 @@ def model_arguments(model: Any) -> set[str]:
     return set(inspect.signature(model.forward).parameters) - {"kwargs"}
 
 
+def check_length(
+    sequence: str, place: str, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
+) -> None:
+    """Refuses a sequence that is longer than a model takes.
+
+    Raises:
+        ValueError: If it is; the message begins with ``place``.
+    """
+    fault = _excess(sequence, tokenizer, max_length_bp, max_tokens)
+    if fault is not None:
+        raise ArgumentError(f"{place}: the sequence has {fault}: cut it off with `truncate`")
+
+
+def _excess(sequence: str, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None) -> str | None:
+    """By what a sequence is too long, if it is."""
+    if max_length_bp is not None and len(sequence) > max_length_bp:
+        return f"{len(sequence):,} bases, the model takes {max_length_bp:,}"
+    # No tokenizer makes more of a sequence than an id for each base.
+    if max_tokens is not None and len(sequence) + tokenizer.num_special_tokens_to_add() > max_tokens:
+        length = len(tokenizer(sequence, verbose=False)["input_ids"])
+        if length > max_tokens:
+            return f"{length:,} tokens, the model takes {max_tokens:,}"
+    return None
+
+
 def check_lengths(
     examples: Examples, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
 ) -> None:
@@ -132,25 +160,17 @@ def check_lengths(
     Raises:
         ValueError: With the first of them, and how many there are.
     """
-    for unit, limit in (("bases", max_length_bp), ("tokens", max_tokens)):
-        if limit is None:
-            continue
-        special = tokenizer.num_special_tokens_to_add()
-        too_long = []
-        for index, sequence in enumerate(examples.sequences):
-            # No tokenizer makes more of a sequence than an id for each base.
-            length = len(sequence)
-            if unit == "tokens" and length + special > limit:
-                length = len(tokenizer(sequence, verbose=False)["input_ids"])
-            if length > limit:
-                too_long.append((index, length))
-        if too_long:
-            index, length = too_long[0]
-            raise ArgumentError(
-                f"{examples.places[index]}: the sequence has {length:,} {unit}, the model takes {limit:,}; "
-                f"{len(too_long):,} of {len(examples):,} sequences are too long: leave them "
-                "out, or cut them off with `truncate`"
-            )
+    too_long = []
+    for place, sequence in zip(examples.places, examples.sequences, strict=True):
+        fault = _excess(sequence, tokenizer, max_length_bp, max_tokens)
+        if fault is not None:
+            too_long.append((place, fault))
+    if too_long:
+        place, fault = too_long[0]
+        raise ArgumentError(
+            f"{place}: the sequence has {fault}; {len(too_long):,} of {len(examples):,} sequences are too "
+            "long: leave them out, or cut them off with `truncate`"
+        )
 
 
-__all__ = ["ExampleCollator", "ExampleDataset", "check_lengths", "model_arguments"]
+__all__ = ["ExampleCollator", "ExampleDataset", "check_length", "check_lengths", "model_arguments"]

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from dnachunk._native import rust
+from dnachunk.data.contents import Contents, OnError, Skipped, is_standard_input, locate, unpacked_name
+from dnachunk.data.record_names import Aliases, RecordNames
+from dnachunk.errors import require_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,34 @@ class Genome:
     after a check against the file; otherwise one streaming pass finds the records and checks every byte.
     A gzip file cannot be entered in its middle: it is unpacked into a temporary file without a name, one
     byte a base, in ``TMPDIR``; so is a file whose records have ragged lines. Memory is a few MiB and the
-    index, whatever the genome's size.
+    index, whatever the genome's size. A file packed by bzip2 or xz is unpacked, and one behind a URL fetched
+    whole, into such a file first (:class:`~dnachunk.data.contents.Contents`). A record without a base is one
+    of length 0.
 
     A genome is read-only, and safe in threads and in forked workers; pickled, it is its path, and is opened
     again where it arrives.
 
     Attributes:
-        path: The file, absolute.
-        name: The file's name without ``.gz``, ``.bgz`` and one more suffix.
+        path: The file, absolute; a URL as :mod:`pathlib` writes it.
+        name: The file's name without ``.gz`` or the like and one more suffix.
         records: The records in the file's order.
+        names: Their names, and what other names mean them.
+        skipped: The records that were left out, in the file's order.
 
     Args:
-        path: The file.
+        path: The file or URL.
+        aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: With ``"skip"``, records that cannot be read are left out and listed in ``skipped``: those
+            with a byte that is no nucleotide letter, without a name, or with the name of an earlier one. The
+            whole file is read for that, also where it has a ``.fai``.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no FASTA file, is truncated, has a byte that is no nucleotide letter, an empty
-            record, or a name twice, or if its index does not match; the message names the file, the record
-            and the byte.
+        ValueError: If it is no FASTA file (the message says what it is, if that is known), is truncated, has
+            a record that cannot be read or, with ``on_error="skip"``, none that can, or if its index does not
+            match; the message names the file, the record and the byte.
+        KeyboardInterrupt: When the user presses Ctrl-C, while the file is read too.
+        ModuleNotFoundError: If fetching a URL needs a package that is missing.
 
     Example:
         >>> genome = Genome(packaged_genome())
@@ -74,29 +87,49 @@ class Genome:
         tensor([7, 6, 7, 7], dtype=torch.uint8)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        stem = self.path.stem if self.path.suffix in (".gz", ".bgz") else self.path.name
-        self.name = Path(stem).stem
-        self._file = rust.Genome(self.path)
+    def __init__(
+        self, path: str | os.PathLike[str], aliases: Aliases | None = None, *, on_error: OnError = "fail"
+    ) -> None:
+        require_one_of("on_error", on_error, ("fail", "skip"))
+        where, is_url = locate(path)
+        contents = Contents(where if is_url or is_standard_input(where) else Path(where).absolute())
+        contents.unpack()
+        self._open(contents, aliases, on_error)
+
+    def _open(self, contents: Contents, aliases: Aliases | None, on_error: OnError) -> None:
+        self.path = Path(contents.path)
+        self.name = Path(unpacked_name(contents.path)).stem
+        self._on_error: OnError = on_error
+        self._contents = contents
+        self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
-        self._indices = {record.name: index for index, record in enumerate(self.records)}
+        self.skipped = [Skipped(name, reason) for name, reason in self._file.skipped()]
+        self.names = RecordNames((record.name for record in self.records), aliases)
 
     @property
     def length_bp(self) -> int:
         """Bases of all records."""
         return sum(record.length_bp for record in self.records)
 
+    def with_aliases(self, aliases: Aliases) -> "Genome":
+        """The same genome, asked by other names too.
+
+        Args:
+            aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
+        """
+        return _opened(self._contents, aliases, self._on_error)
+
     def index_of(self, name: str) -> int:
-        """The index of the record of this name.
+        """The index of the record of this name, or that this name means.
 
         Raises:
             KeyError: If there is none.
+            ValueError: If it may be one of several.
         """
-        try:
-            return self._indices[name]
-        except KeyError:
-            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}") from None
+        index = self.names.find(name)
+        if index is None:
+            raise KeyError(f"Genome.index_of: {self.path} has no record {name!r}")
+        return index
 
     def fetch(
         self, record_index: int, start_bp: int, end_bp: int, *, reverse_complement: bool = False
@@ -138,14 +171,20 @@ class Genome:
                 yield Piece(index, start_bp, *self.fetch(index, start_bp, end_bp))
 
     def __contains__(self, name: object) -> bool:
-        """Whether a record has this name."""
-        return name in self._indices
+        """Whether a record has this name, or it means one."""
+        return isinstance(name, str) and self.names.find(name) is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Genome, (self.path,))
+        return (_opened, (self._contents, self.names.aliases, self._on_error))
 
     def __repr__(self) -> str:
-        return f"Genome({str(self.path)!r}: {len(self.records)} records, {self.length_bp} bp)"
+        return f"Genome({self._contents.path!r}: {len(self.records)} records, {self.length_bp} bp)"
+
+
+def _opened(contents: Contents, aliases: Aliases | None, on_error: OnError) -> Genome:
+    genome = Genome.__new__(Genome)
+    genome._open(contents, aliases, on_error)
+    return genome
 
 
 def packaged_genome() -> Path:

@@ -2,15 +2,18 @@
 
 import contextlib
 import csv
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
+from dnachunk.data.contents import OnError
 from dnachunk.data.text import open_text
+from dnachunk.errors import ArgumentError, require_one_of
 from dnachunk.ops import encode_dna
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -18,7 +21,13 @@ FASTA_SUFFIXES = (".fa", ".fna", ".fasta")
 SPLIT_NAMES = {"train": ("train",), "valid": ("dev", "valid", "validation", "val"), "test": ("test",)}
 """What the benchmarks call the three splits."""
 
+MISSING = frozenset(("", ".", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null"))
+"""What stands for a cell without a value, in lower case."""
+
+_ROWS_AT_ONCE = 1024
+
 Row = tuple[str, str, tuple[str, ...]]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +39,40 @@ class LabelledSet:
         labels: For each sequence the text in each label column.
         places: For each sequence where it stands, for messages.
         columns: Names of the label columns.
+        skipped: Of each row that was left out, where it stands and what is wrong with it.
     """
 
     sequences: list[str]
     labels: list[tuple[str, ...]]
     places: list[str]
     columns: tuple[str, ...] = ("label",)
+    skipped: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell has no value: it is empty, ``.``, ``NA``, ``N/A``, ``NaN``, ``None`` or ``null``."""
+    return cell.strip().lower() in MISSING
+
+
+def attempt(
+    on_error: OnError, skipped: list[str], read: Callable[..., Value], *arguments: Any
+) -> Value | None:
+    """Reads a row; one that cannot be read is noted, and is None, or is refused.
+
+    Raises:
+        ArgumentError: If ``read`` raises :class:`ValueError` and ``on_error`` is ``"fail"``.
+    """
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        if on_error == "fail":
+            message = error.message if isinstance(error, ArgumentError) else error
+            raise ArgumentError(f"{message} (`on_error=skip` leaves such rows out)") from error
+        skipped.append(str(error))
+        return None
 
 
 def read_labelled(
@@ -47,8 +81,13 @@ def read_labelled(
     label: str | None = None,
     sequence_column: str = "sequence",
     label_columns: Sequence[str] = ("label",),
+    on_error: OnError = "fail",
 ) -> LabelledSet:
-    """Reads one labelled set.
+    """Reads one labelled set: its sequences, and its labels as text, which :meth:`Task.of` reads.
+
+    A cell is missing if it is empty or ``.``, ``NA``, ``N/A``, ``NaN``, ``None`` or ``null``, in capitals or
+    not. In a table so is a sequence that is written so, although ``NA`` and ``NaN`` could be bases; in a
+    FASTA or text file they are. What labels may be is said at :class:`~dnachunk.data.Problem`.
 
     Args:
         path: By its suffix, each also with ``.gz``:
@@ -64,20 +103,24 @@ def read_labelled(
         label: Label of all sequences of a FASTA file.
         sequence_column: Column of the sequences, in a table.
         label_columns: Columns of the labels, in a table.
+        on_error: ``"skip"`` leaves out rows and records without a sequence, with a letter that is not
+            IUPAC's, with too few or too many cells, or without a label in the header; ``"fail"``
+            refuses them.
 
     Returns:
-        The set, in the order of the file; a folder's entries by name.
+        The set, in the order of the file; a folder's entries by name. ``skipped`` lists what was left out.
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it cannot be read, lacks a column, or has no sequence, an empty one, or one with a
-            letter that is not IUPAC's; the message names file and row.
+        ValueError: If it cannot be read, lacks a column or has it twice, has no sequence, or a row is
+            refused; the message names file and row.
         ModuleNotFoundError: If it is a Parquet file and ``pyarrow`` is missing.
     """
+    require_one_of("on_error", on_error, ("fail", "skip"))
     path = Path(path)
     columns = tuple(label_columns)
     suffix = _suffix(path)
-    rows: Iterable[Row]
+    rows: Iterable[Row | ValueError]
     if path.is_dir():
         rows, columns = _class_folder_rows(path), ("label",)
     elif suffix in FASTA_SUFFIXES:
@@ -91,11 +134,15 @@ def read_labelled(
     else:
         known = ", ".join((*TABLE_SUFFIXES, ".parquet", *FASTA_SUFFIXES))
         raise ValueError(f"read_labelled: path must be a folder or end in one of {known}, got {path}")
-    return _checked(rows, columns, str(path))
+    return _checked(rows, columns, str(path), on_error)
 
 
 def read_splits(
-    source: str | Path, *, sequence_column: str = "sequence", label_columns: Sequence[str] = ("label",)
+    source: str | Path,
+    *,
+    sequence_column: str = "sequence",
+    label_columns: Sequence[str] = ("label",),
+    on_error: OnError = "fail",
 ) -> dict[str, LabelledSet]:
     """Reads the splits of a published set.
 
@@ -107,6 +154,7 @@ def read_splits(
             and a network); a part is a configuration, or a value of the column ``task``.
         sequence_column: Column of the sequences, in tables.
         label_columns: Columns of the labels, in tables.
+        on_error: As for :func:`read_labelled`.
 
     Returns:
         The sets by ``"train"``, ``"valid"`` and ``"test"``, as far as there are any.
@@ -122,7 +170,7 @@ def read_splits(
             raise FileNotFoundError(
                 f"read_splits: source must be a folder or owner/name on the Hugging Face hub, got {source}"
             )
-        return _hub_splits(str(source), sequence_column, tuple(label_columns))
+        return _hub_splits(str(source), sequence_column, tuple(label_columns), on_error)
     found = find_splits(folder)
     if "train" not in found:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -134,7 +182,9 @@ def read_splits(
     return {
         split: join_sets(
             [
-                read_labelled(path, sequence_column=sequence_column, label_columns=label_columns)
+                read_labelled(
+                    path, sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+                )
                 for path in paths
             ]
         )
@@ -181,41 +231,71 @@ def join_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
         [label for labelled in sets for label in labelled.labels],
         [place for labelled in sets for place in labelled.places],
         sets[0].columns,
+        [row for labelled in sets for row in labelled.skipped],
     )
 
 
-def _checked(rows: Iterable[Row], columns: tuple[str, ...], source: str) -> LabelledSet:
-    labelled = LabelledSet([], [], [], columns)
-    for place, sequence, labels in rows:
-        if not sequence:
-            raise ValueError(f"{place}: the sequence is empty")
-        labelled.places.append(place)
-        labelled.sequences.append(sequence.upper().replace("U", "T"))
-        labelled.labels.append(labels)
-    if not len(labelled):
-        raise ValueError(f"{source} holds no sequence")
-    _check_letters(labelled)
-    return labelled
+def _checked(
+    rows: Iterable[Row | ValueError], columns: tuple[str, ...], source: str, on_error: OnError
+) -> LabelledSet:
+    skipped: list[str] = []
 
+    def passed(check: Callable[[Any], Row], each: Iterable[Any]) -> list[Row]:
+        found = (attempt(on_error, skipped, check, row) for row in each)
+        return [row for row in found if row is not None]
 
-def _check_letters(labelled: LabelledSet) -> None:
-    for first in range(0, len(labelled), 1024):
-        batch = labelled.sequences[first : first + 1024]
+    read, kept = passed(_checked_row, rows), list[Row]()
+    for first in range(0, len(read), _ROWS_AT_ONCE):
+        batch = read[first : first + _ROWS_AT_ONCE]
         try:
-            ids, _, _ = encode_dna(batch)
-            if int(ids.min()) > MASK_ID:
-                continue
+            ids, _, _ = encode_dna([sequence for _, sequence, _ in batch])
+            are_letters = int(ids.min()) > MASK_ID
         except ValueError:
-            pass
-        # Which of them it is, and what is wrong with it.
-        for place, sequence in zip(labelled.places[first:], batch, strict=False):
-            try:
-                ids, _, _ = encode_dna([sequence])
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from error
-            if int(ids.min()) <= MASK_ID:
-                token = SPECIAL_TOKENS[int(ids.min())]
-                raise ValueError(f"{place}: a labelled sequence must be letters alone, got {token}")
+            are_letters = False
+        # Where not all are: which of them it is, and what is wrong with it.
+        kept += batch if are_letters else passed(_lettered_row, batch)
+    if not kept:
+        rest = f" that can be read; of {len(skipped):,} the first: {skipped[0]}" if skipped else ""
+        raise ValueError(f"{source} holds no sequence{rest}")
+    return LabelledSet(
+        [sequence for _, sequence, _ in kept],
+        [labels for _, _, labels in kept],
+        [place for place, _, _ in kept],
+        columns,
+        skipped,
+    )
+
+
+def _checked_row(row: Row | ValueError) -> Row:
+    if isinstance(row, ValueError):
+        raise row
+    place, sequence, labels = row
+    if not sequence:
+        raise ValueError(f"{place}: the sequence is empty")
+    return place, sequence.upper().replace("U", "T"), labels
+
+
+def _lettered_row(row: Row) -> Row:
+    place, sequence, _ = row
+    try:
+        ids, _, _ = encode_dna([sequence])
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    if int(ids.min()) <= MASK_ID:
+        token = SPECIAL_TOKENS[int(ids.min())]
+        raise ValueError(f"{place}: a labelled sequence must be letters alone, got {token}")
+    return row
+
+
+def _table_row(place: str, sequence: str, labels: Iterable[str]) -> Row | ValueError:
+    if sequence and is_missing(sequence):
+        return ValueError(f"{place}: the sequence is missing, got {sequence!r}")
+    return place, sequence, tuple(labels)
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a table, by its name."""
+    return _suffix(Path(path)) in (*TABLE_SUFFIXES, ".parquet")
 
 
 def _suffix(path: Path) -> str:
@@ -232,7 +312,9 @@ def _open_text(path: Path) -> Iterator[TextIO]:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _table_rows(path: Path, sequence_column: str, label_columns: tuple[str, ...]) -> Iterator[Row]:
+def _table_rows(
+    path: Path, sequence_column: str, label_columns: tuple[str, ...]
+) -> Iterator[Row | ValueError]:
     # Python's limit of a field is 131,072 characters; sequences are longer.
     limit = csv.field_size_limit(sys.maxsize)
     try:
@@ -243,13 +325,14 @@ def _table_rows(path: Path, sequence_column: str, label_columns: tuple[str, ...]
             indices = _column_indices(path, header, (sequence_column, *label_columns))
             reader = csv.reader(text, delimiter=delimiter)
             for row in reader:
-                if not row:
+                if len(row) < 2 and not "".join(row).strip():
                     continue
                 place = f"{path}, line {reader.line_num + 1}"
                 if len(row) != len(header):
-                    raise ValueError(f"{place}: a row must have {len(header)} fields, got {len(row)}")
+                    yield ValueError(f"{place}: a row must have {len(header)} fields, got {len(row)}")
+                    continue
                 sequence, *labels = (row[index].strip() for index in indices)
-                yield place, sequence, tuple(labels)
+                yield _table_row(place, sequence, labels)
     finally:
         csv.field_size_limit(limit)
 
@@ -259,12 +342,17 @@ def _column_indices(source: object, header: Sequence[str], wanted: tuple[str, ..
     if missing:
         found = ", ".join(header) or "none"
         raise ValueError(f"{source} must have a column {missing[0]!r}; its columns: {found}")
+    twice = [name for name in wanted if header.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"{source} must have the column {twice[0]!r} once, got it {header.count(twice[0])} times"
+        )
     return [header.index(name) for name in wanted]
 
 
 def _parquet_rows(
     path: Path, sequence_column: str, label_columns: tuple[str, ...]
-) -> tuple[Iterator[Row], tuple[str, ...]]:
+) -> tuple[Iterator[Row | ValueError], tuple[str, ...]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -283,44 +371,48 @@ def _parquet_rows(
 
 def _value_rows(
     source: str, names: Sequence[str], columns: Sequence[Sequence[Any]]
-) -> tuple[Iterator[Row], tuple[str, ...]]:
+) -> tuple[Iterator[Row | ValueError], tuple[str, ...]]:
     """Rows of text, and the names of the label columns, from columns of values, the sequences' first."""
     sequences, *labels = columns
     texts: dict[str, list[str]] = {}
     for name, values in zip(names, labels, strict=True):
         texts |= _label_texts(name, values, sequences)
-    rows = zip(map(_text, sequences), *texts.values(), strict=True)
+    rows = zip(("" if each is None else _text(each) for each in sequences), *texts.values(), strict=True)
     return (
-        (f"{source}, row {number}", sequence, tuple(cells))
+        _table_row(f"{source}, row {number}", sequence, cells)
         for number, (sequence, *cells) in enumerate(rows, start=1)
     ), tuple(texts)
 
 
 def _label_texts(name: str, values: Sequence[Any], sequences: Sequence[Any]) -> dict[str, list[str]]:
     """A column of labels as tables of text would have it: by name one column, or several."""
-    lists = [value for value in values if isinstance(value, list)]
-    pairs = zip(values, sequences, strict=True)
-    if not lists or all(isinstance(value, list) and len(value) == len(text or "") for value, text in pairs):
+    pairs = [(value, text) for value, text in zip(values, sequences, strict=True) if value is not None]
+    lists = [value for value, _ in pairs if isinstance(value, list)]
+    is_per_base = all(isinstance(value, list) and len(value) == len(text or "") for value, text in pairs)
+    if not lists or is_per_base:
         return {name: [_text(value) for value in values]}
     count = len(lists[0])
-    if len(lists) == len(values) and all(
-        len(value) == count and all(isinstance(item, int | float) for item in value) for value in lists
+    if len(lists) == len(pairs) and all(
+        len(value) == count and all(isinstance(item, int | float | None) for item in value) for value in lists
     ):
         names = [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
-        return {each: [_text(value[index]) for value in values] for index, each in enumerate(names)}
+        return {
+            each: [_text(None if value is None else value[index]) for value in values]
+            for index, each in enumerate(names)
+        }
     return {name: [_text(value, "|") for value in values]}
 
 
 def _text(value: Any, separator: str = " ") -> str:
     """A value as a table of text would have it."""
     if value is None:
-        return ""
+        return "null"
     if isinstance(value, list):
         return separator.join(map(_text, value))
     return str(int(value) if isinstance(value, bool) else value).strip()
 
 
-def _fasta_rows(path: Path, label: str | None) -> Iterator[Row]:
+def _fasta_rows(path: Path, label: str | None) -> Iterator[Row | ValueError]:
     with _open_text(path) as text:
         header, lines, number = None, list[str](), 0
         for line in text:
@@ -336,16 +428,16 @@ def _fasta_rows(path: Path, label: str | None) -> Iterator[Row]:
             yield _fasta_row(path, number, header, lines, label)
 
 
-def _fasta_row(path: Path, number: int, header: str, lines: list[str], label: str | None) -> Row:
+def _fasta_row(path: Path, number: int, header: str, lines: list[str], label: str | None) -> Row | ValueError:
     place = f"{path}, record {number} ({header[:60]})"
     if label is None:
         _, bar, label = header.rpartition("|")
         if not bar:
-            raise ValueError(f"{place}: the header must end in | and the label")
+            return ValueError(f"{place}: the header must end in | and the label")
     return place, "".join(lines), (label.strip(),)
 
 
-def _class_folder_rows(folder: Path) -> Iterator[Row]:
+def _class_folder_rows(folder: Path) -> Iterator[Row | ValueError]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     entries = [path for path in entries if path.is_dir() or _suffix(path) in FASTA_SUFFIXES]
     if not entries:
@@ -355,6 +447,7 @@ def _class_folder_rows(folder: Path) -> Iterator[Row]:
         files = sorted(entry.iterdir()) if entry.is_dir() else [entry]
         is_empty = True
         for file in files:
+            rows: Iterator[Row | ValueError]
             if _suffix(file) in FASTA_SUFFIXES:
                 rows = _fasta_rows(file, name)
             elif _suffix(file) == ".txt":
@@ -373,7 +466,9 @@ def _text_row(path: Path, label: str) -> Iterator[Row]:
         yield str(path), "".join(text.read().split()), (label,)
 
 
-def _hub_splits(source: str, sequence_column: str, label_columns: tuple[str, ...]) -> dict[str, LabelledSet]:
+def _hub_splits(
+    source: str, sequence_column: str, label_columns: tuple[str, ...], on_error: OnError
+) -> dict[str, LabelledSet]:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -403,10 +498,20 @@ def _hub_splits(source: str, sequence_column: str, label_columns: tuple[str, ...
             _column_indices(f"{source}, {word}", rows.column_names, ("task",))
             rows = rows.filter(lambda task: task == part, input_columns="task")
         values = [list(rows[column]) for column in columns]
-        found[split] = _checked(*_value_rows(f"{source}, {word}", label_columns, values), f"{source}, {word}")
+        place = f"{source}, {word}"
+        found[split] = _checked(*_value_rows(place, label_columns, values), place, on_error)
     if "train" not in found:
         raise ValueError(f"{source} has no train split; it has {', '.join(splits)}")
     return found
 
 
-__all__ = ["LabelledSet", "find_splits", "join_sets", "read_labelled", "read_splits"]
+__all__ = [
+    "LabelledSet",
+    "attempt",
+    "find_splits",
+    "is_missing",
+    "is_table",
+    "join_sets",
+    "read_labelled",
+    "read_splits",
+]

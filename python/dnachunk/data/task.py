@@ -4,18 +4,26 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dnachunk.alphabet import IGNORE_INDEX
-from dnachunk.data.labelled import LabelledSet
+from dnachunk.data.contents import OnError
+from dnachunk.data.labelled import LabelledSet, attempt, is_missing
 from dnachunk.data.problem import Problem
 from dnachunk.random import mix
 
 Target = int | list[int] | list[float]
 
-UNLABELLED = "."
+UNLABELLED = (".", str(IGNORE_INDEX))
 """A base without a label, among labels for each base."""
+
+MAX_LISTED = 1000
+"""Rows that were left out are all counted; so many of them are listed."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +62,12 @@ class Task:
 
     Attributes:
         problem: Its kind.
-        names: Its classes, labels or numbers. Classes are in numerical order where all are whole numbers, and
-            else in alphabetical order; of two, the last is the positive one.
+        names: Its classes, labels or numbers. Classes are in numerical order where all are numbers, and else
+            in alphabetical order; of two, the last is the positive one.
         train: Examples to learn from.
         valid: Examples to choose by.
         test: Examples to report on, if there are any.
+        skipped: Of each split that rows were left out of, where each stands and what is wrong with it.
     """
 
     problem: Problem
@@ -66,6 +75,7 @@ class Task:
     train: Examples
     valid: Examples
     test: Examples | None = None
+    skipped: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -75,28 +85,38 @@ class Task:
         *,
         valid_share: float = 0.1,
         seed: int = 0,
+        on_error: OnError = "fail",
     ) -> "Task":
-        """Reads the labels.
+        """Reads the labels, as :class:`Problem` says.
 
         Args:
             splits: Sets by ``"train"`` and perhaps ``"valid"`` and ``"test"``.
-            problem: Its kind; by default what the labels of the training set look like: 0 and 1 or numbers in
-                several columns are several labels or numbers; in one column, digits for each base are labels
-                of bases, cells with ``|`` several labels, numbers that are not all whole (``2`` and ``2.0``
-                are) a regression, and anything else classes.
+            problem: Its kind; by default what the labels of the training set look like, those that are
+                missing left aside: 0 and 1 or numbers in several columns are several labels or numbers; in
+                one column, digits for each base are labels of bases, cells with ``|`` several labels, numbers
+                (nine tenths of the cells at least) that are not all whole (``2`` and ``2.0`` are) a
+                regression, and anything else classes.
             valid_share: Where there is no ``"valid"``, what share of the training set becomes it: of each
                 class alike, equal sequences on one side.
             seed: Which of them.
+            on_error: ``"skip"`` leaves out rows with a label that is missing, does not fit the problem or is
+                unknown in the training set; ``"fail"`` refuses them.
 
         Raises:
-            ValueError: If a label does not fit the problem, is unknown in the training set, or there are too
-                few; the message names file and row.
+            ValueError: If a row is refused (the message names file and row), or there are too few.
         """
         train = splits["train"]
         if problem is None:
             problem = infer_problem(train)
-        names = _names(train, problem)
-        examples = {split: _encode(labelled, problem, names) for split, labelled in splits.items()}
+        skipped = {split: list(labelled.skipped) for split, labelled in splits.items()}
+        read = {
+            split: _read(labelled, problem, on_error, skipped[split]) for split, labelled in splits.items()
+        }
+        names = _names(train, problem, read["train"])
+        examples = {
+            split: _encode(labelled, problem, names, read[split], on_error, skipped[split])
+            for split, labelled in splits.items()
+        }
         if problem is Problem.multi_label:
             for name, values in zip(names, zip(*examples["train"].targets, strict=True), strict=True):
                 if not any(values):
@@ -105,7 +125,16 @@ class Task:
             examples["train"], examples["valid"] = _split_off(
                 examples["train"], problem, names, valid_share, seed
             )
-        return cls(problem, names, **examples)
+        return cls(
+            problem, names, **examples, skipped={split: rows for split, rows in skipped.items() if rows}
+        )
+
+    @property
+    def skipped_rows(self) -> dict[str, Any]:
+        """For JSON: by split how many rows were left out, and what is wrong with the first of them."""
+        return {
+            split: {"count": len(rows), "rows": rows[:MAX_LISTED]} for split, rows in self.skipped.items()
+        }
 
     @property
     def config_fields(self) -> dict[str, Any]:
@@ -123,130 +152,169 @@ class Task:
 
 
 def infer_problem(labelled: LabelledSet) -> Problem:
-    """The kind of problem that labels look like, as :meth:`Task.of` says.
-
-    Raises:
-        ValueError: If nearly all are numbers, not whole ones, and some are none.
-    """
+    """The kind of problem that labels look like, as :meth:`Task.of` says."""
     cells = [cell for labels in labelled.labels for cell in labels]
+    is_label = [
+        not (is_missing(cell) or _INFINITE.fullmatch(cell) or _LIST.fullmatch(cell)) for cell in cells
+    ]
     if len(labelled.columns) > 1:
-        return Problem.multi_label if set(cells) <= {"0", "1"} else Problem.regression
+        numbers = {_number(cell) for cell, is_one in zip(cells, is_label, strict=True) if is_one}
+        return Problem.multi_label if numbers <= {0, 1} else Problem.regression
+    pairs = [
+        (cell, sequence)
+        for cell, sequence, is_one in zip(cells, labelled.sequences, is_label, strict=True)
+        if is_one
+    ]
     digits = re.compile(r"[\d.]+")
     is_per_base = [
         cell.count(" ") == len(sequence) - 1
         if " " in cell
         else len(cell) == len(sequence) and digits.fullmatch(cell) is not None
-        for cell, sequence in zip(cells, labelled.sequences, strict=True)
+        for cell, sequence in pairs
     ]
-    if all(is_per_base) and max(map(len, labelled.sequences)) > 1:
+    if all(is_per_base) and max((len(sequence) for _, sequence in pairs), default=0) > 1:
         return Problem.per_base
-    if any("|" in cell for cell in cells):
+    if any("|" in cell for cell, _ in pairs):
         return Problem.multi_label
-    is_number = [_number(cell) is not None for cell in cells]
-    if not all(_is_whole(cell) for cell, is_one in zip(cells, is_number, strict=True) if is_one):
-        if all(is_number):
-            return Problem.regression
-        if 0.9 * len(cells) < sum(is_number):
-            row = is_number.index(False)
-            raise ValueError(
-                f"{labelled.places[row]}: a label must be a finite number, as nearly all are, "
-                f"got {cells[row]!r}"
-            )
-    return Problem.single_label
+    found = [number for cell, _ in pairs if (number := _number(cell)) is not None]
+    if all(map(float.is_integer, found)) or 0.9 * len(pairs) >= len(found):
+        return Problem.single_label
+    return Problem.regression
 
 
 def _number(cell: str) -> float | None:
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
+    """A finite number, or None."""
+    number = float(cell) if _NUMBER.fullmatch(cell) else math.inf
     return number if math.isfinite(number) else None
 
 
-def _is_whole(cell: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+(\.0+)?", cell, re.ASCII) is not None
+def _class_name(cell: str) -> str:
+    """A class as it is called where all are numbers."""
+    number = _number(cell)
+    if number is None:
+        return cell
+    if re.fullmatch(r"[+-]?\d+", cell):
+        return str(int(cell))
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
-def _ordered(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=float if all(map(_is_whole, names)) else None))
-
-
-def _split_labels(cell: str) -> list[str]:
-    return [label.strip() for label in cell.split("|") if label.strip()]
-
-
-def _words(cell: str) -> list[str]:
-    """The labels of the bases."""
+def _words(cell: str, problem: Problem) -> list[str]:
+    """The classes or labels in a cell."""
+    if problem is Problem.single_label:
+        return [cell]
+    if problem is Problem.multi_label:
+        return [label.strip() for label in cell.split("|") if label.strip()]
     return cell.split() if " " in cell else list(cell)
 
 
-def _names(train: LabelledSet, problem: Problem) -> tuple[str, ...]:
-    is_table = len(train.columns) > 1
-    if is_table and problem in (Problem.single_label, Problem.per_base):
+def _is_table_of_numbers(labelled: LabelledSet, problem: Problem) -> bool:
+    return problem is Problem.regression or (problem is Problem.multi_label and len(labelled.columns) > 1)
+
+
+def _read(labelled: LabelledSet, problem: Problem, on_error: OnError, skipped: list[str]) -> list[Any]:
+    """The words or numbers of each row; None where it is left out."""
+    if len(labelled.columns) > 1 and problem in (Problem.single_label, Problem.per_base):
         raise ValueError(
-            f"Task: {problem.value} labels must be in one column, got {', '.join(train.columns)}"
+            f"Task: {problem.value} labels must be in one column, got {', '.join(labelled.columns)}"
         )
-    if problem is Problem.regression or (is_table and problem is Problem.multi_label):
+
+    def numbers(cells: tuple[str, ...], place: str, _: str) -> list[float]:
+        values = []
+        for name, cell in zip(labelled.columns, cells, strict=True):
+            value = _number(cell)
+            if is_missing(cell):
+                raise ValueError(f"{place}: the label in column {name!r} is missing, got {cell!r}")
+            if value is None or (problem is Problem.multi_label and value not in (0, 1)):
+                kind = "0 or 1" if problem is Problem.multi_label else "a finite number"
+                raise ValueError(f"{place}: column {name!r} must hold {kind}, got {cell!r}")
+            values.append(value)
+        return values
+
+    def words(cells: tuple[str, ...], place: str, sequence: str) -> list[str]:
+        (cell,) = cells
+        if _LIST.fullmatch(cell):
+            raise ValueError(
+                f"{place}: a label must be no list, got {cell[:80]!r}; several are written a|b, or in a "
+                "column of 0 and 1 for each, and those of bases as words with spaces between"
+            )
+        found = _words(cell, problem)
+        for word in dict.fromkeys(found if problem is Problem.multi_label else [cell, *found]):
+            if problem is Problem.per_base and word in UNLABELLED:
+                continue
+            if is_missing(word):
+                raise ValueError(f"{place}: the label is missing, got {word!r}")
+            if _INFINITE.fullmatch(word):
+                raise ValueError(f"{place}: a label must be finite, got {word!r}")
+        if problem is Problem.per_base and len(found) != len(sequence):
+            raise ValueError(
+                f"{place}: there must be a label for each of {len(sequence)} bases, got {len(found)}"
+            )
+        return found
+
+    read = numbers if _is_table_of_numbers(labelled, problem) else words
+    rows = zip(labelled.labels, labelled.places, labelled.sequences, strict=True)
+    return [attempt(on_error, skipped, read, *row) for row in rows]
+
+
+def _names(train: LabelledSet, problem: Problem, read: Sequence[list[str] | None]) -> tuple[str, ...]:
+    if _is_table_of_numbers(train, problem):
         return train.columns
+    names = {word for words in read if words is not None for word in words}
     if problem is Problem.per_base:
-        names = {word for (cell,) in train.labels for word in _words(cell)} - {UNLABELLED}
-    elif problem is Problem.multi_label:
-        names = {label for (cell,) in train.labels for label in _split_labels(cell)}
-    else:
-        names = {cell for (cell,) in train.labels}
+        names.difference_update(UNLABELLED)
+    numbers = [name for name in sorted(names) if _number(name) is not None]
+    are_numbers = len(numbers) == len(names)
+    if are_numbers:
+        names = set(map(_class_name, names))
+    elif len(set(map(_class_name, numbers))) < len(numbers):
+        raise ValueError(
+            f"Task: a number must be written in one way beside classes that are text, such as "
+            f"{min(names.difference(numbers))!r}, got {', '.join(numbers)}"
+        )
     if len(names) < 2 and problem is not Problem.multi_label:
         got = ", ".join(sorted(names)) or "none"
         raise ValueError(f"Task: the training set must have two classes at least, got {got}")
-    return _ordered(names)
+    return tuple(sorted(names, key=float if are_numbers else None))
 
 
-def _encode(labelled: LabelledSet, problem: Problem, names: tuple[str, ...]) -> Examples:
-    is_table = len(labelled.columns) > 1
+def _encode(
+    labelled: LabelledSet,
+    problem: Problem,
+    names: tuple[str, ...],
+    read: Sequence[Any],
+    on_error: OnError,
+    skipped: list[str],
+) -> Examples:
     index_of = {name: index for index, name in enumerate(names)}
+    are_numbers = all(_number(name) is not None for name in names)
 
     def known(label: str, place: str) -> int:
-        if not label:
-            raise ValueError(f"{place}: there is no label")
-        if label not in index_of:
+        name = _class_name(label) if are_numbers else label
+        if name not in index_of:
             shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
             raise ValueError(f"{place}: label {label!r} is not among those of the training set: {shown}")
-        return index_of[label]
+        return index_of[name]
 
-    def multi_label(cells: tuple[str, ...], place: str) -> list[float]:
-        if is_table:
-            for name, cell in zip(names, cells, strict=True):
-                if cell not in ("0", "1"):
-                    raise ValueError(f"{place}: column {name!r} must hold 0 or 1, got {cell!r}")
-            return [float(cell) for cell in cells]
-        present = {known(label, place) for label in _split_labels(cells[0])}
-        return [float(index in present) for index in range(len(names))]
-
-    def numbers(cells: tuple[str, ...], place: str) -> list[float]:
-        values = [_number(cell) for cell in cells]
-        for name, cell, value in zip(labelled.columns, cells, values, strict=True):
-            if value is None:
-                raise ValueError(f"{place}: column {name!r} must hold a finite number, got {cell!r}")
-        return [value for value in values if value is not None]
-
-    def per_base(cells: tuple[str, ...], place: str, sequence: str) -> list[int]:
-        words = _words(cells[0])
-        if len(words) != len(sequence):
-            raise ValueError(
-                f"{place}: there must be a label for each of {len(sequence)} bases, got {len(words)}"
-            )
-        return [IGNORE_INDEX if word == UNLABELLED else known(word, place) for word in words]
-
-    targets: list[Target] = []
-    for cells, place, sequence in zip(labelled.labels, labelled.places, labelled.sequences, strict=True):
+    def target(found: list[Any], place: str) -> Target:
+        if _is_table_of_numbers(labelled, problem):
+            return found
+        if problem is Problem.per_base:
+            return [IGNORE_INDEX if word in UNLABELLED else known(word, place) for word in found]
         if problem is Problem.multi_label:
-            targets.append(multi_label(cells, place))
-        elif problem is Problem.regression:
-            targets.append(numbers(cells, place))
-        elif problem is Problem.per_base:
-            targets.append(per_base(cells, place, sequence))
-        else:
-            targets.append(known(cells[0], place))
-    return Examples(labelled.sequences, targets, labelled.places)
+            present = {known(label, place) for label in found}
+            return [float(index in present) for index in range(len(names))]
+        return known(found[0], place)
+
+    examples = Examples([], [], [])
+    for found, place, sequence in zip(read, labelled.places, labelled.sequences, strict=True):
+        value = None if found is None else attempt(on_error, skipped, target, found, place)
+        if value is not None:
+            examples.sequences.append(sequence)
+            examples.targets.append(value)
+            examples.places.append(place)
+    if not len(examples):
+        raise ValueError(f"Task: no row is left of {len(skipped):,}; the first: {skipped[0]}")
+    return examples
 
 
 def _split_off(

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dnachunk.data.contents import Contents, OnError, Skipped
 from dnachunk.data.text import read_lines
+from dnachunk.errors import require_one_of
 
 _COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 _INFO = 7
@@ -85,36 +87,42 @@ def other_allele(allele: str) -> str | None:
 
 
 class VCF:
-    """A VCF file, plain, gzip or bgzip, read a line at a time and as often as it is iterated.
+    """A VCF file, plain or packed, read a line at a time and as often as it is iterated.
 
     Attributes:
         path: The file.
         header: Its lines to the one with the column names, with their ends.
         info_numbers: What the header says of each INFO field's ``Number``.
+        skipped: The lines that the last iteration has left out, by their numbers.
 
     Args:
-        path: The file.
+        path: The file, as :func:`~dnachunk.data.text.open_text` takes it.
+        on_error: What an iteration does at a malformed line: ``"fail"``, or ``"skip"`` it and list it in
+            ``skipped``. A line without anything in it is passed over in any case.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is a pipe, or has no VCF header. Iterating: on a malformed line, which the message
+        ValueError: If it has no VCF header. Iterating: on a malformed line, which the message
             names.
+        ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, on_error: OnError = "fail") -> None:
+        require_one_of("on_error", on_error, ("fail", "skip"))
         self.path = Path(path)
         self.header: list[str] = []
-        if self.path.exists() and not self.path.is_file():
-            raise ValueError(f"{self.path} must be a file, because it is read more than once")
-        for line in read_lines(self.path):
+        self.skipped: list[Skipped] = []
+        self._on_error = on_error
+        self._contents = Contents(path)
+        for line in read_lines(self._contents):
             self.header.append(line)
             if len(self.header) == 1 and not line.startswith("##fileformat=VCF"):
-                self._fail(1, "expected '##fileformat=VCF…' (BCF is not read)", line)
+                raise self._fault(1, "expected '##fileformat=VCF…'", line)
             if line.startswith("##"):
                 continue
             columns = line.rstrip("\r\n").split("\t")
             if columns[: len(_COLUMNS)] != _COLUMNS:
-                self._fail(len(self.header), "expected the columns " + " ".join(_COLUMNS), line)
+                raise self._fault(len(self.header), "expected the columns " + " ".join(_COLUMNS), line)
             self._num_columns = len(columns)
             break
         else:
@@ -132,29 +140,35 @@ class VCF:
         return [*kept, *(line + line_end for line in info_lines.values()), columns]
 
     def __iter__(self) -> Iterator[VCFRecord]:
-        for line_number, line in enumerate(read_lines(self.path), start=1):
-            if line_number <= len(self.header):
-                continue
+        self.skipped = skipped = []
+        for line_number, line in enumerate(read_lines(self._contents), start=1):
             body = line.rstrip("\r\n")
+            if line_number <= len(self.header) or not body.strip():
+                continue
             record = VCFRecord(line_number, body.split("\t"), line[len(body) :] or "\n")
-            self._check(record, line)
-            yield record
+            fault = self._fault_of(record)
+            if fault is None:
+                yield record
+            elif self._on_error == "fail":
+                raise self._fault(line_number, fault, line)
+            else:
+                skipped.append(Skipped(line_number, fault))
 
-    def _check(self, record: VCFRecord, line: str) -> None:
+    def _fault_of(self, record: VCFRecord) -> str | None:
         columns = record.columns
         if len(columns) != self._num_columns:
-            expected = f"expected {self._num_columns} columns between tabs, got {len(columns)}"
-            self._fail(record.line_number, expected, line)
+            return f"expected {self._num_columns} columns between tabs, got {len(columns)}"
         if not record.contig:
-            self._fail(record.line_number, "CHROM is empty", line)
+            return "CHROM is empty"
         if not re.fullmatch("[0-9]{1,18}", columns[1]):
-            self._fail(record.line_number, f"POS must be a whole number, got {columns[1]!r}", line)
+            return f"POS must be a whole number, got {columns[1]!r:.40}"
         if not _LETTERS.fullmatch(record.reference):
-            self._fail(record.line_number, f"REF must be nucleotide letters, got {record.reference!r}", line)
+            return f"REF must be nucleotide letters, got {record.reference!r:.40}"
         for allele in record.alternates:
             if not _LETTERS.fullmatch(allele) and other_allele(allele) is None:
-                self._fail(record.line_number, f"ALT must be alleles, got {columns[4]!r}", line)
+                return f"ALT must be alleles, got {columns[4]!r:.40}"
+        return None
 
-    def _fail(self, line_number: int, message: str, line: str) -> None:
-        shown = line.rstrip("\r\n").encode("ascii", "backslashreplace").decode()
-        raise ValueError(f"{self.path}, line {line_number}: {message}: {shown:.80}")
+    def _fault(self, line_number: int, message: str, line: str) -> ValueError:
+        shown = line[:80].rstrip("\r\n").encode("ascii", "backslashreplace").decode()
+        return ValueError(f"{self._contents.path}, line {line_number}: {message}: {shown:.80}")

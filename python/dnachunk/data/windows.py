@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from dnachunk.alphabet import IGNORE_INDEX, N_ID, PAD_ID, is_base
 from dnachunk.data.genome import Genome
+from dnachunk.errors import ArgumentError
 from dnachunk.random import mix
 
 Item = dict[str, torch.Tensor]
@@ -20,6 +21,9 @@ Span = tuple[int, int]
 
 MAX_ATTEMPTS = 100
 """Draws of a place for one window before a genome counts as too full of N."""
+
+MIN_HELD_OUT = 200
+"""Windows below which figures of held-out sequence say little."""
 
 # Streams of random numbers of one window.
 _GENOME, _PLACE, _STRAND = range(3)
@@ -81,23 +85,55 @@ class Interval:
         return f"{self.record}:{self.start_bp + 1}-{self.end_bp}"
 
 
-def default_holdout(genomes: Sequence[Genome]) -> list[Interval]:
-    """What to keep from training where the user names nothing.
+def default_holdout(genomes: Sequence[Genome], window_bp: int | None = None) -> list[Interval]:
+    """What to keep from training where the user names nothing: about a tenth of each genome.
+
+    Whole records from the file's end, and the end of one that would be too much; records under a hundredth of
+    a genome's bases come last, and those shorter than a window do not count. Where a tenth has less than
+    :data:`MIN_HELD_OUT` windows that can be evaluated on, as much more as it takes, up to a half; of genomes
+    that are too small for that a tenth.
 
     Args:
         genomes: The genomes.
+        window_bp: Bases of a window; without it a tenth is enough.
 
     Returns:
-        For each genome its last record, if it has several and that one holds under a quarter of the bases;
-        else the last tenth of its last record.
+        Intervals of each genome, from its end.
     """
-    holdout = []
-    for genome in genomes:
-        last = genome.records[-1]
-        is_whole = len(genome.records) > 1 and last.length_bp < 0.25 * genome.length_bp
-        start_bp = 0 if is_whole else last.length_bp - math.ceil(last.length_bp / 10)
-        holdout.append(Interval(last.name, start_bp, last.length_bp, str(genome.path)))
-    return holdout
+    if window_bp is None:
+        return [interval for genome in genomes for interval in _last(genome, 10, 1)]
+    small: list[Interval] = []
+    for hundredths in range(10, 51, 5):
+        holdout = [interval for genome in genomes for interval in _last(genome, hundredths, window_bp)]
+        num_windows = _num_windows(genomes, holdout, window_bp)
+        if num_windows >= MIN_HELD_OUT:
+            return holdout
+        if num_windows and not small:
+            small = holdout
+    return small
+
+
+def _last(genome: Genome, hundredths: int, window_bp: int) -> list[Interval]:
+    """The end of a genome: whole records, and a part of one."""
+    from_end = [record for record in reversed(genome.records) if record.length_bp >= window_bp]
+    total_bp = sum(record.length_bp for record in from_end)
+    wanted_bp = missing_bp = -(-total_bp * hundredths // 100)
+    intervals = []
+    for record in sorted(from_end, key=lambda each: 100 * each.length_bp < total_bp):
+        if 4 * missing_bp <= wanted_bp:
+            break
+        is_whole = 2 * record.length_bp <= 3 * missing_bp
+        start_bp = 0 if is_whole else max(0, record.length_bp - max(missing_bp, window_bp))
+        intervals.append(Interval(record.name, start_bp, record.length_bp, str(genome.path)))
+        missing_bp -= record.length_bp - start_bp
+    return intervals
+
+
+def _num_windows(genomes: Sequence[Genome], holdout: Sequence[Interval], window_bp: int) -> int:
+    try:
+        return len(HeldOutWindows(genomes, window_bp, holdout))
+    except ArgumentError:
+        return 0
 
 
 class WindowDataset(Dataset[Item]):
@@ -156,7 +192,7 @@ class WindowDataset(Dataset[Item]):
                 f"got {list(weights)}"
             )
         self._cumulative_weights = list(itertools.accumulate(weights))
-        held_out = _held_out_spans("WindowDataset", genomes, holdout)
+        held_out = held_out_spans(genomes, holdout, prefix="WindowDataset: ")
         self._places = [
             _Places(genome, spans, window_bp, may_be_empty=weight == 0)
             for genome, spans, weight in zip(genomes, held_out, weights, strict=True)
@@ -216,7 +252,7 @@ class HeldOutWindows(Dataset[Item]):
             raise ValueError(f"HeldOutWindows: max_windows must be at least 1, got {max_windows}")
         self.genomes = list(genomes)
         self.window_bp = window_bp
-        held_out = _held_out_spans("HeldOutWindows", genomes, holdout)
+        held_out = held_out_spans(genomes, holdout, prefix="HeldOutWindows: ")
         windows = [
             (genome_index, record_index, start_bp)
             for genome_index, spans_of_record in enumerate(held_out)
@@ -225,9 +261,9 @@ class HeldOutWindows(Dataset[Item]):
             for start_bp in _tile(genomes[genome_index], record_index, span, window_bp, max_n_fraction)
         ]
         if not windows:
-            raise ValueError(
-                f"HeldOutWindows: holdout must hold a window of {window_bp} bp with at most "
-                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout]}"
+            raise ArgumentError(
+                f"HeldOutWindows: `holdout` must hold a window of {window_bp} bp with at most "
+                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout[:5]]}"
             )
         count = len(windows) if max_windows is None else min(max_windows, len(windows))
         self._windows = [windows[index * len(windows) // count] for index in range(count)]
@@ -303,9 +339,9 @@ class _Places:
                 start_bp = held_end_bp
         if total == 0 and not may_be_empty:
             longest = max(genome.records, key=lambda record: record.length_bp)
-            rest = "" if longest.length_bp < window_bp else ", outside the held-out intervals"
-            raise ValueError(
-                f"WindowDataset: window_bp must fit into a record of {genome.path}{rest}; "
+            rest = "" if longest.length_bp < window_bp else ", outside the held-out intervals (`holdout`)"
+            raise ArgumentError(
+                f"WindowDataset: `window_bp` must fit into a record of {genome.path}{rest}; "
                 f"the longest, {longest.name!r}, has {longest.length_bp} bp, got {window_bp}"
             )
 
@@ -327,10 +363,22 @@ def _check_common(function: str, genomes: Sequence[Genome], window_bp: int, max_
         raise ValueError(f"{function}: max_n_fraction must be in [0, 1], got {max_n_fraction}")
 
 
-def _held_out_spans(
-    function: str, genomes: Sequence[Genome], holdout: Sequence[Interval]
+def held_out_spans(
+    genomes: Sequence[Genome], holdout: Sequence[Interval], *, prefix: str = ""
 ) -> list[dict[int, list[Span]]]:
-    """For each genome, by record index: spans in order, none touching another."""
+    """Where held-out intervals lie.
+
+    Args:
+        genomes: The genomes.
+        holdout: The intervals.
+        prefix: What messages begin with.
+
+    Returns:
+        For each genome, by record index, spans in order, none touching another.
+
+    Raises:
+        ValueError: If an interval lies in no record.
+    """
     spans: list[dict[int, list[Span]]] = [{} for _ in genomes]
     for interval in holdout:
         is_found = False
@@ -342,14 +390,22 @@ def _held_out_spans(
             length_bp = genome.records[record_index].length_bp
             end_bp = length_bp if interval.end_bp is None else interval.end_bp
             if not interval.start_bp < end_bp <= length_bp:
-                raise ValueError(
-                    f"{function}: holdout must lie in its record, got {interval} "
+                raise ArgumentError(
+                    f"{prefix}`holdout` must lie in its record, got {interval} "
                     f"of a record of {length_bp} bp in {genome.path}"
                 )
             spans_of_record.setdefault(record_index, []).append((interval.start_bp, end_bp))
         if not is_found:
             where = interval.genome or ", ".join(str(genome.path) for genome in genomes)
-            raise ValueError(f"{function}: holdout must name records of {where}, got {interval.record!r}")
+            instead = "; ".join(
+                genome.names.instead([interval.record])
+                for genome in genomes
+                if interval.genome in (None, str(genome.path))
+            )
+            raise ArgumentError(
+                f"{prefix}`holdout` must name records of {where}, got {interval.record!r}"
+                + (f": {instead}" if instead else "")
+            )
     for spans_of_record in spans:
         for record_index, unmerged in spans_of_record.items():
             spans_of_record[record_index] = _merge(unmerged)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     )
     from dnachunk.evaluation.metrics import score_predictions
     from dnachunk.evaluation.mutation_scores import MutationScores, score_mutations
-    from dnachunk.evaluation.strands import predict
+    from dnachunk.evaluation.predictions import Prediction, Predictions, predict
+    from dnachunk.evaluation.strands import predict_logits
     from dnachunk.evaluation.token_comparison import TokenComparison, compare_tokens
     from dnachunk.evaluation.variant_scores import ScoredAllele, VariantScores, VariantSummary, score_variants
     from dnachunk.evaluation.zero_shot import (
@@ -33,6 +34,8 @@ __all__ = [
     "FixedContextModel",
     "MaskedBaseScores",
     "MutationScores",
+    "Prediction",
+    "Predictions",
     "ScoredAllele",
     "TokenComparison",
     "VariantScores",
@@ -48,6 +51,7 @@ __all__ = [
     "masked_base_sums",
     "masked_log_probabilities",
     "predict",
+    "predict_logits",
     "read_variant",
     "score_alleles",
     "score_mutations",
@@ -68,7 +72,8 @@ __getattr__, __dir__ = lazy_names(
         ),
         "score_predictions": "dnachunk.evaluation.metrics",
         **dict.fromkeys(("MutationScores", "score_mutations"), "dnachunk.evaluation.mutation_scores"),
-        "predict": "dnachunk.evaluation.strands",
+        **dict.fromkeys(("Prediction", "Predictions", "predict"), "dnachunk.evaluation.predictions"),
+        "predict_logits": "dnachunk.evaluation.strands",
         **dict.fromkeys(("TokenComparison", "compare_tokens"), "dnachunk.evaluation.token_comparison"),
         **dict.fromkeys(
             ("ScoredAllele", "VariantScores", "VariantSummary", "score_variants"),

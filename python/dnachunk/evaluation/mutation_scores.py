@@ -6,14 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dnachunk.data.contents import OnError, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import text_writer
-from dnachunk.errors import ArgumentError, require_at_least, require_one_of
+from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation import zero_shot
 from dnachunk.evaluation.against_random import Floats, random_correlation_deviation, rank_correlation
 from dnachunk.evaluation.classes import Classes, check_classes, separation_metrics, separation_report
@@ -26,12 +26,17 @@ from dnachunk.evaluation.mutations import (
 )
 from dnachunk.evaluation.variant_scores import reasons_table
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
-from dnachunk.files import replacing
+from dnachunk.files import output_folder, replacing
 from dnachunk.inference.genome import Strands, open_genome
-from dnachunk.reporting import Report, Table, finite, progress, write_results
+from dnachunk.reporting import Report, Table, finite, progress, require_own_files, write_results
 
 MEASURED = ("score", "DMS_score")
 """Columns of what was measured that are looked for where none is named."""
+SCORES = "scores.csv"
+"""Name of the table in the output folder."""
+
+_JOB = "score_mutations"
+
 PREFIX = "dnachunk_"
 """Before the names of the columns that are added."""
 _ROWS_AT_ONCE = 4
@@ -78,18 +83,20 @@ class MutationScores(Report):
         Raises:
             OSError: If one cannot be written.
         """
-        folder = Path(output_dir)
+        folder = output_folder(output_dir)
+        table = folder / SCORES
+        require_own_files(folder / "results.json", _JOB, [table])
         folder.mkdir(parents=True, exist_ok=True)
         added = [f"{PREFIX}{name}" for name in (*self.scores, "reason")]
         columns = [column for column in self.rows[0].cells if column not in added] + added
-        with replacing(folder / "scores.csv") as temporary, text_writer(temporary) as file:
+        with replacing(table) as temporary, text_writer(temporary) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             for index, (row, reason) in enumerate(zip(self.rows, self.reasons, strict=True)):
                 numbers = [values[index] for values in self.scores.values()]
                 texts = ["" if math.isnan(number) else f"{number:.9g}" for number in numbers]
                 writer.writerow({**row.cells, **dict(zip(added, [*texts, reason or ""], strict=True))})
-        write_results(folder / "results.json", self.metrics)
+        write_results(folder / "results.json", _JOB, self.metrics)
 
 
 def score_mutations(
@@ -99,6 +106,7 @@ def score_mutations(
     output_dir: str | os.PathLike[str] | None = None,
     *,
     measured: Sequence[str] | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
@@ -118,6 +126,8 @@ def score_mutations(
             :func:`~dnachunk.evaluation.mutations.read_mutations`.
         output_dir: Folder to write ``scores.csv`` and ``results.json`` into. Default: nothing is written.
         measured: Column of the measurement; of several the mean. Default: ``score``, or ``DMS_score``.
+        on_error: ``"skip"``: rows that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which are positives, by a column: ``"class=LOF"``, ``"score<-1"``.
@@ -133,9 +143,15 @@ def score_mutations(
     """
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
     require_at_least("batch_size", batch_size, 1)
+    if output_dir is not None:
+        table = output_folder(output_dir) / SCORES
+        require_different_files(fasta=fasta, variants=variants, output_dir=table)
+        require_own_files(table.with_name("results.json"), _JOB, [table])
     classes = Classes.parse(positive, negative)
-    genome = open_genome(fasta)
-    rows = read_mutations(Path(variants), genome)
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    genome = open_genome(fasta, on_error=on_error)
+    rows, skipped = read_mutations(variants, genome, on_error=on_error)
+    tell_skipped(skipped, f"lines of {variants}")
     names = list(measured or [name for name in MEASURED if name in rows[0].cells][:1])
     if not names:
         raise ArgumentError(f"{variants} has no column {' or '.join(MEASURED)}; name it with `measured`")
@@ -147,8 +163,6 @@ def score_mutations(
             raise ValueError(f"{variants} has no column {unknown[0]!r}")
         check_classes(Counter(labels))
     network, window_bp = resolve_zero_shot(model, window_bp)
-    if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
 
     outcomes: list[zero_shot.Outcome] = []
     with progress(len(rows), "score-mutations", "variants") as advance:
@@ -188,6 +202,7 @@ def score_mutations(
         "reasons": dict(Counter(reason for reason in reasons if reason is not None)),
         "window_bp": window_bp,
         "reverse_complement": reverse_complement,
+        **listed(skipped, "lines"),
     }
     for name, scored in scores.items():
         metrics[f"{name}_spearman"] = finite(rank_correlation(scored[is_measured], values[is_measured]))

@@ -24,7 +24,9 @@ import numpy.typing as npt
 import torch
 
 from dnachunk.alphabet import BASES
+from dnachunk.data.contents import OnError, Skipped
 from dnachunk.data.genome import Genome
+from dnachunk.data.labelled import is_missing
 from dnachunk.data.text import read_lines
 from dnachunk.evaluation.against_random import Floats
 from dnachunk.evaluation.zero_shot import Edit, Unscorable, Variant, read_variant
@@ -41,7 +43,6 @@ GENETIC_CODE: Final = {
 _PROTEIN_LAYOUTS = (("mutant",), ("codon_index", "wildtype_aa", "mutant_aa"))
 _BASE_LAYOUTS = (("ng_pos", "ng_ref", "ng_alt"), ("pos", "ref", "alt"))
 _SUBSTITUTION = re.compile(r"([ACDEFGHIKLMNPQRSTVWY*])([0-9]{1,9})([ACDEFGHIKLMNPQRSTVWY*])")
-_MISSING = ("", "na", "nan", ".")
 _FOLDS = 5
 
 
@@ -82,12 +83,18 @@ def nearest_codon(codon: str, amino_acid: str) -> str:
     return min(candidates, key=lambda other: sum(a != b for a, b in zip(codon, other, strict=True)))
 
 
-def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[MutationRow]:
+def read_mutations(
+    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
+) -> tuple[list[MutationRow], list[Skipped]]:
     """Reads a table, CSV or, where its header has tabs, TSV; plain or compressed.
 
     Args:
         path: The table.
         genome: A FASTA file of one record: the coding sequence, or of tables of bases the gene.
+        on_error: What to do at a malformed row: ``"fail"``, or ``"skip"`` it.
+
+    Returns:
+        The rows, and the lines that were left out.
 
     Raises:
         OSError: If the table cannot be read.
@@ -114,24 +121,32 @@ def read_mutations(path: str | os.PathLike[str], genome: Genome) -> list[Mutatio
             f"{genome.path} must be a coding sequence of whole codons, got {genome.length_bp} bases"
         )
     reader = csv.reader(lines, dialect, strict=True)
-    rows = []
-    try:
-        for words in reader:
+    rows: list[MutationRow] = []
+    skipped: list[Skipped] = []
+    while True:
+        try:
+            words = next(reader, None)
+            if words is None:
+                break
             if not words:
                 continue
             if len(words) != len(columns):
                 raise ValueError(f"expected {len(columns)} cells, got {len(words)}")
             cells = dict(zip(columns, words, strict=True))
             rows.append(_read_row(reader.line_num + 1, cells, layout, genome))
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from error
+        except (csv.Error, ValueError) as error:
+            if on_error == "fail":
+                raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from error
+            skipped.append(Skipped(reader.line_num + 1, str(error)))
     if not rows:
-        raise ValueError(f"{path} has no row")
-    return rows
+        raise ValueError(f"{path} has no row" + (" that can be read" if skipped else ""))
+    return rows, skipped
 
 
 def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:
-    """What was measured of each row: the mean of these columns, NaN where one is empty, ``.`` or ``NA``.
+    """What was measured of each row: the mean of these columns, NaN where one is missing.
+
+    Missing is what :func:`~dnachunk.data.labelled.is_missing` says.
 
     Raises:
         ValueError: If there is no such column, or a cell is neither missing nor a finite number.
@@ -145,7 +160,7 @@ def measurements(rows: Sequence[MutationRow], columns: Sequence[str]) -> Floats:
         for column in columns:
             cell = row.cells[column].strip()
             try:
-                value = math.nan if cell.lower() in _MISSING else float(cell)
+                value = math.nan if is_missing(cell) else float(cell)
             except ValueError:
                 value = math.inf
             if math.isinf(value):

@@ -56,7 +56,7 @@ def strand_logits(
 
 
 @torch.no_grad()
-def predict(
+def predict_logits(
     model: Any,
     tokenizer: Any,
     sequences: Sequence[str],
@@ -82,7 +82,7 @@ def predict(
     """
     if reverse_complement not in get_args(Strands):
         allowed = " or ".join(map(repr, get_args(Strands)))
-        raise ValueError(f"predict: reverse_complement must be {allowed}, got {reverse_complement!r}")
+        raise ValueError(f"predict_logits: reverse_complement must be {allowed}, got {reverse_complement!r}")
     accepted = model_arguments(model)
     model.eval()
 
@@ -104,4 +104,4 @@ def predict(
     return results
 
 
-__all__ = ["Strands", "average_strands", "predict", "strand_logits"]
+__all__ = ["Strands", "average_strands", "predict_logits", "strand_logits"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from dnachunk.alphabet import is_base
 from dnachunk.baselines import FixedTokenizer, Tokenization
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
+from dnachunk.data.contents import OnError, tell_skipped
+from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.shuffle import dinucleotide_shuffle
 from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
@@ -37,14 +38,15 @@ from dnachunk.evaluation.run_lengths import (
     tandem_runs,
 )
 from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
-from dnachunk.files import output_file, replacing, written_whole
+from dnachunk.files import output_file, output_folder, replacing, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.inference.writers import bedgraph_lines
+from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.random import mix
-from dnachunk.reporting import Report, Table, finite, progress, say, write_results
+from dnachunk.reporting import Report, Table, finite, progress, require_own_files, say, write_results
 
 Profiles = dict[str, dict[str, Profile]]
 """By kind of site, by label and what is shown of it."""
@@ -71,6 +73,8 @@ SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
 
 PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
 """Plots that there may be."""
+
+_JOB = "compare_tokens"
 
 
 class Span(NamedTuple):
@@ -160,12 +164,12 @@ class TokenComparison(Report):
         Raises:
             OSError: If a file cannot be written.
         """
-        folder = Path(output_dir)
+        folder = _own_folder(output_dir)
         plots = {} if draw is None else draw(self)
         with written_whole(folder) as staging:
             for name, figure in plots.items():
                 figure.savefig(staging / f"{name}.png", dpi=150)
-            write_results(staging / "results.json", self.metrics)
+            write_results(staging / "results.json", _JOB, self.metrics)
         for name in set(PLOTS if draw is not None else ()) - set(plots):
             (folder / f"{name}.png").unlink(missing_ok=True)
 
@@ -196,6 +200,8 @@ def compare_tokens(
     annotation: PathLike | Sequence[PathLike] = (),
     feature: str | Sequence[str] = (),
     region: str | Interval | None = None,
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     bedgraph: PathLike | None = None,
     window_bp: int | None = None,
     max_sites: int = 200,
@@ -221,6 +227,10 @@ def compare_tokens(
         annotation: Features of the sequences: GFF3, GTF or BED, plain or gzip; one file or several.
         feature: Only features of this type (of BED: name), or of these.
         region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
             of the one model that has it (DNAChunker, first stage).
         window_bp: Bases read at once; default as in each model's training.
@@ -246,21 +256,28 @@ def compare_tokens(
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, bedgraph=bedgraph)
+    require_different_files(
+        model=[file for _, each in models for file in model_files(each)],
+        fasta=fasta,
+        aliases=aliases,
+        annotation=annotations,
+        bedgraph=bedgraph,
+    )
     if bedgraph is not None:
         output_file(bedgraph)
-    genome = open_genome(fasta)
+    if output_dir is not None:
+        folder = _own_folder(output_dir)
+        require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
+    genome = open_genome(fasta, aliases, on_error=on_error)
     spans = _spans(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
-    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans)
+    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
     segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
     mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
     segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
     _check(segmenters, bedgraph)
-    if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
 
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
@@ -285,6 +302,23 @@ def compare_tokens(
         if output_dir is not None:
             comparison.save(output_dir, draw)
     return comparison
+
+
+def _files() -> list[str]:
+    """Names of what there may be in the output folder."""
+    return ["results.json", *(f"{name}.png" for name in PLOTS)]
+
+
+def _own_folder(output_dir: PathLike) -> Path:
+    """The output folder, if nothing is replaced there but an earlier comparison.
+
+    Raises:
+        OSError: If something would be, or it cannot be written into.
+    """
+    folder = output_folder(output_dir)
+    results, *plots = (folder / name for name in _files())
+    require_own_files(results, _JOB, plots)
+    return folder
 
 
 def _named_models(model: Any) -> list[tuple[str, Any]]:
@@ -331,18 +365,19 @@ def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
 
 
 def _read_features(
-    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span]
+    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span], on_error: OnError
 ) -> list[Feature]:
     """Features of these kinds, or of all, that touch the spans."""
     found: set[Feature] = set()
     for path in paths:
-        annotation = read_annotation(path, genome)
+        annotation = read_annotation(path, genome, on_error=on_error)
         found.update(annotation.features)
+        tell_skipped(annotation.skipped, f"lines of {path}")
         if annotation.left_out:
-            names = ", ".join(itertools.islice(annotation.left_out, 3))
             say(
-                f"{path}: {annotation.left_out.total():,} features are left out, on records that "
-                f"{genome.path.name} does not have: {names}{', …' if len(annotation.left_out) > 3 else ''}"
+                f"{path}: {annotation.left_out.total():,} features are left out, on "
+                f"{len(annotation.left_out):,} records that {genome.path.name} does not have: "
+                f"{some(annotation.left_out, 20)}"
             )
     present = {each.kind for each in found}
     unknown = [kind for kind in kinds if kind not in present]

@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dnachunk.data.contents import OnError, listed, tell_skipped
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.text import text_writer
 from dnachunk.data.vcf import VCF, VCFRecord, other_allele
-from dnachunk.errors import require_at_least, require_different_files, require_one_of
+from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation import zero_shot
 from dnachunk.evaluation.classes import Classes, check_classes, separation_metrics, separation_report
 from dnachunk.evaluation.zero_shot import REASONS, Outcome, Unscorable, Variant, ZeroShotModel, read_variant
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import Strands, open_genome
+from dnachunk.models.loading import model_files
 from dnachunk.reporting import Report, Table, progress
 
 LLR, DISTANCE, REASON = "DNACHUNK_LLR", "DNACHUNK_DISTANCE", "DNACHUNK_REASON"
@@ -73,6 +76,13 @@ class VariantSummary(Report):
         """How many were scored, why others were not, and how well the classes are told apart."""
         first = f"{self.metrics['scored']:,} of {self.metrics['alleles']:,} alternate alleles scored"
         parts = [first, *reasons_table(self.metrics["reasons"])]
+        unknown = self.metrics["unknown_contigs"]
+        if unknown:
+            named = some((f"{name} ({count:,})" for name, count in unknown.items()), 20)
+            parts.append(
+                f"{sum(unknown.values()):,} of {self.metrics['records']:,} records of the VCF lie on "
+                f"{len(unknown):,} contigs that the FASTA does not have: {named}"
+            )
         return [*parts, separation_report(self.metrics)] if self.has_classes else parts
 
 
@@ -96,6 +106,7 @@ class VariantScores:
         variants: The file.
         classes: Which are positives and which negatives, if that was said.
         num_records: Records of the file.
+        unknown_contigs: How many of them lie on contigs that the genome does not have, by these.
         window_bp: Bases of a window.
         reverse_complement: Whether both strands are averaged.
         batch_size: Windows that are run at once.
@@ -107,6 +118,7 @@ class VariantScores:
     variants: VCF
     classes: Classes | None
     num_records: int
+    unknown_contigs: dict[str, int]
     window_bp: int
     reverse_complement: Strands
     batch_size: int
@@ -160,6 +172,7 @@ class VariantScores:
             OSError: If a file cannot be read or written.
         """
         output = Path(output)
+        require_different_files(fasta=self.genome, vcf=self.variants, output=output)
         is_vcf = output.name.endswith((".vcf", ".vcf.gz"))
         with (
             replacing(output) as temporary,
@@ -197,8 +210,11 @@ class VariantScores:
             "alleles": num_alleles,
             "scored": num_scored,
             "reasons": dict(reasons),
+            "unknown_contigs": self.unknown_contigs,
             "window_bp": self.window_bp,
             "reverse_complement": self.reverse_complement,
+            **listed(self.genome.skipped, "records"),
+            **listed(self.variants.skipped, "lines"),
         }
         if self.classes:
             scores = {"llr": np.array(ratios), "distance": np.array(distances)}
@@ -212,6 +228,8 @@ def score_variants(
     vcf: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
@@ -229,6 +247,10 @@ def score_variants(
         fasta: The sequences: plain, gzip or bgzip.
         vcf: Variants of these sequences: plain, gzip or bgzip.
         output: File to write; see :meth:`VariantScores.write`. Default: nothing is written.
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which variants are positives, by an INFO field: ``"AF>=0.05"``, ``"class=LOF"``, ``"FLAG"``.
@@ -240,31 +262,47 @@ def score_variants(
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If an argument is out of range, the file holds no variant, or no positives or negatives.
+        ValueError: If an argument is out of range, the file holds no variant, none on a record of the
+            sequences, or no positives or negatives.
     """
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
-    require_different_files(fasta=fasta, vcf=vcf, output=output)
+    require_different_files(model=model_files(model), fasta=fasta, aliases=aliases, vcf=vcf, output=output)
     require_at_least("batch_size", batch_size, 1)
     if output is not None:
         output_file(output)
     classes = Classes.parse(positive, negative)
-    variants = VCF(Path(vcf))
+    variants = VCF(vcf, on_error=on_error)
     # Every line is looked at before the first is scored, which takes long.
-    num_records, labels = 0, Counter[bool | None]()
+    contigs, labels = Counter[str](), Counter[bool | None]()
     for record in variants:
-        num_records += 1
+        contigs[record.contig] += 1
         labels.update(_labels(variants, record, classes))
-    if not num_records:
+    tell_skipped(variants.skipped, f"lines of {vcf}")
+    if not contigs:
         raise ValueError(f"{vcf} holds no variant")
+    genome = open_genome(fasta, aliases, on_error=on_error)
+    unknown_contigs = {contig: count for contig, count in contigs.items() if contig not in genome}
+    if len(unknown_contigs) == len(contigs):
+        raise ArgumentError(
+            f"{vcf} has no variant on a record of {genome.path}: it names {some(contigs)}, and "
+            f"{genome.names.instead(contigs)}"
+        )
     if classes:
         unknown = [name for name in classes.fields if name not in variants.info_numbers]
         if unknown:
             raise ValueError(f"{vcf} has no INFO field {unknown[0]!r} in its header")
         check_classes(labels)
-    genome = open_genome(fasta)
     network, window_bp = resolve_zero_shot(model, window_bp)
     scores = VariantScores(
-        network, genome, variants, classes, num_records, window_bp, reverse_complement, batch_size
+        network,
+        genome,
+        variants,
+        classes,
+        contigs.total(),
+        unknown_contigs,
+        window_bp,
+        reverse_complement,
+        batch_size,
     )
     if output is not None:
         scores.write(output)

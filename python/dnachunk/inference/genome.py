@@ -3,14 +3,16 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from dnachunk.data.contents import OnError, Skipped, listed, tell_skipped
 from dnachunk.data.genome import Genome
+from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
 from dnachunk.data.windows import Interval
 from dnachunk.errors import (
@@ -20,7 +22,7 @@ from dnachunk.errors import (
     require_different_files,
     require_one_of,
 )
-from dnachunk.files import beside, output_file, replacing
+from dnachunk.files import beside, is_stream, output_file, replacing
 from dnachunk.inference.tiling import (
     Tile,
     TileTokens,
@@ -28,10 +30,10 @@ from dnachunk.inference.tiling import (
     record_tiles,
     run_tiles,
     tile_widths,
-    tiles_near,
 )
 from dnachunk.inference.tokens import resolve
 from dnachunk.inference.writers import EMBEDDING_SUFFIXES, expert_labels, receptive_lines, write_embeddings
+from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress
 
@@ -40,9 +42,18 @@ Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Starts, ends and vectors of a record's tokens."""
 
 
-def open_genome(fasta: str | os.PathLike[str] | Genome) -> Genome:
-    """A genome as it is, and a path opened."""
-    return fasta if isinstance(fasta, Genome) else Genome(Path(fasta))
+def open_genome(
+    fasta: str | os.PathLike[str] | Genome, aliases: Aliases | None = None, *, on_error: OnError = "fail"
+) -> Genome:
+    """A genome as it is or with other names for its records, and a path opened.
+
+    Records that are left out are told.
+    """
+    if isinstance(fasta, Genome):
+        return fasta if aliases is None else fasta.with_aliases(aliases)
+    genome = Genome(fasta, aliases, on_error=on_error)
+    tell_skipped(genome.skipped, f"records of {genome.path}")
+    return genome
 
 
 def find_interval(genome: Genome, region: str | Interval) -> Interval:
@@ -53,9 +64,11 @@ def find_interval(genome: Genome, region: str | Interval) -> Interval:
     """
     interval = region
     if isinstance(interval, str):
-        interval = Interval.parse(interval, [record.name for record in genome.records])
+        interval = Interval.parse(interval, [interval] if interval in genome else ())
     if interval.record not in genome:
-        raise ValueError(f"{genome.path} has no record {interval.record!r}")
+        raise ArgumentError(
+            f"{genome.path} has no record {interval.record!r}: {genome.names.instead([interval.record])}"
+        )
     length_bp = genome.records[genome.index_of(interval.record)].length_bp
     if interval.start_bp >= length_bp or (interval.end_bp or 0) > length_bp:
         raise ValueError(f"{region} does not lie in its record of {length_bp} bases")
@@ -93,6 +106,7 @@ class TokenStatistics(Report):
         window_bp: Bases of a tile.
         overlap_bp: Bases that two tiles share.
         files: What was written.
+        skipped: Records that could not be read, and why.
     """
 
     name: str
@@ -100,6 +114,7 @@ class TokenStatistics(Report):
     window_bp: int
     overlap_bp: int
     files: list[Path] = field(default_factory=list)
+    skipped: Sequence[Skipped] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -121,7 +136,7 @@ class TokenStatistics(Report):
         for stage, (finer_tokens, finer_bases) in enumerate(reversed(finer)):
             metrics[f"stage_{stage}_tokens"] = finer_tokens
             metrics[f"stage_{stage}_mean_token_bp"] = finer_bases / finer_tokens if finer_tokens else None
-        return metrics
+        return metrics | listed(self.skipped, "records")
 
     @property
     def histograms(self) -> dict[str, torch.Tensor]:
@@ -203,7 +218,8 @@ class GenomeTokens:
         Args:
             output: The BED file, bgzip if it ends in ``.gz``: record, start, end, and the token's sequence,
                 or the name of MxDNA's expert and the score in thousandths. Of a model that cuts in stages the
-                finer tokens go to files beside it, ``….stage_0.bed``.
+                finer tokens go to files beside it, ``….stage_0.bed``. ``-`` is standard output, as any pipe
+            for the last stage alone.
             receptive_positions: TSV file of where MxDNA's tokens read.
 
         Returns:
@@ -214,6 +230,13 @@ class GenomeTokens:
             ValueError: If only another kind of model could do what is asked.
         """
         output = Path(output)
+        require_different_files(
+            model=model_files(self.model),
+            fasta=self.genome,
+            aliases=self.genome.names.aliases,
+            output=output,
+            receptive_positions=receptive_positions,
+        )
         model_type = self.model.config.model_type
         if receptive_positions is not None and model_type != "mxdna":
             raise ArgumentError(
@@ -221,11 +244,24 @@ class GenomeTokens:
             )
         stages = len(getattr(self.model.config, "target_ratio", [None]))
         ending = output.name.removeprefix(beside(output, "").name)
-        paths = [*(beside(output, f".stage_{stage}{ending}") for stage in range(stages - 1)), output]
+        # Whoever pipes tokens on has asked for one file.
+        finer = [] if is_stream(output) else range(stages - 1)
+        paths = [*(beside(output, f".stage_{stage}{ending}") for stage in finer), output]
+        for path in paths[:-1]:
+            if path.exists() and not output.exists():
+                raise FileExistsError(
+                    f"{path} is not of an earlier {output.name}, and would be replaced: remove it, or choose "
+                    "another name"
+                )
         tables = [] if receptive_positions is None else [Path(receptive_positions)]
         counts = self._write(paths, tables)
         self.statistics = TokenStatistics(
-            self.genome.name, counts, self.window_bp, self.overlap_bp, [*paths, *tables]
+            self.genome.name,
+            counts,
+            self.window_bp,
+            self.overlap_bp,
+            [*paths, *tables],
+            self.genome.skipped,
         )
         return self.statistics
 
@@ -243,7 +279,7 @@ class GenomeTokens:
             for tokens in self.tiles():
                 start_bp = int(tokens.edges[0])
                 name, ids = self._ids(tokens)
-                for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)):
+                for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)[-len(paths) :]):
                     labels = expert_labels(tokens) or decode_dna(ids, edges - start_bp)
                     is_inside = overlaps(edges, self.interval)
                     found = edges.diff()[is_inside].bincount(minlength=len(counts[stage]))
@@ -270,7 +306,7 @@ class GenomeTokens:
         else:
             index = genome.index_of(self.interval.record)
             end_bp = self.interval.end_bp or genome.records[index].length_bp
-            yield from tiles_near(record_tiles(genome, index, *widths), self.interval.start_bp, end_bp)
+            yield from record_tiles(genome, index, *widths, near=(self.interval.start_bp, end_bp))
 
     def _ids(self, tokens: TileTokens) -> tuple[str, torch.Tensor]:
         index = tokens.tile.record_index
@@ -297,6 +333,8 @@ def tokenize_genome(
     overlap_bp: int | None = None,
     keep_ratio: float | None = None,
     region: str | Interval | None = None,
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     batch_size: int = 8,
     receptive_positions: str | os.PathLike[str] | None = None,
 ) -> GenomeTokens:
@@ -313,6 +351,10 @@ def tokenize_genome(
         overlap_bp: Bases that two windows share; default a quarter of a window.
         keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
         region: Only tokens that touch it, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
+        aliases: Names that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
 
@@ -332,13 +374,12 @@ def tokenize_genome(
         0
     """
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, output=output, receptive_positions=receptive_positions)
     for path in (output, receptive_positions):
         if path is not None:
             output_file(path)
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta)
+    genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
     tokens = GenomeTokens(network, genome, interval, *widths, keep_ratio, batch_size)
     if output is not None:
@@ -353,40 +394,53 @@ class Embeddings(Report):
     """Vectors of records, or of tokens, of the model's width, float32.
 
     Attributes:
-        embeddings: ``[R, D]`` of records (NaN where there is nothing but N), or ``[T, D]`` of tokens.
+        embeddings: ``[R, D]`` of records, or ``[T, D]`` of tokens.
         records: Names of all records.
+        has_vector: ``[R]`` bool: which records have a vector, or tokens; the others, in which there is no A,
+            C, G or T outside of long runs of N, have rows of NaN, or no token.
         record_index: ``[T]`` int64: the record of each token; None of records, like the next.
         start_bp: ``[T]`` int64: first base of each token, 0-based.
         end_bp: ``[T]`` int64: base after its last.
         window_bp: Bases of a window.
         overlap_bp: Bases that two windows share.
         reverse_complement: Whether both strands were averaged.
+        skipped: Records that could not be read, and why.
     """
 
     embeddings: torch.Tensor
     records: list[str]
+    has_vector: torch.Tensor
     record_index: torch.Tensor | None
     start_bp: torch.Tensor | None
     end_bp: torch.Tensor | None
     window_bp: int
     overlap_bp: int
     reverse_complement: Strands
+    skipped: Sequence[Skipped] = ()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What there is by name."""
-        named = {name: getattr(self, name) for name in ("record_index", "start_bp", "end_bp", "embeddings")}
+        names = ("has_vector", "record_index", "start_bp", "end_bp", "embeddings")
+        named = {name: getattr(self, name) for name in names}
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def without_vector(self) -> list[str]:
+        """Names of the records that have none."""
+        return [name for name, has in zip(self.records, self.has_vector.tolist(), strict=True) if not has]
 
     @property
     def metrics(self) -> dict[str, Any]:
         """What ``dnachunk embed`` writes beside the vectors."""
         return {
             "records": len(self.records),
-            "vectors": len(self.embeddings),
+            "records_without_vector": self.without_vector,
+            "vectors": int(self.has_vector.sum()) if self.record_index is None else len(self.embeddings),
             "channels": self.embeddings.shape[1],
             "reverse_complement": self.reverse_complement,
             "window_bp": self.window_bp,
             "overlap_bp": self.overlap_bp,
+            **listed(self.skipped, "records"),
         }
 
     def save(self, output: str | os.PathLike[str]) -> None:
@@ -399,10 +453,18 @@ class Embeddings(Report):
         write_embeddings(Path(output), self.tensors(), self.records)
 
     def report(self) -> list[Table | str]:
-        """How many there are."""
-        count, channels = self.embeddings.shape
+        """How many there are, and what has none."""
         what = "records" if self.record_index is None else "tokens"
-        return [f"{count:,} vectors of {channels} channels, of {what}"]
+        metrics = self.metrics
+        first = f"{metrics['vectors']:,} vectors of {metrics['channels']} channels, of {what}"
+        if not self.without_vector:
+            return [first]
+        shown = ", ".join(self.without_vector[:3]) + (", …" if len(self.without_vector) > 3 else "")
+        return [
+            first,
+            f"Records without a vector, as there is no A, C, G or T to read: {len(self.without_vector):,} "
+            f"({shown})",
+        ]
 
 
 def embed_genome(
@@ -415,6 +477,7 @@ def embed_genome(
     window_bp: int | None = None,
     overlap_bp: int | None = None,
     keep_ratio: float | None = None,
+    on_error: OnError = "fail",
     batch_size: int = 8,
 ) -> Embeddings:
     """Turns sequences into vectors of the model's width.
@@ -432,6 +495,8 @@ def embed_genome(
         window_bp: Bases read at once; default as in the model's training.
         overlap_bp: Bases that two windows share; default a quarter of a window.
         keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
 
     Returns:
@@ -444,15 +509,17 @@ def embed_genome(
     """
     if output is not None and Path(output).suffix not in EMBEDDING_SUFFIXES:
         raise UsageError(f"`output` must end in {' or '.join(EMBEDDING_SUFFIXES)}, got {output}")
+    if output is not None and is_stream(output):
+        raise UsageError(f"`output` must be a file, whose parts are not written in order, got {output}")
     require_one_of("per", per, ("record", "token"))
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
     require_at_least("batch_size", batch_size, 1)
-    require_different_files(fasta=fasta, output=output)
+    require_different_files(model=model_files(model), fasta=fasta, output=output)
     if output is not None:
         output_file(output)
     network = resolve(model, needs_network=True)
     window_bp, overlap_bp = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta)
+    genome = open_genome(fasta, on_error=on_error)
 
     def strand(reverse: bool, advance: Callable[[int], Any]) -> Iterator[TileTokens]:
         tiles = itertools.chain.from_iterable(
@@ -481,12 +548,14 @@ def embed_genome(
     embeddings = Embeddings(
         found["embeddings"],
         [record.name for record in genome.records],
+        found["has_vector"],
         found.get("record_index"),
         found.get("start_bp"),
         found.get("end_bp"),
         window_bp,
         overlap_bp,
         reverse_complement,
+        genome.skipped,
     )
     if output is not None:
         embeddings.save(output)
@@ -501,7 +570,7 @@ def _totals(counts: torch.Tensor) -> tuple[int, int]:
 def _record_vectors(
     genome: Genome, channels: int, runs: "list[Iterator[TileTokens]]"
 ) -> dict[str, torch.Tensor]:
-    """A vector for each record: NaN where there is nothing but N."""
+    """A vector for each record: NaN where there is none."""
     means = []
     for run in runs:
         sums = torch.zeros(len(genome.records), channels, dtype=torch.float64)
@@ -513,7 +582,8 @@ def _record_vectors(
                 sums[tokens.tile.record_index] += num_bases * tokens.values.double().mean(dim=0)
                 bases[tokens.tile.record_index] += num_bases
         means.append(sums / bases)
-    return {"embeddings": torch.stack(means).mean(dim=0).float()}
+    embeddings = torch.stack(means).mean(dim=0).float()
+    return {"embeddings": embeddings, "has_vector": ~embeddings.isnan().any(dim=1)}
 
 
 def _token_vectors(genome: Genome, runs: list[Iterator[TileTokens]]) -> dict[str, torch.Tensor]:
@@ -536,7 +606,10 @@ def _token_vectors(genome: Genome, runs: list[Iterator[TileTokens]]) -> dict[str
         columns["embeddings"].append(values)
     if not columns["embeddings"]:
         raise ValueError(f"there is no A, C, G or T in {genome.path}")
-    return {name: torch.cat(parts) for name, parts in columns.items()}
+    found = {name: torch.cat(parts) for name, parts in columns.items()}
+    has_vector = torch.zeros(len(genome.records), dtype=torch.bool)
+    has_vector[found["record_index"]] = True
+    return {**found, "has_vector": has_vector}
 
 
 def _by_record(genome: Genome, run: Iterator[TileTokens]) -> Iterator[Tokens | None]:

@@ -8,7 +8,7 @@ import torch
 from dnachunk.alphabet import A_ID
 from dnachunk.baselines import FixedTokenizer
 from dnachunk.data import Genome
-from dnachunk.inference.tiling import record_tiles, run_tiles, tile_widths, tiles_near
+from dnachunk.inference.tiling import record_tiles, run_tiles, tile_widths
 from dnachunk.inference.tokens import encode_rows
 from dnachunk.segmentation import TokenMap
 
@@ -95,11 +95,11 @@ class Segmenter(NamedTuple):
             batch_size: Tiles that are run at once.
             advance: Is told how many bases of the stretch are done.
         """
-        tiles = record_tiles(genome, record_index, self.tile_bp, self.overlap_bp)
         edges: list[list[torch.Tensor]] = [[] for _ in self.labels]
         probability = torch.full((end_bp - start_bp,), torch.nan) if self.has_probability else None
-        near = tiles_near(tiles, start_bp, end_bp)
-        for tokens in run_tiles(self.model, genome, near, batch_size=batch_size):
+        near = (start_bp, end_bp)
+        tiles = record_tiles(genome, record_index, self.tile_bp, self.overlap_bp, near=near)
+        for tokens in run_tiles(self.model, genome, tiles, batch_size=batch_size):
             for stage, of_stage in zip(edges, (*tokens.finer_edges, tokens.edges), strict=True):
                 stage.append(of_stage)
             first_bp = int(tokens.edges[0])

@@ -69,8 +69,14 @@ def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
 
 
 def record_tiles(
-    genome: Genome, record_index: int, window_bp: int, overlap_bp: int, *, reverse: bool = False
-) -> list[Tile]:
+    genome: Genome,
+    record_index: int,
+    window_bp: int,
+    overlap_bp: int,
+    *,
+    reverse: bool = False,
+    near: Span | None = None,
+) -> Iterator[Tile]:
     """The tiles of one strand of a record.
 
     Runs of N longer than a window are left out; each stretch between them is covered from its start by tiles
@@ -83,6 +89,10 @@ def record_tiles(
         window_bp: Bases of a tile.
         overlap_bp: Bases that two tiles share, at least; at most half of ``window_bp``.
         reverse: Whether to tile the reverse complement, as if it were a record.
+        near: Only the tiles that decide the tokens of these bases of the strand.
+
+    Returns:
+        The tiles from left to right, made as they are asked for.
 
     Raises:
         ValueError: If the widths are out of range.
@@ -92,24 +102,11 @@ def record_tiles(
     stretches = _stretches(length_bp, _long_runs_of_n(genome, record_index, window_bp))
     if reverse:
         stretches = [(length_bp - end_bp, length_bp - start_bp) for start_bp, end_bp in reversed(stretches)]
-    return [
-        Tile(record_index, start_bp, end_bp, follows=start_bp > stretch[0])
+    return (
+        Tile(record_index, start_bp, end_bp, follows)
         for stretch in stretches
-        for start_bp, end_bp in _tiles(*stretch, window_bp, overlap_bp)
-    ]
-
-
-def tiles_near(tiles: Iterable[Tile], start_bp: int, end_bp: int) -> list[Tile]:
-    """The tiles that decide the tokens of ``[start_bp, end_bp)``: those that touch it, and the next ones."""
-    tiles = list(tiles)
-    touching = [
-        index for index, tile in enumerate(tiles) if tile.start_bp < end_bp and tile.end_bp > start_bp
-    ]
-    if not touching:
-        return []
-    first = max(0, touching[0] - 1)
-    chosen = tiles[first : touching[-1] + 2]
-    return [dataclasses.replace(chosen[0], follows=False), *chosen[1:]]
+        for start_bp, end_bp, follows in _tiles(stretch, window_bp, overlap_bp, near)
+    )
 
 
 def fetch_tile(genome: Genome, tile: Tile, *, reverse: bool = False) -> torch.Tensor:
@@ -255,11 +252,27 @@ def _trim(tokens: TileTokens, start_bp: int, end_bp: int) -> TileTokens:
     )
 
 
-def _tiles(start_bp: int, end_bp: int, window_bp: int, overlap_bp: int) -> Iterator[Span]:
-    while end_bp - start_bp > window_bp:
-        yield start_bp, start_bp + window_bp
-        start_bp = min(start_bp + window_bp - overlap_bp, end_bp - window_bp)
-    yield start_bp, end_bp
+def _tiles(
+    stretch: Span, window_bp: int, overlap_bp: int, near: Span | None
+) -> Iterator[tuple[int, int, bool]]:
+    """Starts and ends of a stretch's tiles, and whether each follows the one before it."""
+    first_bp, last_bp = stretch
+    step_bp = window_bp - overlap_bp
+    count = max(1, -(-(last_bp - first_bp - overlap_bp) // step_bp))
+    last_start_bp = max(first_bp, last_bp - window_bp)
+    chosen = range(count)
+    if near is not None:
+        start_bp, end_bp = near
+        if start_bp >= last_bp or end_bp <= first_bp:
+            return
+        # The first that ends behind the start, and the two before it: where the last tile is moved back it
+        # overlaps both. A tile that begins behind the end is joined there, where this one's tokens end.
+        touching = max(0, (start_bp - first_bp - window_bp) // step_bp + 1)
+        stop = count if end_bp > last_start_bp else -(-(end_bp - first_bp) // step_bp)
+        chosen = range(max(0, min(touching, count - 1) - 2), stop)
+    for place in chosen:
+        start_bp = min(first_bp + place * step_bp, last_start_bp)
+        yield start_bp, min(start_bp + window_bp, last_bp), place > chosen.start
 
 
 def _stretches(length_bp: int, runs: list[Span]) -> list[Span]:
@@ -278,6 +291,9 @@ def _long_runs_of_n(genome: Genome, record_index: int, longer_than_bp: int) -> l
     runs: list[Span] = []
     for start_bp in range(0, length_bp, _PIECE_BP):
         ids, _ = genome.fetch(record_index, start_bp, min(start_bp + _PIECE_BP, length_bp))
+        # A run that is long enough shows at one of these.
+        if not (ids[::longer_than_bp] == N_ID).any() and ids[-1] != N_ID:
+            continue
         is_n = torch.nn.functional.pad((ids == N_ID).to(torch.int8), (1, 1))
         edges = (is_n.diff().nonzero()[:, 0] + start_bp).tolist()
         for run_start_bp, run_end_bp in zip(edges[::2], edges[1::2], strict=True):

@@ -49,8 +49,8 @@ def load_pretrained(
 
     Raises:
         OSError: If there is no such directory, or it holds no model.
-        ValueError: If the weights cannot be read, or a tensor is missing or has another shape; the message
-            names it.
+        ValueError: If the weights cannot be read, or a tensor is missing, has another shape or holds what is
+            no finite number; the message names it.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -77,24 +77,54 @@ def load_pretrained(
     ]
     if problems:
         raise ValueError(f"load_pretrained: the weights in {directory} do not fit: {abridged(problems)}")
+    if broken := non_finite(model):
+        raise ValueError(
+            f"load_pretrained: the weights in {directory} are of a training that diverged: "
+            f"{abridged([f'{name} is not finite' for name in broken])}"
+        )
     if hasattr(model, "card"):
         model.card = read_card(directory)
     return model
+
+
+def non_finite(model: torch.nn.Module) -> list[str]:
+    """Names of the parameters that hold NaN or an infinity."""
+    # A sum over all is one pass without a tensor of its size.
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if not parameter.is_meta and not parameter.detach().abs().sum(dtype=torch.float64).isfinite()
+    ]
+
+
+def model_files(model: Any) -> list[Path]:
+    """Files of a saved model: its weights, configuration and tokenizer, by name.
+
+    Args:
+        model: Its folder, or the model that was loaded from it. Of what lies in no folder there are none.
+    """
+    directory = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", None)
+    if not directory or not Path(directory).is_dir():
+        return []
+    return [
+        path
+        for path in sorted(Path(directory).iterdir())
+        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _MODEL_FILES)
+    ]
 
 
 def model_digest(directory: str | os.PathLike[str]) -> str:
     """SHA-256 of a saved model: of its weights, configuration and tokenizer, and the files' names.
 
     Raises:
-        OSError: If there is no such directory, or a file cannot be read.
+        OSError: If a file cannot be read.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(directory).iterdir()):
-        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _MODEL_FILES):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    for path in model_files(directory):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -124,4 +154,12 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-__all__ = ["abridged", "best_device", "holds_model", "load_pretrained", "model_digest"]
+__all__ = [
+    "abridged",
+    "best_device",
+    "holds_model",
+    "load_pretrained",
+    "model_digest",
+    "model_files",
+    "non_finite",
+]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dnachunk.alphabet import MASK_ID
 from dnachunk.data.genome import Genome
 from dnachunk.data.masking import mask_bases, mask_seeds
-from dnachunk.data.windows import HeldOutWindows, Interval, WindowCollator
+from dnachunk.data.windows import HeldOutWindows, Interval, WindowCollator, held_out_spans
 from dnachunk.evaluation.fixed_context import best_fixed_context
 from dnachunk.evaluation.masked_bases import MaskedBaseScores
 
@@ -60,15 +60,11 @@ def _training_pieces(
     genomes: Sequence[Genome], holdout: Sequence[Interval]
 ) -> Iterator[tuple[Genome, int, int, int]]:
     """Genome, record, start and end of pieces of about a million bases that hold no held-out base."""
-    for genome in genomes:
+    held_out = held_out_spans(genomes, holdout)
+    for genome, spans_of_record in zip(genomes, held_out, strict=True):
         for index, record in enumerate(genome.records):
-            held_out = sorted(
-                (interval.start_bp, interval.end_bp or record.length_bp)
-                for interval in holdout
-                if interval.record == record.name and interval.genome in (None, str(genome.path))
-            )
             start_bp = 0
-            for held_start_bp, held_end_bp in [*held_out, (record.length_bp, record.length_bp)]:
+            for held_start_bp, held_end_bp in [*spans_of_record.get(index, []), (record.length_bp, 0)]:
                 for piece_bp in range(start_bp, held_start_bp, _PIECE_BP):
                     yield genome, index, piece_bp, min(piece_bp + _PIECE_BP, held_start_bp)
-                start_bp = max(start_bp, held_end_bp)
+                start_bp = held_end_bp

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import AutoModel, AutoTokenizer, TrainingArguments
 
+from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
 from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
@@ -28,21 +29,22 @@ from dnachunk.reporting import (
     Table,
     command_line,
     is_main_process,
+    require_own_files,
     say,
+    to_json,
     versions,
     write_results,
 )
 from dnachunk.training.adaptation import LoRA, Method, is_of_head
-from dnachunk.training.arguments import training_arguments
 from dnachunk.training.finetune import (
-    DEFAULTS,
-    LEARNING_RATES,
     FineTuned,
     check_metric,
     checked_method,
     choose_candidates,
+    finetuning_arguments,
     run_search,
     several,
+    tell_skipped_rows,
 )
 from dnachunk.training.finetuner import FineTuner
 from dnachunk.training.plan import MODEL_NAME, Plan
@@ -53,6 +55,8 @@ PathLike = str | os.PathLike[str]
 
 CELLS = "cells"
 """Folder, in the output folder, of what was reached: by model and task."""
+
+_JOB = "compare_models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def compare_models(
     problem: Problem | str | None = None,
     sequence_column: str = "sequence",
     label_column: str | Sequence[str] = "label",
+    on_error: OnError = "fail",
     method: Method = "full",
     seeds: int = 3,
     max_train: int | None = None,
@@ -148,6 +153,7 @@ def compare_models(
         problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
         sequence_column: Column of the sequences.
         label_column: Column of labels, or several.
+        on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read; ``"fail"`` refuses them.
         method: ``"full"``, ``"probe"`` or ``"lora"``.
         seeds: Runs of each model on each task, from ``seed`` on.
         max_train: Sequences to train on, and to choose by, at most: a part drawn at random.
@@ -180,7 +186,7 @@ def compare_models(
     require_at_least("seeds", seeds, 1)
     if max_train is not None:
         require_at_least("max_train", max_train, 2)
-    args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
+    args = finetuning_arguments(output_dir, how, arguments)
     for name in ("metric_for_best_model", "resume_from_checkpoint"):
         if getattr(args, name) is not None:
             reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
@@ -201,7 +207,7 @@ def compare_models(
     kind = None if problem is None else Problem(problem)
     entries = {}
     for task, path in found.items():
-        read = {"sequence_column": sequence_column, "label_columns": columns}
+        read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
         examples = _read_task(task, path, kind, max_train, args.seed, read)
         metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
         entries[task] = Entry(task, examples, metric)
@@ -291,9 +297,9 @@ def _read_task(
     columns: dict[str, Any],
 ) -> Task:
     try:
-        task = Task.of(read_splits(folder, **columns), problem, seed=seed)
+        task = Task.of(read_splits(folder, **columns), problem, seed=seed, on_error=columns["on_error"])
     except ValueError as error:
-        raise ValueError(f"task {name}: {error}") from error
+        raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
     if task.test is None:
         raise ValueError(f"task {name}: {folder} has no test split to compare models on")
     if max_train is not None:
@@ -309,6 +315,7 @@ def _compare(
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
+    require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
     described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
@@ -324,6 +331,7 @@ def _compare(
     try:
         for name, entry in entries.items():
             say(f"\nTask {name}: {', '.join(f'{part} {len(of):,}' for part, of in entry.parts.items())}")
+            tell_skipped_rows(entry.task)
             for model, folder in models.items():
                 cell_args = copy.copy(args)
                 cell_args.output_dir = str(output_dir / CELLS / model / name)
@@ -406,7 +414,7 @@ def _check_unchanged(cells: Path, sha256: str, name: str, folder: Path) -> None:
     elif is_main_process():
         cells.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"sha256": sha256}) + "\n", encoding="utf-8")
+            temporary.write_text(to_json({"sha256": sha256}), encoding="utf-8")
 
 
 def _drop_models(folder: Path) -> None:
@@ -423,7 +431,13 @@ def _drop_models(folder: Path) -> None:
 def _describe(entry: Entry) -> dict[str, Any]:
     sizes = {f"{part}_sequences": len(examples) for part, examples in entry.parts.items()}
     task = entry.task
-    return {"metric": entry.metric, "problem": task.problem.value, "classes": list(task.names), **sizes}
+    return {
+        "metric": entry.metric,
+        "problem": task.problem.value,
+        "classes": list(task.names),
+        **sizes,
+        "skipped": task.skipped_rows,
+    }
 
 
 def _cell_metrics(result: FineTuned) -> dict[str, Any]:
@@ -437,7 +451,7 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     averages = {model: score.mean for model, score in comparison.averages.items()}
     results = {**metrics, "average": averages, "average_rank": comparison.average_ranks, "date": date}
-    write_results(output_dir / "results.json", results)
+    write_results(output_dir / "results.json", _JOB, results)
 
     def shown(value: float | None, form: str) -> str:
         return "—" if value is None else format(value, form)
@@ -469,6 +483,14 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         f"    {command_line.get() or 'dnachunk.compare_models'}",
         f"{date}; {used}.",
     ]
+    skipped = {
+        name: sum(each["count"] for each in task["skipped"].values())
+        for name, task in metrics["tasks"].items()
+        if task["skipped"]
+    }
+    if skipped:
+        counts = ", ".join(f"{name} ({count:,})" for name, count in skipped.items())
+        paragraphs.insert(3, f"Rows that could not be read were left out: {counts}.")
     text = "\n\n".join(paragraphs) + "\n"
     with replacing(output_dir / "results.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

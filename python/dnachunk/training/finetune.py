@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
+from dnachunk.data.contents import OnError
 from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
@@ -22,7 +24,7 @@ from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictio
 from dnachunk.evaluation.strands import Strands
 from dnachunk.models.loading import model_digest
 from dnachunk.models.model_card import model_card, write_card
-from dnachunk.reporting import Report, Table, is_main_process, say, write_results
+from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.finetuner import FineTuner, KeptCheckpoint, StopEarly
@@ -93,6 +95,7 @@ class FineTuned(Report):
         task: The problem and its examples.
         method: Which parameters learned.
         output_dir: Where the model is.
+        diverged: Candidates whose training diverged.
     """
 
     candidate: Candidate
@@ -102,6 +105,7 @@ class FineTuned(Report):
     task: Task
     method: Method
     output_dir: Path
+    diverged: Sequence[Candidate] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -138,6 +142,7 @@ class FineTuned(Report):
             "train_sequences": len(task.train),
             "eval_sequences": len(task.valid),
             "test_sequences": 0 if task.test is None else len(task.test),
+            "skipped": task.skipped_rows,
             "method": self.method,
             "trained_parameters": self.repeats[0].trained_parameters,
             "chosen_by": f"eval_{self.metric}",
@@ -147,6 +152,7 @@ class FineTuned(Report):
                 {name: value for name, value in entry(run).items() if not name.startswith("test_")}
                 for run in self.search
             ],
+            "diverged": [asdict(candidate) for candidate in self.diverged],
         }
 
     def report(self) -> list[Table | str]:
@@ -190,6 +196,7 @@ def finetune(
     problem: Problem | str | None = None,
     sequence_column: str = "sequence",
     label_column: str | Sequence[str] = "label",
+    on_error: OnError = "fail",
     valid_share: float = 0.1,
     method: Method | None = None,
     lora_rank: int | Sequence[int] | None = None,
@@ -222,6 +229,8 @@ def finetune(
             default what they look like.
         sequence_column: Column of the sequences.
         label_column: Column of labels, or several.
+        on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read, such as those without a
+            label; ``"fail"`` refuses them; see :class:`~dnachunk.data.Problem`.
         valid_share: Share of ``train`` to choose by where there is no ``valid``.
         method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``. Default: LoRA with
             ``lora_rank``, else full.
@@ -243,6 +252,7 @@ def finetune(
         What was searched and reached; ``results.json`` holds its ``summary``.
 
     Raises:
+        FloatingPointError: If the training diverged, with every candidate or in a repeat of the best.
         OSError: If a file cannot be read or written; what was finished remains.
         ValueError: If an argument is out of range or unknown, the data does not fit, or the folder holds
             another model or other runs.
@@ -257,12 +267,14 @@ def finetune(
     resume = arguments.pop("resume_from_checkpoint", None)
     if resume not in (None, "last"):
         raise UsageError(f"`resume_from_checkpoint` must be last, got {resume}")
-    args = training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[how]}, arguments)
+    args = finetuning_arguments(output_dir, how, arguments)
+    results = Path(output_dir) / "results.json"
+    require_own_files(results, "finetune")
     if task is None:
         columns = [label_column] if isinstance(label_column, str) else list(label_column)
-        splits = _read_splits(data, train, valid, test, sequence_column, columns)
+        splits = _read_splits(data, train, valid, test, sequence_column, columns, on_error)
         kind = None if problem is None else Problem(problem)
-        task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed)
+        task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed, on_error=on_error)
     elif train or valid or test or data:
         raise UsageError("`task` has all splits: give it, or `data`, or `train`, `valid` and `test`")
     lora = LoRA(alpha=lora_alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
@@ -296,10 +308,24 @@ def finetune(
             resume=resume == "last",
             before_run=before_run,
         )
-    write_results(Path(output_dir) / "results.json", found.summary)
+    write_results(results, "finetune", found.summary)
     if is_main_process():
         write_card(output_dir, _card(str(model), found))
     return found
+
+
+def finetuning_arguments(
+    output_dir: str | os.PathLike[str], method: Method, arguments: Mapping[str, Any]
+) -> TrainingArguments:
+    """Hugging Face's arguments with the defaults of fine-tuning.
+
+    Raises:
+        ValueError: If they do not fit together, or to fine-tuning.
+    """
+    given = dict(arguments)
+    if not given.pop("load_best_model_at_end", True):
+        raise UsageError("`load_best_model_at_end` is what fine-tuning does, got False")
+    return training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[method]}, given)
 
 
 def _card(model: str, found: FineTuned) -> str:
@@ -308,6 +334,8 @@ def _card(model: str, found: FineTuned) -> str:
         f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}) on {len(task.train):,} "
         f"sequences: {task.problem.value}, {', '.join(task.names[:20])}."
     )
+    if task.skipped:
+        training += f" {sum(map(len, task.skipped.values())):,} rows that could not be read were left out."
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
     config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
     architecture = (config.architectures or ["A model"])[0]
@@ -386,12 +414,17 @@ def run_search(
         The best candidate and what its runs reached.
 
     Raises:
+        FloatingPointError: If the training diverged, with every candidate or in a repeat of the best.
         OSError: If the model cannot be loaded, or nothing be saved; what was finished remains.
         ValueError: If an argument is out of range, the data does not fit, or the output folder holds other
             runs or a model.
     """
     metric = DEFAULT_METRIC[task.problem] if metric is None else metric.removeprefix("eval_")
     check_metric(metric, task, task.valid, "validation")
+    if args.prediction_loss_only and metric != "loss":
+        raise ArgumentError(
+            f"`prediction_loss_only` leaves no {metric} to choose by: give `metric_for_best_model=loss` too"
+        )
     if seeds < 1:
         raise ValueError(f"finetune: seeds must be at least 1, got {seeds}")
     if patience is not None and patience < 1:
@@ -424,11 +457,11 @@ def run_search(
     finished = store.open(resume)
     done: list[Run] = []
 
-    def run(candidate: Candidate, seed: int, *, is_repeat: bool) -> Run:
+    def run(candidate: Candidate, seed: int, *, is_repeat: bool) -> None:
         name = candidate.run_name(seed)
         if name in finished:
             done.append(finished[name])
-            return done[-1]
+            return
         run_args = copy.copy(args)
         run_args.output_dir = str(store.folder / name)
         run_args.learning_rate = candidate.learning_rate
@@ -460,7 +493,16 @@ def run_search(
         checkpoint = get_last_checkpoint(run_args.output_dir) if Path(run_args.output_dir).is_dir() else None
         if checkpoint is not None:
             trainer.add_callback(KeptCheckpoint(checkpoint))
-        trainer.train(resume_from_checkpoint=checkpoint)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except FloatingPointError as error:
+            # A search finds out what rates are too high; a repeat of the best has to learn.
+            if is_repeat or len(candidates) == 1:
+                raise
+            say(f"{candidate} is left out: {error}")
+            if args.should_save:
+                shutil.rmtree(run_args.output_dir, ignore_errors=True)
+            return
         trainer.merge()
         scores = _scores_of(trainer.evaluate(), "eval")
         is_best = all(worth(scores) > worth(other.eval) for other in done)
@@ -475,14 +517,28 @@ def run_search(
             store.finish(name, result)
         trainer.accelerator.wait_for_everyone()
         done.append(result)
-        return result
 
-    search = [run(candidate, args.seed, is_repeat=False) for candidate in candidates]
+    for candidate in candidates:
+        run(candidate, args.seed, is_repeat=False)
+    search = list(done)
+    if not search:
+        raise FloatingPointError("the training diverged with every candidate; try lower learning rates")
     first = max(search, key=lambda result: worth(result.eval))
-    others = [run(first.candidate, args.seed + index, is_repeat=True) for index in range(1, seeds)]
+    for index in range(1, seeds):
+        run(first.candidate, args.seed + index, is_repeat=True)
     if args.should_save:
         store.publish()
-    return FineTuned(first.candidate, [first, *others], search, metric, task, method, Path(args.output_dir))
+    diverged = [each for each in candidates if all(each != result.candidate for result in search)]
+    return FineTuned(
+        first.candidate,
+        [first, *done[len(search) :]],
+        search,
+        metric,
+        task,
+        method,
+        Path(args.output_dir),
+        diverged,
+    )
 
 
 def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
@@ -517,19 +573,24 @@ def _read_splits(
     test: Labelled | None,
     sequence_column: str,
     label_columns: list[str],
+    on_error: OnError,
 ) -> dict[str, LabelledSet]:
     given = {"train": train, "valid": valid, "test": test}
     if data is not None:
         if any(given.values()):
             raise UsageError("`data` has all splits: give it, or `train`, `valid` and `test`")
-        return read_splits(str(data), sequence_column=sequence_column, label_columns=label_columns)
+        return read_splits(
+            str(data), sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+        )
     if not train:
         raise UsageError("give `train`, or `data`")
 
     def read(path: Any, label: str | None = None) -> LabelledSet:
         if label is not None:
-            return read_labelled(path, label=label)
-        return read_labelled(path, sequence_column=sequence_column, label_columns=label_columns)
+            return read_labelled(path, label=label, on_error=on_error)
+        return read_labelled(
+            path, sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+        )
 
     def joined(files: Labelled) -> LabelledSet:
         if isinstance(files, Mapping):
@@ -551,6 +612,17 @@ def _describe(task: Task) -> None:
     sizes = {"train": task.train, "validation": task.valid, "test": task.test}
     counts = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
     say(f"Sequences  {counts}")
+    tell_skipped_rows(task)
+
+
+def tell_skipped_rows(task: Task) -> None:
+    """Says how many rows of each split were left out, and what is wrong with the first of them."""
+    for split, rows in task.skipped.items():
+        say(f"Skipped    {split}: {len(rows):,} rows")
+        for row in rows[:5]:
+            say(f"           {row}")
+        if len(rows) > 5:
+            say("           …")
 
 
 def _scores_of(metrics: dict[str, float], split: str) -> dict[str, float]:
@@ -578,7 +650,9 @@ __all__ = [
     "checked_method",
     "choose_candidates",
     "finetune",
+    "finetuning_arguments",
     "grid",
     "run_search",
     "several",
+    "tell_skipped_rows",
 ]

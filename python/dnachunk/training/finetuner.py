@@ -1,5 +1,7 @@
 """Hugging Face's Trainer on the examples of a task."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -110,6 +112,8 @@ class FineTuner(WholeCheckpointTrainer):
                 model, lora or LoRA(), {name: value.to(model.device) for name, value in sample.items()}
             )
         args.label_names = ["labels"]
+        # The scores are of all examples, not means over batches.
+        args.batch_eval_metrics = False
         super().__init__(
             model,
             args,
@@ -132,6 +136,25 @@ class FineTuner(WholeCheckpointTrainer):
     def examples(self, examples: Examples) -> ExampleDataset:
         """Examples as :meth:`evaluate` and :meth:`predict` take them."""
         return ExampleDataset(examples, both_strands=self.both_strands)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Batches of all examples; see :class:`Trainer`."""
+        with self._no_example_dropped():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Batches of all examples; see :class:`Trainer`."""
+        with self._no_example_dropped():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextlib.contextmanager
+    def _no_example_dropped(self) -> Iterator[None]:
+        # `dataloader_drop_last` is for training.
+        before, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = before
 
     def merge(self) -> None:
         """Adds the adapters to the weights, so that the model is again one of its own class."""

@@ -16,7 +16,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from dnachunk.errors import ArgumentError
 from dnachunk.files import replacing
-from dnachunk.reporting import is_main_process, say
+from dnachunk.reporting import is_main_process, say, to_json
 from dnachunk.training.pretrain import PreTraining, prepare_pretraining
 
 # Python has it since 3.11.
@@ -173,8 +173,7 @@ class Plan:
             if is_main_process():
                 folder.mkdir(parents=True, exist_ok=True)
                 with replacing(folder / _SETTINGS) as temporary:
-                    settings = json.dumps(_settings(self, name), indent=2)
-                    temporary.write_text(settings + "\n", encoding="utf-8")
+                    temporary.write_text(to_json(_settings(self, name)), encoding="utf-8")
             resume = {"resume_from_checkpoint": "last"} if _has_checkpoint(folder) else {}
             say(f"\n$ {_as_command({**self.pretrain_arguments(name, data, folder), **resume})}")
             pretraining = self.prepare(name, data, folder, **resume)

@@ -1,5 +1,8 @@
 """Pre-training, from FASTA files to a model: what with, what from, against what, and how far."""
 
+import hashlib
+import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,18 +24,22 @@ from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
+from dnachunk.data.contents import OnError
+from dnachunk.data.record_names import Aliases, some
+from dnachunk.data.windows import MIN_HELD_OUT, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
-from dnachunk.reporting import Report, Table, is_main_process, say, write_results
+from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, to_json, write_results
 from dnachunk.tokenization import DNATokenizer
 from dnachunk.training.arguments import training_arguments
 from dnachunk.training.baseline import Baseline, fixed_context_baseline
 from dnachunk.training.pretrainer import PreTrainer
 from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.trainer import SETTINGS
 
 PathLike = str | os.PathLike[str]
 
@@ -66,6 +73,12 @@ DEFAULTS: dict[str, Any] = {
 Steps below 1 are shares of ``max_steps``.
 """
 
+# What a run that is resumed must not change, of the arguments of training.
+_DECISIVE = (
+    *("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "adam_beta1", "adam_beta2"),
+    *("adam_epsilon", "weight_decay", "max_grad_norm", "bf16", "fp16"),
+)
+
 MAX_BPE_BP = 8 << 20
 """Bases of the training windows that byte-pair encoding is trained on, at most."""
 
@@ -84,7 +97,7 @@ class PreTrained(Report):
 
     model: Any
     tokenizer: Any
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
     history: list[dict[str, float]]
     output_dir: Path
 
@@ -111,7 +124,7 @@ class PreTrained(Report):
                     for name, prefix in [*own, *others]
                 ]
                 tables.append(Table([title, "accuracy", "nats"], rows))
-        return tables
+        return [*tables, metrics["holdout_warning"]] if "holdout_warning" in metrics else tables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +139,7 @@ class PreTraining:
         genomes: Where windows come from.
         weight: How often each of them is drawn from; None is by length.
         holdout: What is kept for evaluation.
+        is_default_holdout: Whether nobody named it.
         window_bp: Bases of a window, if that is not the configuration's.
         eval_windows: Windows of it to evaluate on, at most.
         resume: Checkpoint to go on from.
@@ -138,6 +152,7 @@ class PreTraining:
     genomes: list[Genome]
     weight: Sequence[float] | None
     holdout: list[Interval]
+    is_default_holdout: bool
     window_bp: int | None
     eval_windows: int
     resume: str | None
@@ -184,6 +199,8 @@ class PreTraining:
             genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
         )
         held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
+        settings = self._settings(network.config, global_batch)
+        self._check_resumed(settings)
         say(_describe_model(network))
         if isinstance(tokenizer, FixedTokenizer):
             say(_describe_tokens(network.config, tokenizer, held_out))
@@ -191,8 +208,11 @@ class PreTraining:
             say(
                 f"Genome     {genome.path.name}: {genome.length_bp:,} bases, records: {len(genome.records):,}"
             )
-        where = ", ".join(map(str, holdout))
-        say(f"Held out   {where}: {len(held_out):,} windows of {window_bp:,} bases are evaluated on")
+        chosen = "by default, " if self.is_default_holdout else ""
+        say(
+            f"Held out   {chosen}{some(map(str, holdout))}: {len(held_out):,} windows of {window_bp:,} bases "
+            "are evaluated on"
+        )
         say(
             f"Training   {args.max_steps:,} steps of {global_batch:,} windows of {window_bp:,} bases: "
             f"{num_windows * window_bp / 1e6:,.1f} Mb"
@@ -200,10 +220,15 @@ class PreTraining:
         baseline = (
             fixed_context_baseline(genomes, holdout, held_out, args.seed) if is_main_process() else None
         )
+        warning = None
         if baseline is not None:
             say(_describe_baseline(baseline))
+            if len(held_out) < min(MIN_HELD_OUT, self.eval_windows):
+                warning = _describe_chance(len(held_out), baseline.scores[0].masked_count)
+                say(f"Warning    {warning}")
 
         trainer = PreTrainer(network, args, windows, held_out, tokenizer)
+        trainer.settings = settings
         log_lines(trainer)
         with quiet_files():
             train_metrics = trainer.train(resume_from_checkpoint=self.resume).metrics
@@ -214,7 +239,7 @@ class PreTraining:
         else:
             end = trainer.evaluate()
         output_dir = Path(args.output_dir)
-        metrics: dict[str, float] = {}
+        metrics: dict[str, Any] = {}
         if baseline is not None:
             metrics = {name: value for name, value in end.items() if name.startswith("eval_")}
             metrics |= {f"start_{name}": value for name, value in start.items() if name.startswith("eval_")}
@@ -223,6 +248,11 @@ class PreTraining:
                 metrics[f"{name}_eval_masked_accuracy"] = scores.masked_accuracy
                 metrics[f"{name}_eval_masked_nats"] = scores.masked_nats
             metrics["baseline_eval_width"] = baseline.best_width
+            metrics["holdout"] = _places(genomes, holdout)
+            metrics["holdout_is_default"] = self.is_default_holdout
+            metrics["holdout_windows"] = len(held_out)
+            if warning is not None:
+                metrics["holdout_warning"] = warning
             metrics |= train_metrics
         card = self._card(trainer.model, metrics, num_windows * window_bp)
         if isinstance(trainer.model, DNAPreTrainedModel):
@@ -230,16 +260,50 @@ class PreTraining:
         trainer.save_model()
         write_card(output_dir, card)
         if metrics:
-            write_results(output_dir / "results.json", metrics)
+            write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
-    def _card(self, network: Any, metrics: dict[str, float], num_bases: int) -> str:
+    def _settings(self, config: Any, global_batch: int) -> dict[str, Any]:
+        """What the run's numbers depend on; plain values."""
+        of_config = {
+            name: value
+            for name, value in config.to_dict().items()
+            if name not in ("architectures", "dtype", "transformers_version", "_name_or_path")
+        }
+        settings = {
+            "fasta": [[genome.path.name, _digest(genome)] for genome in self.genomes],
+            "weight": None if self.weight is None else list(self.weight),
+            "holdout": _places(self.genomes, self.holdout),
+            "tokenizer": self.tokenization,
+            "config": of_config,
+            "windows a step": global_batch,
+            **{name: _plain(getattr(self.args, name)) for name in _DECISIVE},
+        }
+        return dict(json.loads(to_json(settings)))
+
+    def _check_resumed(self, settings: dict[str, Any]) -> None:
+        """Raises :class:`ArgumentError` if the checkpoint to go on from is of a run with other settings."""
+        path = Path(self.resume or "") / SETTINGS
+        if self.resume is None or not path.is_file():
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differing = [name for name in settings if settings[name] != before.get(name)]
+        if differing:
+            raise ArgumentError(
+                f"{self.resume} is of a run with other {', '.join(differing)}: give what it was begun with, "
+                "or choose another `output_dir`"
+            )
+
+    def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
         minutes = metrics.get("train_runtime", 0) / 60
         training = (
             f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {num_bases / 1e6:,.1f} million bases, "
-            f"in {minutes:.1f} minutes. Held out: {', '.join(map(str, self.holdout))}."
+            f"in {minutes:.1f} minutes. Held out{' by default' if self.is_default_holdout else ''}: "
+            f"{some(map(str, self.holdout), 20)}."
         )
+        if "holdout_warning" in metrics:
+            training += f" {metrics['holdout_warning']}"
         if self.tokenization is not None:
             training += f" Its tokens are those of a fixed tokenizer, {self.tokenization}."
         rows = [[name, f"{value:.4g}"] for name, value in metrics.items() if name.startswith("eval_")]
@@ -261,6 +325,8 @@ def pretrain(
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -278,8 +344,12 @@ def pretrain(
         tokenizer: Of a baseline: ``"base"``, ``"6mer"`` (1 to 8), ``"6mer-overlapping"``, or ``"bpe-1024"``,
             which is trained on the training windows.
         weight: How often each genome is drawn from, in their order; default by length.
-        holdout: Records (``"chrXVI"``) or intervals (``"chr1:1-1000000"``) kept for evaluation; default the
-            last record, or the last tenth of it where it is large.
+        holdout: Records (``"chrXVI"``) or intervals (``"chr1:1-1000000"``) kept for evaluation; default about
+            a tenth of each genome, from its end; see :func:`~dnachunk.data.default_holdout`.
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+            ``"fail"``: they are refused.
         window_bp: Bases of a window; default the configuration's ``train_length_bp``.
         eval_windows: Held-out windows to evaluate on, at most.
         config: Fields of the configuration.
@@ -291,6 +361,7 @@ def pretrain(
         The model and what it reached.
 
     Raises:
+        FloatingPointError: If the training diverged; checkpoints remain.
         OSError: If a file cannot be read or written; checkpoints remain.
         TypeError: If an argument is unknown.
         ValueError: If one is out of range, or the folder holds another run.
@@ -303,6 +374,8 @@ def pretrain(
         tokenizer=tokenizer,
         weight=weight,
         holdout=holdout,
+        aliases=aliases,
+        on_error=on_error,
         window_bp=window_bp,
         eval_windows=eval_windows,
         config=config,
@@ -319,6 +392,8 @@ def prepare_pretraining(
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
     window_bp: int | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
@@ -343,6 +418,7 @@ def prepare_pretraining(
         require_at_least("window_bp", window_bp, 1)
         window_bp = int(window_bp)
     args = training_arguments(output_dir, DEFAULTS, arguments)
+    require_own_files(Path(output_dir) / "results.json", "pretrain")
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
     resume = _resume_point(args)
@@ -352,10 +428,10 @@ def prepare_pretraining(
         network = _for_pretraining(network)
         made = network.config
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
-    genomes = [open_genome(each) for each in given]
-    names = [record.name for genome in genomes for record in genome.records]
+    genomes = [open_genome(each, aliases, on_error=on_error) for each in given]
     kept = [holdout] if isinstance(holdout, str | Interval) else (holdout or [])
-    intervals = [each if isinstance(each, Interval) else Interval.parse(each, names) for each in kept]
+    intervals = [_read_interval(each, genomes) for each in kept]
+    held_out_spans(genomes, intervals)
     return PreTraining(
         network,
         made,
@@ -363,11 +439,18 @@ def prepare_pretraining(
         args,
         genomes,
         weight,
-        intervals or default_holdout(genomes),
+        intervals or default_holdout(genomes, window_bp or made.train_length_bp),
+        not intervals,
         window_bp,
         int(eval_windows),
         resume,
     )
+
+
+def _read_interval(text: str | Interval, genomes: Sequence[Genome]) -> Interval:
+    if isinstance(text, Interval):
+        return text
+    return Interval.parse(text, [text] if any(text in genome for genome in genomes) else ())
 
 
 def _for_pretraining(network: DNAPreTrainedModel) -> DNAPreTrainedModel:
@@ -478,6 +561,40 @@ def _describe_model(network: Any) -> str:
     parts = {**dict(network.model.named_children()), **dict(network.named_children())}
     listed = ", ".join(f"{name} {count(part)}" for name, part in parts.items() if name != "model")
     return f"Model      {network.config.model_type}, {count(network)} parameters: {listed}"
+
+
+def _places(genomes: Sequence[Genome], holdout: Sequence[Interval]) -> list[dict[str, Any]]:
+    """Where held-out intervals lie, for JSON."""
+    return [
+        {
+            "genome": genome.path.name,
+            "record": genome.records[index].name,
+            "start_bp": start_bp,
+            "end_bp": end_bp,
+        }
+        for genome, spans_of_record in zip(genomes, held_out_spans(genomes, holdout), strict=True)
+        for index, spans in sorted(spans_of_record.items())
+        for start_bp, end_bp in spans
+    ]
+
+
+def _digest(genome: Genome) -> str:
+    """SHA-256 of the names and lengths of a genome's records."""
+    records = [[record.name, record.length_bp] for record in genome.records]
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
+def _describe_chance(num_windows: int, num_bases: int) -> str:
+    """That there is too little to evaluate on, and what that makes of an accuracy of a third."""
+    chance = 1.96 * math.sqrt(2 / 9 / num_bases)
+    return (
+        f"Too little is held out for these figures: {num_windows:,} windows with {num_bases:,} hidden bases, "
+        f"by which an accuracy is known to ± {chance:.1%}. Hold out more, or take a larger genome."
+    )
 
 
 def _describe_baseline(baseline: Baseline) -> str:

@@ -1,6 +1,7 @@
 """Runs of a fine-tuning: points of a search, what each reached, and what finished ones left in a folder."""
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from dnachunk.errors import ArgumentError
 from dnachunk.files import written_whole
 from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import keep_own_card
+from dnachunk.reporting import to_json
 from dnachunk.training.checkpoints import saving
 
 RUNS = "runs"
@@ -109,6 +111,13 @@ class RunStore:
         finished = {}
         for file in files:
             fields = json.loads(file.read_text(encoding="utf-8"))
+            # A score that is not defined was written as null.
+            for split in ("eval", "test"):
+                scores = fields[split]
+                if scores is not None:
+                    fields[split] = {
+                        name: math.nan if value is None else value for name, value in scores.items()
+                    }
             finished[file.stem] = Run(**{**fields, "candidate": Candidate(**fields["candidate"])})
         return finished
 
@@ -133,7 +142,7 @@ class RunStore:
 
     def _write(self, name: str, fields: dict[str, Any]) -> None:
         with saving(name, self.folder), written_whole(self.folder) as staging:
-            (staging / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+            (staging / name).write_text(to_json(fields), encoding="utf-8")
 
 
 __all__ = [

@@ -1,26 +1,35 @@
 """Hugging Face's Trainer with checkpoints that are whole or not there."""
 
 import contextlib
+import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
 from dnachunk.files import STAGING, written_whole
-from dnachunk.models.loading import abridged
+from dnachunk.models.loading import abridged, non_finite
 from dnachunk.models.model_card import keep_own_card
+from dnachunk.reporting import to_json
 from dnachunk.training.checkpoints import saving
+
+SETTINGS = "settings.json"
+"""File, in a checkpoint, of what the run's numbers depend on."""
 
 
 class WholeCheckpointTrainer(Trainer):
     """A Trainer that writes checkpoints under another name and renames them when they are complete.
 
-    What cannot be saved or does not fit is an error that says what there still is. One process trains on one
-    device.
+    What cannot be saved or does not fit is an error that says what there still is. So is a loss or a weight
+    that is not finite: a training that diverged saves nothing more. One process trains on one device.
+
+    Attributes:
+        settings: What the run's numbers depend on; plain values, noted in each checkpoint.
 
     Args:
         model: The model.
@@ -30,15 +39,71 @@ class WholeCheckpointTrainer(Trainer):
 
     def __init__(self, model: Any, args: TrainingArguments, **kwargs: Any) -> None:
         args.remove_unused_columns = False
+        # It would hide what is looked for here, and wait for the device at every step.
+        args.logging_nan_inf_filter = False
+        self._loss_sum: Any = 0.0
+        self.settings: dict[str, Any] | None = None
         # Several devices of one process would take DataParallel, which cannot gather a segmentation.
         args._n_gpu = min(args.n_gpu, 1)
         self._staging: Path | None = None
-        super().__init__(model=model, args=args, **kwargs)
+        try:
+            super().__init__(model=model, args=args, **kwargs)
+        except RuntimeError as error:
+            # So say the integrations of `report_to` whose package is not there.
+            if "install" in str(error):
+                raise ModuleNotFoundError(str(error)) from error
+            raise
+        except Exception as error:
+            if not args.push_to_hub or isinstance(error, OSError | ValueError | TypeError):
+                raise
+            raise OSError(f"push_to_hub: the hub cannot be reached: {error}") from error
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Trains on one batch; see :class:`Trainer`.
+
+        Raises:
+            FloatingPointError: If the training has diverged.
+        """
+        loss = super().training_step(*args, **kwargs)
+        self._loss_sum = self._loss_sum + loss.detach()
+        if loss.device.type == "cpu":
+            self._check_loss()
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs; see :class:`Trainer`.
+
+        Raises:
+            FloatingPointError: If the training has diverged.
+        """
+        self._check_loss()
+        super().log(logs, start_time)
+
+    def _check_loss(self) -> None:
+        """Raises if a loss since the last call was not finite; waits for the device."""
+        total, self._loss_sum = float(self._loss_sum), 0.0
+        if not math.isfinite(total):
+            raise self._diverged(f"the loss is {total}")
+
+    def _check_weights(self) -> None:
+        if broken := non_finite(self.model):
+            raise self._diverged(f"{abridged(broken)} not finite")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        folder = Path(super()._get_output_dir(None))
+        last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        left = "nothing is saved" if last is None else f"the last whole checkpoint is {last}"
+        return FloatingPointError(
+            f"the training diverged at step {self.state.global_step + 1}, {what}; {left}. Try a lower "
+            f"learning_rate than {self.args.learning_rate:g}"
+        )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._check_loss()
+        self._check_weights()
         run_dir = Path(super()._get_output_dir(trial))
         name = f"checkpoint-{self.state.global_step}"
         staging = run_dir / STAGING
@@ -63,6 +128,8 @@ class WholeCheckpointTrainer(Trainer):
     def _finish_checkpoint(self, written: Path, final: Path) -> None:
         # Trainer wrote the state with the best checkpoint under its other name.
         self.state.save_to_json(str(written / "trainer_state.json"))
+        if self.settings is not None:
+            (written / SETTINGS).write_text(to_json(self.settings), encoding="utf-8")
         if final.exists():
             os.replace(final, written.with_name("replaced"))
         os.replace(written, final)
@@ -74,6 +141,7 @@ class WholeCheckpointTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves model and tokenizer, whole or not at all; see :class:`Trainer`."""
+        self._check_weights()
         if self._staging is not None:
             super().save_model(output_dir, _internal_call)
             return

@@ -1,0 +1,93 @@
+"""``dnachunk predict``: labels of new sequences, by a fine-tuned model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnachunk.cli.options import (
+    AliasesOption,
+    OnError,
+    ReverseComplement,
+    ReverseComplementOption,
+    SequenceColumnOption,
+    TruncateOption,
+    output_file,
+)
+from dnachunk.reporting import say
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Option(help="Folder of a fine-tuned model, such as finetune's --output-dir.")
+    ],
+    sequences: Annotated[
+        Path,
+        typer.Option(
+            help="FASTA file, each record a sequence; or a table (csv, tsv, txt, parquet) with a column of "
+            "sequences; .gz too."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: CSV if it ends in .csv or .csv.gz, else TSV; numbers (.json) beside it. "
+            "- is standard output, TSV, without these.",
+            callback=output_file,
+        ),
+    ],
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="BED file of stretches of the FASTA file to predict for, each along its strand."),
+    ] = None,
+    sequence_column: SequenceColumnOption = "sequence",
+    keep_column: Annotated[
+        list[str] | None, typer.Option(help="Column of the table to copy; can be repeated.")
+    ] = None,
+    aliases: AliasesOption = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="Whether sequences that cannot be read, or are too long, are refused, or left out, counted "
+            "and listed."
+        ),
+    ] = OnError.fail,
+    reverse_complement: ReverseComplementOption = ReverseComplement.none,
+    truncate: TruncateOption = False,
+    batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
+) -> None:
+    """Predicts labels of sequences with a fine-tuned model: classes, labels, numbers, or classes of bases.
+
+    Writes a line for each sequence, or for each base where these have labels: what tells it from the others,
+    then "predicted_label" and "probability_CLASS" of each class, or "predicted_NAME" of each number.
+
+    Example: dnachunk predict --model enhancers --sequences candidates.fa --output predictions.tsv
+
+    Example: dnachunk predict --model enhancers --sequences genome.fa --regions peaks.bed --output peaks.tsv
+    """
+    from dnachunk.evaluation import predict as run
+    from dnachunk.files import beside, is_stream
+    from dnachunk.reporting import require_own_files, write_results
+
+    numbers, job = beside(output, ".json"), "predict"
+    if not is_stream(output):
+        require_own_files(numbers, job, output=output)
+    found = run(
+        model,
+        sequences,
+        output,
+        regions=regions,
+        sequence_column=sequence_column,
+        keep_column=keep_column or (),
+        aliases=aliases,
+        on_error=on_error.value,
+        reverse_complement=reverse_complement.value,
+        truncate=truncate,
+        batch_size=batch_size,
+    )
+    first, *parts = found.report()
+    say(f"{first}: {output}")
+    for part in parts:
+        say(part)
+    if not is_stream(output):
+        write_results(numbers, job, found.metrics)

@@ -1,0 +1,449 @@
+"""What a fine-tuned model says of new sequences: labels and their probabilities."""
+
+import csv
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
+from dnachunk.alphabet import IGNORE_INDEX
+from dnachunk.alphabet import reverse_complement as other_strand
+from dnachunk.data.annotation import read_regions
+from dnachunk.data.contents import OnError
+from dnachunk.data.examples import ExampleCollator, check_length
+from dnachunk.data.genome import Genome
+from dnachunk.data.labelled import attempt, is_table, read_labelled
+from dnachunk.data.problem import Problem
+from dnachunk.data.record_names import Aliases
+from dnachunk.data.text import text_writer
+from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
+from dnachunk.evaluation.strands import Strands, strand_logits
+from dnachunk.files import output_file, replacing
+from dnachunk.inference.genome import open_genome
+from dnachunk.models.limits import length_limits
+from dnachunk.models.loading import best_device, load_pretrained, model_files
+from dnachunk.ops import decode_dna
+from dnachunk.reporting import Report, Table, progress
+from dnachunk.tokenization import DNATokenizer
+
+PathLike = str | os.PathLike[str]
+
+MIN_PROBABILITY = 0.5
+"""From which on one of several labels is predicted."""
+
+
+class Query(NamedTuple):
+    """A sequence to predict for.
+
+    Attributes:
+        place: What tells it from the others: a cell for each of :attr:`Predictions.columns`.
+        sequence: Its letters, of the strand that is read.
+        positions_bp: Of its bases, in the record that it is of; in the sequence itself where it is of none.
+    """
+
+    place: tuple[str, ...]
+    sequence: str
+    positions_bp: range
+
+
+class Prediction(NamedTuple):
+    """What a model says of a sequence.
+
+    Attributes:
+        place: What tells it from the others: a cell for each of :attr:`Predictions.columns`.
+        label: The most probable class; of several labels those of a probability of 0.5 at least; of bases a
+            class for each. Of numbers there is none.
+        values: ``[K]`` float32: the probability of each class or label, or the numbers, in the order of
+            :attr:`Predictions.names`; ``[n, K]`` of bases.
+        positions_bp: Of the bases, 0-based, where each has a label: in the record, or in the sequence.
+    """
+
+    place: tuple[str, ...]
+    label: str | tuple[str, ...] | None
+    values: torch.Tensor
+    positions_bp: range
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Predictions(Report):
+    """Predictions for sequences; iterating makes them anew each time, a batch at once.
+
+    Made by :func:`predict`.
+
+    Attributes:
+        problem: Kind of labels.
+        names: Classes, labels or numbers.
+        columns: What tells the sequences apart: ``index``; ``record``; ``line`` (of a table, ``row`` of a
+            Parquet file) and the columns that are kept; or ``record``, ``start_bp``, ``end_bp``, ``name`` and
+            ``strand``.
+        num_queries: How many sequences there are.
+        skipped: Of each sequence that was left out, where it stands and what is wrong with it.
+        counts: How often each class or label was predicted when they were last iterated over.
+        num_predicted: For how many sequences.
+    """
+
+    problem: Problem
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    num_queries: int
+    skipped: list[str]
+    _queries: Callable[[], Iterator[Query | ValueError]]
+    _logits: Callable[[list[Query]], list[torch.Tensor]]
+    _check: Callable[[Query], Query]
+    _on_error: OnError
+    _batch_size: int
+    counts: Counter[str] = field(default_factory=Counter)
+    num_predicted: int = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """The predictions in the sequences' order."""
+        self.counts, self.num_predicted = Counter(), 0
+        self.skipped.clear()
+        with progress(self.num_queries, "predict", "sequences") as advance:
+            queries = self._queries()
+            while batch := list(itertools.islice(queries, self._batch_size)):
+                read = [attempt(self._on_error, self.skipped, self._checked, query) for query in batch]
+                kept = [query for query in read if query is not None]
+                for query, logits in zip(kept, self._logits(kept) if kept else [], strict=True):
+                    yield self._prediction(query, logits)
+                advance(len(batch))
+        if not self.num_predicted:
+            raise ValueError(f"there is no sequence to predict for{_first(self.skipped)}")
+
+    def write(self, output: PathLike) -> None:
+        """Predicts for all and writes them, whole or not at all.
+
+        Args:
+            output: CSV if it ends in ``.csv`` or ``.csv.gz``, otherwise TSV; bgzip if it ends in ``.gz``;
+                ``-`` is standard output. A line for each sequence, or for each base where these have labels
+                (with its ``position_bp``): :attr:`columns`, then ``predicted_label`` and
+                ``probability_CLASS`` for each, or ``predicted_NAME`` for numbers.
+
+        Raises:
+            OSError: If a file cannot be read or written.
+            ValueError: If a sequence is refused, or there is none.
+        """
+        path = Path(output)
+        delimiter = "," if path.name.endswith((".csv", ".csv.gz")) else "\t"
+        with (
+            replacing(path) as temporary,
+            text_writer(temporary, bgzip=path.suffix == ".gz") as file,
+        ):
+            writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            writer.writerow(self._header())
+            for prediction in self:
+                writer.writerows(self._rows(prediction))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``dnachunk predict`` writes beside the predictions."""
+        return {
+            "sequences": self.num_predicted,
+            "problem": self.problem.value,
+            "names": list(self.names),
+            "predicted": {name: self.counts[name] for name in self.names} if self.counts else {},
+            "skipped": self.skipped,
+        }
+
+    def report(self) -> list[Table | str]:
+        """How many there are, of which label, and what was left out."""
+        if not self.num_predicted:
+            return [f"{self.num_queries:,} sequences to predict {self.problem.value} for"]
+        unit = "bases" if self.problem is Problem.per_base else "sequences"
+        parts: list[Table | str] = [f"{self.num_predicted:,} sequences predicted"]
+        if self.counts:
+            total = max(1, self.counts.total() if unit == "bases" else self.num_predicted)
+            rows = [
+                [name, f"{self.counts[name]:,}", f"{self.counts[name] / total:.1%}"] for name in self.names
+            ]
+            parts.append(Table(["predicted", unit, "share"], rows))
+        if self.skipped:
+            parts.append(f"{len(self.skipped):,} left out{_first(self.skipped)}")
+        return parts
+
+    def _checked(self, query: Query | ValueError) -> Query:
+        if isinstance(query, ValueError):
+            raise query
+        return self._check(query)
+
+    def _prediction(self, query: Query, logits: torch.Tensor) -> Prediction:
+        self.num_predicted += 1
+        label: str | tuple[str, ...] | None = None
+        if self.problem is Problem.regression:
+            values = logits
+        elif self.problem is Problem.multi_label:
+            values = logits.sigmoid()
+            label = tuple(
+                name
+                for name, is_one in zip(self.names, (values >= MIN_PROBABILITY).tolist(), strict=True)
+                if is_one
+            )
+            self.counts.update(label)
+        else:
+            values = logits.softmax(-1)
+            best = values.argmax(-1).tolist()
+            label = self.names[best] if isinstance(best, int) else tuple(self.names[each] for each in best)
+            self.counts.update([label] if isinstance(label, str) else label)
+        return Prediction(query.place, label, values, query.positions_bp[: len(logits)])
+
+    def _header(self) -> list[str]:
+        if self.problem is Problem.regression:
+            return [*self.columns, *(f"predicted_{name}" for name in self.names)]
+        position = ["position_bp"] if self.problem is Problem.per_base else []
+        return [
+            *self.columns,
+            *position,
+            "predicted_label",
+            *(f"probability_{name}" for name in self.names),
+        ]
+
+    def _rows(self, prediction: Prediction) -> Iterator[list[Any]]:
+        place, label, values, positions = prediction
+
+        def cells(numbers: list[float]) -> list[str]:
+            return [f"{number:.6g}" for number in numbers]
+
+        if label is None:
+            yield [*place, *cells(values.tolist())]
+        elif self.problem is Problem.per_base:
+            for position, base_label, numbers in zip(positions, label, values.tolist(), strict=True):
+                yield [*place, position, base_label, *cells(numbers)]
+        else:
+            yield [*place, label if isinstance(label, str) else "|".join(label), *cells(values.tolist())]
+
+
+def predict(
+    model: Any,
+    sequences: PathLike | Genome | Sequence[str],
+    output: PathLike | None = None,
+    *,
+    regions: PathLike | None = None,
+    sequence_column: str = "sequence",
+    keep_column: str | Sequence[str] = (),
+    aliases: Aliases | None = None,
+    on_error: OnError = "fail",
+    reverse_complement: Strands = "none",
+    truncate: bool = False,
+    batch_size: int = 32,
+) -> Predictions:
+    """Predicts labels of sequences with a fine-tuned model, of every kind of label.
+
+    Args:
+        model: Folder of a model with a classification head and its tokenizer, ours or any of Hugging Face's;
+            or such a model of ours.
+        sequences: FASTA file, each record a sequence; table (csv, tsv, txt, parquet) with a column of
+            sequences; a genome; or the sequences themselves.
+        output: File to write; see :meth:`Predictions.write`. Default: nothing is written.
+        regions: BED file of stretches of a FASTA file, which are then what is predicted for, each along its
+            strand.
+        sequence_column: A table's column of sequences.
+        keep_column: Columns of a table to copy, one or several.
+        aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
+            :class:`~dnachunk.data.record_names.RecordNames`.
+        on_error: ``"skip"``: sequences that cannot be read, or are too long, are left out, counted and
+            listed; ``"fail"``: they are refused.
+        reverse_complement: ``"average"``: both strands are run and averaged.
+        truncate: Whether sequences longer than the model takes are cut off.
+        batch_size: Sequences run at once; changes no result beyond rounding.
+
+    Returns:
+        The predictions, to iterate over or to write.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If an argument is out of range or does not fit, the model has no head, or a sequence is
+            refused.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    require_at_least("batch_size", batch_size, 1)
+    require_different_files(
+        model=model_files(model), sequences=sequences, regions=regions, aliases=aliases, output=output
+    )
+    if output is not None:
+        output_file(output)
+    network, tokenizer = _with_head(model)
+    problem, names = _problem(network)
+    kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
+    columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)
+    limits = length_limits(network, tokenizer)
+    collate = ExampleCollator(
+        tokenizer, network, problem, **dict(zip(("max_length_bp", "max_tokens"), limits, strict=True))
+    )
+
+    def check(query: Query) -> Query:
+        where = ", ".join(f"{name} {cell}" for name, cell in zip(columns, query.place, strict=True))
+        if not query.sequence:
+            raise ValueError(f"{where}: the sequence is empty")
+        if not truncate:
+            check_length(query.sequence, where, tokenizer, *limits)
+        return query
+
+    def placeholder(sequence: str) -> Any:
+        """In place of the labels that a batch of training has."""
+        if problem is Problem.single_label:
+            return 0
+        return [0] * (len(sequence) if problem is Problem.per_base else len(names))
+
+    @torch.inference_mode()
+    def logits(batch: list[Query]) -> list[torch.Tensor]:
+        items = [
+            {
+                "sequence": query.sequence,
+                "target": placeholder(query.sequence),
+                "both_strands": reverse_complement == "average",
+            }
+            for query in batch
+        ]
+        inputs = _to(collate(items), network.device)
+        labels, reverse = inputs.pop("labels"), inputs.pop("reverse", None)
+        found = strand_logits(network(**inputs).logits, network, inputs, reverse).float()
+        if problem is Problem.per_base:
+            return [row[label != IGNORE_INDEX].cpu() for row, label in zip(found, labels, strict=True)]
+        return list(found.cpu())
+
+    predictions = Predictions(
+        problem, names, columns, count, [], queries, logits, check, on_error, batch_size
+    )
+    if output is not None:
+        predictions.write(output)
+    return predictions
+
+
+def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {
+        name: _to(value, device) if isinstance(value, dict) else value.to(device)
+        for name, value in batch.items()
+    }
+
+
+def _with_head(model: Any) -> tuple[Any, Any]:
+    """A model with a classification head, on its device, and its tokenizer."""
+    if not isinstance(model, str | os.PathLike):
+        head = type(model).__name__
+        network, tokenizer = model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna")
+    else:
+        config = AutoConfig.from_pretrained(model, local_files_only=True)
+        head = (config.architectures or [""])[0]
+        network = tokenizer = None
+    if not head.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        raise ArgumentError(
+            f"`model` must have a classification head, as fine-tuning makes it, got a {head or 'model'}"
+        )
+    if network is None:
+        is_per_base = head.endswith("ForTokenClassification")
+        auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
+        network = load_pretrained(auto_class, model).to(best_device())
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return network, tokenizer
+
+
+def _problem(network: Any) -> tuple[Problem, tuple[str, ...]]:
+    """Kind and names of the labels that a model was trained on."""
+    config = network.config
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    if type(network).__name__.endswith("ForTokenClassification"):
+        return Problem.per_base, names
+    kinds = {
+        "multi_label_classification": Problem.multi_label,
+        "regression": Problem.regression,
+        "single_label_classification": Problem.single_label,
+    }
+    default = "regression" if config.num_labels == 1 else "single_label_classification"
+    return kinds[config.problem_type or default], names
+
+
+def _read(
+    sequences: Any,
+    regions: PathLike | None,
+    sequence_column: str,
+    kept: tuple[str, ...],
+    aliases: Aliases | None,
+    on_error: OnError,
+) -> tuple[tuple[str, ...], int, Callable[[], Iterator[Query | ValueError]]]:
+    """The columns that tell sequences apart, how many there are, and what reads them."""
+    is_path = isinstance(sequences, str | os.PathLike)
+    if kept and not (is_path and is_table(sequences)):
+        raise ArgumentError("`keep_column` is for a table")
+    if is_path and is_table(sequences):
+        if regions is not None:
+            raise ArgumentError(f"`regions` are of a FASTA file, got the table {sequences}")
+        read = read_labelled(
+            sequences, sequence_column=sequence_column, label_columns=kept, on_error=on_error
+        )
+        unit = read.places[0].rpartition(" ")[0].rpartition(", ")[2]
+
+        def of_table() -> Iterator[Query | ValueError]:
+            yield from map(ValueError, read.skipped)
+            for text, cells, place in zip(read.sequences, read.labels, read.places, strict=True):
+                yield Query((place.rpartition(" ")[2], *cells), text, range(len(text)))
+
+        return (unit, *kept), len(read) + len(read.skipped), of_table
+    if not is_path and not isinstance(sequences, Genome):
+        if regions is not None:
+            raise ArgumentError("`regions` are of a FASTA file")
+        texts = [sequences] if isinstance(sequences, str) else list(sequences)
+
+        def of_list() -> Iterator[Query | ValueError]:
+            for index, text in enumerate(texts):
+                yield Query((str(index),), text.upper(), range(len(text)))
+
+        return ("index",), len(texts), of_list
+    genome = open_genome(sequences, aliases, on_error=on_error)
+
+    def text_of(index: int, start_bp: int, end_bp: int) -> str:
+        ids, _ = genome.fetch(index, start_bp, end_bp)
+        return decode_dna(ids, torch.tensor([0, len(ids)]))[0]
+
+    if regions is None:
+
+        def of_records() -> Iterator[Query | ValueError]:
+            yield from _faults(genome)
+            for index, record in enumerate(genome.records):
+                length_bp = record.length_bp
+                yield Query((record.name,), text_of(index, 0, length_bp), range(length_bp))
+
+        return ("record",), len(genome.records) + len(genome.skipped), of_records
+
+    annotation = read_regions(regions, genome, on_error=on_error)
+
+    def of_regions() -> Iterator[Query | ValueError]:
+        yield from _faults(genome)
+        for where, reason in annotation.skipped:
+            yield ValueError(f"{regions}, line {where}: {reason}")
+        for region in annotation.regions:
+            record = genome.records[region.record_index].name
+            text = text_of(region.record_index, region.start_bp, region.end_bp)
+            positions = range(region.start_bp, region.end_bp)
+            if region.is_reverse:
+                text, positions = other_strand(text), positions[::-1]
+            strand = "-" if region.is_reverse else "+"
+            place = (record, str(region.start_bp), str(region.end_bp), region.kind, strand)
+            yield Query(place, text, positions)
+
+    count = len(annotation.regions) + len(annotation.skipped)
+    return ("record", "start_bp", "end_bp", "name", "strand"), count, of_regions
+
+
+def _faults(genome: Genome) -> Iterator[ValueError]:
+    """Why records of a file were left out."""
+    for name, reason in genome.skipped:
+        yield ValueError(f"{genome.path}, record {name}: {reason}")
+
+
+def _first(skipped: Sequence[str]) -> str:
+    return f", the first: {skipped[0]}" if skipped else ""
+
+
+__all__ = ["Prediction", "Predictions", "predict"]
