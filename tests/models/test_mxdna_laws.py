@@ -81,6 +81,10 @@ class TestMxDNALaws(laws.ModelLaws):
     }
 
 
+def test_compile_for_training():
+    laws.check_compile(CASE, "masked_lm", training=True, backend="aot_eager", lengths=[(61, 40)])
+
+
 @pytest.mark.slow
 def test_linear_memory():
     def tokenize(length):
