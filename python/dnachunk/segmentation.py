@@ -22,6 +22,10 @@ SHOWN_TOKENS = 300
 _BACKGROUNDS = ("#cfe5f5", "#f8e3b8")
 
 
+def _reads_counts(segmentation: "Segmentation") -> bool:
+    return segmentation.num_tokens.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def split_symbols(sequence: str) -> list[str]:
     """Letters and written special tokens (``[MASK]``) of a text: one for each id it is encoded to."""
     return _SYMBOL.findall(sequence)
@@ -268,8 +272,7 @@ class Segmentation:
             ValueError: If the batches differ or, on the CPU (on other devices counts are not read back), a
                 sequence has more tokens than ``coarser`` has positions.
         """
-        reads_counts = self.token_index.device.type == "cpu" and not torch.compiler.is_compiling()
-        too_short = reads_counts and coarser.token_index.shape[1] < self._max_tokens()
+        too_short = _reads_counts(self) and coarser.token_index.shape[1] < self._max_tokens()
         if len(coarser) != len(self) or too_short:
             raise ValueError(
                 f"Segmentation.compose: coarser.token_index must be [{len(self)}, L] with L of at least "

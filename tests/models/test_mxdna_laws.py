@@ -81,6 +81,10 @@ class TestMxDNALaws(laws.ModelLaws):
     }
 
 
+def test_compile_for_training():
+    laws.check_compile(CASE, "masked_lm", training=True, backend="aot_eager", lengths=[(61, 40)])
+
+
 def tokenize(length):
     tokens = LearntTokenization(16)(torch.randn(1, length, 16))
     tokens.values.square().sum().backward()

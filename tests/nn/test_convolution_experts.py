@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnachunk.nn import BasicUnits, ConvolutionExperts
+from dnachunk.nn import BasicUnits, ConvolutionExperts, convolution_experts
 from dnachunk.nn.convolution_experts import closest_divisor
 from dnachunk.ops import use_backend
 
@@ -36,6 +36,7 @@ def one_by_one(experts, x, units, residual):
     return out
 
 
+@pytest.mark.usefixtures("rooms")
 @pytest.mark.parametrize("sizes", [SIZES, [1], [5], [2, 2, 9], list(range(1, 11))], ids=str)
 @pytest.mark.parametrize("backend", ["rust", "torch"])
 def test_equals_each_unit_by_itself(sizes, backend):
@@ -50,6 +51,14 @@ def test_equals_each_unit_by_itself(sizes, backend):
     assert changed.sum() == (units.token_expert >= 0).sum()
 
 
+@pytest.fixture(params=[True, False], ids=["exact", "with room"])
+def rooms(request, monkeypatch):
+    """With room for as many units as there can be, as on a GPU."""
+    if not request.param:
+        monkeypatch.setattr(convolution_experts, "reads_values", lambda _: False)
+
+
+@pytest.mark.usefixtures("rooms")
 def test_gradients_are_those_of_each_unit_by_itself():
     x = torch.randn(2, 60, 12, dtype=torch.float64, requires_grad=True)
     residual = torch.randn_like(x, requires_grad=True)
@@ -80,6 +89,7 @@ def test_closest_divisor():
     assert closest_divisor(1, 10) == 1
 
 
+@pytest.mark.usefixtures("rooms")
 def test_an_expert_without_units_gets_zeros():
     x = torch.randn(2, 60, 12, requires_grad=True)
     units = selected(x)
@@ -109,6 +119,7 @@ def test_only_bases_of_units_are_computed():
     assert sum(rows.values()) <= 298
 
 
+@pytest.mark.usefixtures("rooms")
 def test_the_residual_keeps_its_dtype():
     x = torch.randn(2, 60, 12)
     experts, units = ConvolutionExperts(12, SIZES), selected(x)
@@ -122,6 +133,7 @@ def test_the_residual_keeps_its_dtype():
     assert (half.float() - expected).abs().max() < 0.1
 
 
+@pytest.mark.usefixtures("rooms")
 @pytest.mark.parametrize("shape", [(0, 20, 8), (2, 0, 8)])
 def test_empty(shape):
     x = torch.randn(shape, requires_grad=True)

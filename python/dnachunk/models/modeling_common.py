@@ -14,6 +14,7 @@ from dnachunk.errors import ArgumentError
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
 from dnachunk.nn.start import StartsItself
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.segmentation import Encoded
 
@@ -145,19 +146,20 @@ def real_lengths(
         model: Name of the caller, for messages.
         x: ``[B, N, D]``, what was embedded.
         attention_mask: ``[B, N]``, 1 at real positions and 0 at padding; ``None`` is all real.
-        input_ids: ``[B, N]`` ids that ``x`` embeds, if it does; without a mask they are read (a GPU is waited
-            for), and may hold no padding.
+        input_ids: ``[B, N]`` ids that ``x`` embeds, if it does; without a mask they may hold no padding.
 
     Returns:
-        ``[B]`` int64 lengths, and whether all sequences fill the batch.
+        ``[B]`` int64 lengths, and whether all sequences are known to fill the batch: with a mask, on the CPU
+        alone.
 
     Raises:
-        ValueError: On a mask of another shape, or one whose padding is not on the right, or padding without a
-            mask.
+        ValueError: On a mask of another shape; and on the CPU on one whose padding is not on the right, or
+            padding without a mask. Elsewhere a mask is taken at its word, its number of ones for a length: to
+            read it, the host would wait for the device.
     """
     (batch, length), device = x.shape[:2], x.device
     if attention_mask is None:
-        if input_ids is not None and not torch.compiler.is_compiling():
+        if input_ids is not None and reads_values(input_ids):
             is_padding = (input_ids == PAD_ID).any(dim=1)
             if is_padding.any():
                 raise ValueError(
@@ -170,8 +172,7 @@ def real_lengths(
         raise ValueError(f"{model}: attention_mask must be [{batch}, {length}], got {got}")
     is_real = attention_mask.to(device) != 0
     lengths = is_real.sum(dim=1)
-    if torch.compiler.is_compiling():
-        # Reading values would cut the graph in two; a mask is then taken at its word.
+    if not reads_values(x):
         return lengths, False
     if length and not torch.equal(is_real, real_positions(lengths, length)):
         row = int((is_real[:, 1:] & ~is_real[:, :-1]).any(dim=1).nonzero()[0])
@@ -215,7 +216,7 @@ def embed(
             raise ValueError(f"{model}: inputs_embeds must be {want}, got {list(inputs_embeds.shape)}")
         return inputs_embeds
     check_ids(model, input_ids)
-    if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and input_ids.numel():
+    if reads_values(input_ids) and input_ids.numel():
         low, high = input_ids.aminmax()
         if low < 0 or high >= embedding.num_embeddings:
             got = int(low if low < 0 else high)
@@ -280,7 +281,7 @@ def base_loss(
         raise ValueError(f"labels must be {list(logits.shape[:-1])}, got {list(labels.shape)}")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be {torch.int64}, got {labels.dtype}")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+    if reads_values(labels):
         is_wrong = (labels != IGNORE_INDEX) & ((labels < 0) | (labels >= logits.shape[-1]))
         if is_wrong.any():
             got = labels[is_wrong][0].item()
@@ -296,8 +297,10 @@ def base_loss(
         count = count * weight
     if num_items is None:
         num_items = count.sum()
-    divisor = torch.as_tensor(num_items, device=loss.device)
-    return loss / torch.where(divisor > 0, divisor, 1)
+    if not isinstance(num_items, torch.Tensor):
+        return loss / (num_items if num_items > 0 else 1)
+    num_items = num_items.to(loss.device)
+    return loss / torch.where(num_items > 0, num_items, 1)
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: Any) -> torch.Tensor:

@@ -6,6 +6,7 @@ from torch import nn
 
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._check import check_dtype, check_shape
 from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops.rotary.naive import rotary_naive
@@ -49,6 +50,25 @@ def _attend(
     else:
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def keys_to_attend(
+    x: torch.Tensor, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What tells :class:`SelfAttention` of padding, made once for all layers over the same positions.
+
+    Args:
+        x: ``[B, L, any]``, as the layers take it.
+        lengths: ``[B]`` int64 real positions, at least 1; ``None`` where there is no padding.
+
+    Returns:
+        ``lengths`` and ``bias`` for :meth:`SelfAttention.forward`, one of them ``None`` at least.
+    """
+    if lengths is None or backend_of("window_attention", x) == "rust":
+        return lengths, None
+    return None, torch.zeros(x.shape[:2], device=x.device).masked_fill(
+        ~real_positions(lengths, x.shape[1]), -torch.inf
+    )
 
 
 def _check_implementation(module: str, implementation: str) -> str:
@@ -253,7 +273,7 @@ class CrossAttention(nn.Module):
         if memory_lengths is not None:
             check_shape("CrossAttention", "memory_lengths", memory_lengths, (x.shape[0],))
             check_dtype("CrossAttention", "memory_lengths", memory_lengths, torch.int64)
-            if memory_lengths.device.type == "cpu" and not torch.compiler.is_compiling():
+            if reads_values(memory_lengths):
                 wrong = memory_lengths[(memory_lengths < 1) | (memory_lengths > memory.shape[1])]
                 if len(wrong):
                     expected = f"in [1, {memory.shape[1]}]"

@@ -8,7 +8,8 @@ from torch import nn
 
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.start import StartsItself
-from dnachunk.ops import unit_gather, unit_scatter
+from dnachunk.ops import token_unmerge, unit_gather, unit_scatter
+from dnachunk.ops._backend import reads_values
 
 
 def closest_divisor(number: int, target: int) -> int:
@@ -79,8 +80,11 @@ class ConvolutionExpert(nn.Module):
 class ConvolutionExperts(nn.Module):
     """Embeds every basic unit with the expert of its length (MxDNA Sec. 3.2.1).
 
-    Each expert sees the bases of its own units only, so that the cost is linear in bases whatever the number
-    of experts. An expert without units takes part with none: its parameters get zero gradients.
+    On the CPU each expert sees the bases of its own units only, so that the cost is linear in bases whatever
+    the number of experts. On other devices, which the host would wait for to know how many these are, and
+    under ``torch.compile``, each has room for as many units as the sequences can hold of its length, and what
+    is left over is computed in vain. An expert without units takes part with none: its parameters get zero
+    gradients.
 
     Args:
         d_model: Channels.
@@ -130,19 +134,45 @@ class ConvolutionExperts(nn.Module):
                 f"ConvolutionExperts: units must be of {len(self.experts)} experts, got {num_experts}"
             )
         residual = x if residual is None else residual
-        has_expert = units.token_expert >= 0
-        expert, order = units.token_expert[has_expert].sort(stable=True)
-        first_rows = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-        center = (units.token_center + first_rows)[has_expert][order]
-        sizes = torch.tensor(self.kernel_sizes, device=x.device)
-        size = sizes[expert]
+        batch, length, _ = x.shape
+        experts = torch.arange(num_experts, device=x.device)
+        # Units by their expert, in order; those of none come last.
+        of_unit = units.token_expert.flatten()
+        order = torch.where(of_unit < 0, num_experts, of_unit).argsort(stable=True)
+        counts = (of_unit == experts[:, None]).sum(dim=1)
+        is_exact = reads_values(counts)
+        rooms = counts.tolist() if is_exact else [batch * (length // size) for size in self.kernel_sizes]
+        room, sizes = _numbers(rooms, x.device), _numbers(self.kernel_sizes, x.device)
+        expert = experts.repeat_interleave(room, output_size=sum(rooms))
+        # Of each unit, its place among those of its expert.
+        place = torch.arange(sum(rooms), device=x.device) - (room.cumsum(0) - room)[expert]
+        size, is_unit = sizes[expert], place < counts[expert]
+        unit = order[torch.where(is_unit, (counts.cumsum(0) - counts)[expert] + place, 0)]
+        rows = torch.arange(batch, device=x.device)[:, None] * length
+        # What is no unit takes the first bases there are.
+        center = torch.where(is_unit, (units.token_center + rows).flatten()[unit], size // 2)
         # The bases of a unit follow one another, and so do the units of an expert.
         first = center - size // 2 - (size.cumsum(0) - size)
-        position = first.repeat_interleave(size)
-        position = position + torch.arange(len(position), device=x.device)
-        bases = expert.bincount(minlength=num_experts) * sizes
-        of_experts = unit_gather(x, position).split(bases.tolist())
+        bases = [count * size for count, size in zip(rooms, self.kernel_sizes, strict=True)]
+        position = first.repeat_interleave(size, output_size=sum(bases))
+        position = position + torch.arange(sum(bases), device=x.device)
+        of_experts = unit_gather(x, position).split(bases)
         values = torch.cat([embed(own) for embed, own in zip(self.experts, of_experts, strict=True)])
         weight = units.router_probability.flatten().gather(0, center * num_experts + expert)
-        accumulator = torch.promote_types(residual.dtype, torch.float32)
-        return unit_scatter(residual, values.to(residual.dtype), weight.to(accumulator), center)
+        weight = weight.to(torch.promote_types(residual.dtype, torch.float32))
+        if is_exact:
+            return unit_scatter(residual, values.to(residual.dtype), weight, center)
+        # From the bases' side, as what is no unit has no place; that goes to a column more.
+        index = torch.full((1, batch * length + 1), -1, device=x.device)
+        index = index.scatter(
+            1,
+            torch.where(is_unit, center, batch * length)[None],
+            torch.arange(sum(rooms), device=x.device)[None],
+        )
+        added = token_unmerge((weight[:, None] * values)[None], index[:, :-1])
+        return (residual + added.view(residual.shape)).to(residual.dtype)
+
+
+def _numbers(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
+    """``[len(numbers)]`` int64, filled by the device: a copy from the host would wait for it."""
+    return torch.stack([torch.full((), number, device=device) for number in numbers])

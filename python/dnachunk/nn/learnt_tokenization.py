@@ -10,7 +10,8 @@ from torch import nn
 from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d
-from dnachunk.ops import backend_of, token_unmerge
+from dnachunk.ops import token_unmerge
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import full_lengths
 
 
@@ -138,7 +139,8 @@ class LearntTokenization(nn.Module):
                 is checkpointed decides alike when it is run again.
 
         Returns:
-            The tokens.
+            The tokens, with ``K`` the most of a sequence on the CPU. On other devices, which the host would
+            wait for to know it, and under ``torch.compile``, ``K`` is ``N``.
 
         Raises:
             TypeError: On a wrong dtype.
@@ -147,7 +149,7 @@ class LearntTokenization(nn.Module):
         batch, length, _ = x.shape
         if lengths is None:
             lengths = full_lengths(x)
-        if backend_of("token_unmerge", x) == "rust" and not torch.compiler.is_compiling():
+        if reads_values(lengths):
             outside = (lengths < 2) | (lengths > length)
             if outside.any():
                 raise ValueError(
@@ -157,7 +159,10 @@ class LearntTokenization(nn.Module):
         units = self.select(normed, torch.ones_like(lengths), lengths - 1, noise_seeds)
         embedded = self.experts(normed, units, residual=x)
         num_tokens = units.num_tokens
-        most = int(num_tokens.max()) if batch else 0
+        # As many as there can be, where the host would wait for the device to know how many there are.
+        most = max(length - 2, 0)
+        if reads_values(num_tokens):
+            most = int(num_tokens.max()) if batch else 0
         centers = F.pad(units.token_center[:, :most], (1, 1), value=-1)
         centers = centers.scatter(1, num_tokens[:, None] + 1, lengths[:, None] - 1)
         centers[:, 0] = 0

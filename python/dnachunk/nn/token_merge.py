@@ -9,6 +9,7 @@ from torch import nn
 
 from dnachunk.nn.start import FrozenProjection
 from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._check import check_shape
 from dnachunk.ops._lengths import full_lengths, real_positions
 
@@ -42,7 +43,7 @@ class MergedTokens:
 
 def _larger(a: Any, b: Any) -> Any:
     # Numbers and tensors alike, so that one formula gives the lengths and the padded shape.
-    return a + (b - a) * (b > a)
+    return torch.maximum(a, b) if isinstance(a, torch.Tensor) else max(a, b)
 
 
 def _fewest_tokens(length: Any, window: int, shift: int) -> Any:
@@ -51,9 +52,11 @@ def _fewest_tokens(length: Any, window: int, shift: int) -> Any:
     def merges(positions: Any) -> Any:
         return (positions + 1) // 2 - 1 * (positions == 1)
 
-    first = length - _larger(length - shift, length * 0)
-    rest = length - first
-    return length - merges(first) - rest // window * merges(window + length * 0) - merges(rest % window)
+    left, rest = length, length
+    if shift:
+        rest = _larger(length - shift, length * 0)
+        left = length - merges(length - rest)
+    return left - rest // window * merges(window) - merges(rest % window)
 
 
 def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Sequence[int]) -> list[Count]:
@@ -82,17 +85,15 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
     bases: Any = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
     kept = -(-(bases * keep_ratio - 1e-9) // 1)
     bases = _larger(bases, bases * 0 + 1)
-    schedule = [lengths]
+    schedule, ratio = [lengths], kept / bases
     for layer, shift in enumerate(shifts, start=1):
-        exact = bases * (kept / bases) ** (layer / layers)
+        exact = bases * ratio ** (layer / layers)
         rounded = (exact + 0.5) // 1
         whole = rounded.long() if isinstance(rounded, torch.Tensor) else int(rounded)
         schedule.append(_larger(_fewest_tokens(schedule[-1], window, shift), whole))
     # Windows of two or more that are not shifted always reach half of their positions.
     may_miss = keep_ratio * 2**layers < 1 or window < 2 or any(shifts)
-    # Reading a tensor would cut a compiled graph in two.
-    is_readable = not (isinstance(lengths, torch.Tensor) and torch.compiler.is_compiling())
-    if may_miss and is_readable:
+    if may_miss and (not isinstance(lengths, torch.Tensor) or reads_values(lengths)):
         missed = schedule[-1] > kept
         if missed.any() if isinstance(missed, torch.Tensor) else missed:
             raise ValueError(

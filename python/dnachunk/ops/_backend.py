@@ -58,6 +58,17 @@ def backend_of(op: str, *tensors: torch.Tensor | None) -> Backend:
     return "triton" if forced == "triton" or _triton_works(device.index or 0) else "torch"
 
 
+def reads_values(tensor: torch.Tensor) -> bool:
+    """Whether what a tensor holds may be looked at, to check it or for a shape that hangs on it.
+
+    True where that costs nothing: on the CPU. False on other devices, which the host would wait for, on the
+    CPU in their place inside ``use_backend("triton")``, and while ``torch.compile`` traces, whose graph it
+    would cut.
+    """
+    is_traced = torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not is_traced and getattr(_forced, "backend", None) != "triton"
+
+
 @contextlib.contextmanager
 def use_backend(backend: Backend) -> Iterator[None]:
     """Makes every operation inside the block take one form: for comparisons and for finding faults.
@@ -135,4 +146,12 @@ def _triton_works(device_index: int) -> bool:
     return fault is None
 
 
-__all__ = ["HAS_TRITON", "INTERPRETED", "Backend", "backend_of", "triton_fault", "use_backend"]
+__all__ = [
+    "HAS_TRITON",
+    "INTERPRETED",
+    "Backend",
+    "backend_of",
+    "reads_values",
+    "triton_fault",
+    "use_backend",
+]

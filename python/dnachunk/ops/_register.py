@@ -55,6 +55,20 @@ def register(
             raise RuntimeError(f"{name.removesuffix('_backward')} is differentiable once, not twice")
 
     if backward is not None:
+        save, differentiate = setup_context, backward
+
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            # Outputs without a gradient get None for it rather than zeros of their size.
+            ctx.set_materialize_grads(False)
+            ctx.num_inputs = len(inputs)
+            if save is not None:
+                save(ctx, inputs, output)
+
+        def backward(ctx: Any, *grads: Any) -> Any:
+            if all(grad is None for grad in grads):
+                return (None,) * ctx.num_inputs
+            return differentiate(ctx, *grads)
+
         torch.library.register_autograd(qualified_name, backward, setup_context=setup_context)
 
 

@@ -34,6 +34,7 @@ from dnachunk.nn import (
     Routing,
     SelfAttention,
 )
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
 from dnachunk.ops._lengths import real_positions
@@ -140,10 +141,10 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
         )
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, lengths: torch.Tensor
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, K, D]`` to ``[B, K, D]``."""
-        x = x + self.attention(self.attention_norm(x), (cos, sin), lengths)
+        """``x [B, K, D]`` to ``[B, K, D]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        x = x + self.attention(self.attention_norm(x), (cos, sin), *keys)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
@@ -210,7 +211,7 @@ class DNAChunkerStage(nn.Module):
             routing,
             chunks.values,
             is_masked,
-            _any_in_chunk(is_masked, routing.token_index, chunks.values.shape[1]),
+            _sum_in_chunk(is_masked.long(), routing.token_index, chunks.values.shape[1]) > 0,
         )
 
     def decode(
@@ -225,12 +226,11 @@ class DNAChunkerStage(nn.Module):
         return self.decoder(x + residual, routing.lengths, states)
 
 
-def _any_in_chunk(flags: torch.Tensor, token_index: torch.Tensor, num_chunks: int) -> torch.Tensor:
-    """Of ``flags [B, T]`` bool, whether any is set in each chunk: ``[B, L]`` bool."""
+def _sum_in_chunk(numbers: torch.Tensor, token_index: torch.Tensor, num_chunks: int) -> torch.Tensor:
+    """The sum of ``numbers [B, T]`` int64 over each chunk: ``[B, L]`` int64."""
     # Padding counts in an extra column.
-    counts = token_index.new_zeros(len(flags), num_chunks + 1)
-    counts.scatter_add_(1, token_index + 1, flags.long())
-    return counts[:, 1:] > 0
+    sums = token_index.new_zeros(len(numbers), num_chunks + 1)
+    return sums.scatter_add_(1, token_index + 1, numbers)[:, 1:]
 
 
 def ratio_loss(routing: Routing, target_ratio: float) -> torch.Tensor:
@@ -377,9 +377,13 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         states = hidden_state_list(self.config, output_hidden_states)
         encoded, segmentations = self._encode(input_ids, attention_mask, inputs_embeds, is_masked, states)
         x, num_tokens = encoded[-1].chunks, encoded[-1].routing.num_tokens
-        cos, sin = self.rotary(token_positions(segmentations[-1].lengths))
+        ones = torch.ones_like(segmentations[-1].token_index)
+        cos, sin = self.rotary(
+            token_positions(_sum_in_chunk(ones, segmentations[-1].token_index, x.shape[1]))
+        )
+        keys = keys_to_attend(x, num_tokens)
         for block in self.blocks:
-            x = block(x, cos, sin, num_tokens)
+            x = block(x, cos, sin, *keys)
             if states is not None:
                 states.append(x)
         chunk_hidden_state = x = self.norm(x)
@@ -479,7 +483,7 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
         total = global_total(labelled_weight, labels, num_items_in_batch)
         loss = base_loss(logits, labels, total, weight)
         losses = {"masked": loss}
-        count = torch.tensor(float(len(labels)), device=labels.device)
+        count = torch.full((), float(len(labels)), device=labels.device)
         share = count / global_total(count, labels, num_items_in_batch).clamp_min(1)
         for name, ratio in encoded.losses.items():
             losses[name] = ratio * share

@@ -38,6 +38,7 @@ from dnachunk.nn import (
     WindowAttention,
     merge_schedule,
 )
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import Rotation, token_positions
 from dnachunk.ops import global_match, token_merge, token_unmerge
 from dnachunk.ops._lengths import real_positions
@@ -106,12 +107,19 @@ class MergeDNAHeadOutput(ModelOutput):
 
 @dataclasses.dataclass(frozen=True)
 class _Tokens:
-    """What travels between the parts: tokens ``[B, L, D]``, their sizes, counts, and the map of the bases."""
+    """What travels between the parts.
+
+    Tokens ``[B, L, D]``, their sizes, counts, the map of the bases, the angles of the tokens' positions, the
+    bases of each sequence and how many tokens each merging layer left.
+    """
 
     values: torch.Tensor
     sizes: torch.Tensor
     lengths: torch.Tensor
     segmentation: Segmentation
+    rotation: Rotation
+    num_bases: torch.Tensor
+    schedule: list[torch.Tensor]
 
 
 class _AttentionLayer(GradientCheckpointingLayer):
@@ -154,10 +162,13 @@ class MergeDNABlock(nn.Module):
         self.feed_forward = _FeedForwardLayer(config)
 
     def forward(
-        self, x: torch.Tensor, rotation: Rotation, lengths: torch.Tensor | None
+        self, x: torch.Tensor, rotation: Rotation, *keys: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``x [B, L, D]`` to ``[B, L, D]`` and the keys before rotation ``[B, L, H, d]``."""
-        x, qkv = self.attention(x, *rotation, lengths)
+        """``x [B, L, D]`` to ``[B, L, D]`` and the keys before rotation ``[B, L, H, d]``.
+
+        ``keys`` are what the attention takes behind its rotation.
+        """
+        x, qkv = self.attention(x, *rotation, *keys)
         return self.feed_forward(x), qkv[:, :, 1]
 
 
@@ -203,10 +214,20 @@ class MergeDNALocalEncoder(_Part):
         self.compares_keys = merge_gradient == "none"
 
     def forward(
-        self, x: torch.Tensor, lengths: torch.Tensor, keep_ratio: float, states: list[torch.Tensor] | None
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,
+        keep_ratio: float,
+        states: list[torch.Tensor] | None,
+        schedule: list[torch.Tensor] | None = None,
     ) -> _Tokens:
-        """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases."""
-        schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
+        """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases.
+
+        ``schedule`` is that of another pass over sequences as long with the same ratio.
+        """
+        num_bases = lengths
+        if schedule is None:
+            schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
         padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
         sizes = real_positions(lengths, x.shape[1]).long()
         source = Segmentation(sizes.cumsum(dim=1) * sizes - 1, lengths)
@@ -227,7 +248,8 @@ class MergeDNALocalEncoder(_Part):
             source = source.compose(Segmentation(merged.token_index, lengths))
             if states is not None:
                 states.append(x)
-        return _Tokens(self.norm(x), sizes, lengths, source)
+        rotation = self.rotary(token_positions(sizes))
+        return _Tokens(self.norm(x), sizes, lengths, source, rotation, num_bases, schedule)
 
 
 def _place_metric(positions: torch.Tensor, window: int) -> torch.Tensor:
@@ -257,10 +279,9 @@ class MergeDNALatentEncoder(_Part):
     ) -> torch.Tensor:
         """``[B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
         x = tokens.values
-        rotation = self.rotary(token_positions(tokens.sizes))
-        lengths = None if is_full else tokens.lengths
+        keys = keys_to_attend(x, None if is_full else tokens.lengths)
         for block in self.blocks:
-            x, _ = block(x, rotation, lengths)
+            x, _ = block(x, tokens.rotation, *keys)
             if states is not None:
                 states.append(x)
         return self.norm(x)
@@ -347,7 +368,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         keep_ratio: float,
         states: list[torch.Tensor] | None = None,
     ) -> tuple[_Tokens, bool]:
-        """Runs the Local Encoder; returns the tokens and whether no sequence has padding."""
+        """Runs the Local Encoder; returns the tokens, and whether it is known that none has padding."""
         x = embed(type(self).__name__, self.embed_tokens, input_ids, inputs_embeds)
         lengths, is_full = real_lengths(type(self).__name__, x, attention_mask, input_ids)
         if states is not None:
@@ -521,7 +542,9 @@ class MergeDNAForPreTraining(_Autoencoder):
                 output.is_masked = torch.where(is_random[:, None], at_random, output.is_masked)
             masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
             masked_ids = torch.where(output.is_masked, MASK_ID, input_ids)
-            masked, is_full = self.model._tokenize(masked_ids, attention_mask, None, keep_ratio)
+            masked = self.model.local_encoder(
+                self.model.embed_tokens(masked_ids), tokens.num_bases, keep_ratio, None, tokens.schedule
+            )
             masked_latent = self.model.latent_encoder(masked, is_full)
             output.masked_logits = self.decode(masked_latent, masked, is_full)
             count = global_total((masked_labels != IGNORE_INDEX).sum(), labels, num_items_in_batch)

@@ -33,9 +33,11 @@ from dnachunk.nn import (
     SelfAttention,
     SwiGLU,
 )
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 from dnachunk.tokenization import between_special_tokens
@@ -120,10 +122,10 @@ class MxDNALayer(GradientCheckpointingLayer):
         self.feed_forward = _FeedForward(config)
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, lengths: torch.Tensor
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, L, d]`` to ``[B, L, d]``."""
-        return self.feed_forward(x + self.attention(self.norm(x), (cos, sin), lengths))
+        """``x [B, L, d]`` to ``[B, L, d]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        return self.feed_forward(x + self.attention(self.norm(x), (cos, sin), *keys))
 
 
 class MxDNADecoder(GradientCheckpointingLayer):
@@ -216,8 +218,9 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(x)
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
+        keys = keys_to_attend(x, lengths)
         for layer in self.nucleotide_layers:
-            x = layer(x, *rotation, lengths)
+            x = layer(x, *rotation, *keys)
             if states is not None:
                 states.append(x)
         return x, self.tokenization(x, lengths, noise_seeds)
@@ -291,8 +294,9 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(hidden)
         rotation = self.rotary(torch.arange(hidden.shape[1], device=x.device)[None])
+        keys = keys_to_attend(hidden, tokens.lengths)
         for layer in self.token_layers:
-            hidden = layer(hidden, *rotation, tokens.lengths)
+            hidden = layer(hidden, *rotation, *keys)
             if states is not None:
                 states.append(hidden)
         losses = None
@@ -310,7 +314,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
 
 
 def _check_special_tokens(model: str, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
-    if input_ids.device.type != "cpu" or torch.compiler.is_compiling() or not len(input_ids):
+    if not reads_values(input_ids) or not len(input_ids):
         return
     if not input_ids.shape[1]:
         raise ValueError(
@@ -328,8 +332,8 @@ def _check_special_tokens(model: str, input_ids: torch.Tensor, lengths: torch.Te
 
 def expert_counts(units: SelectedUnits) -> torch.Tensor:
     """How many units of a batch each expert has, ``[E]`` int64."""
-    experts = units.router_probability.shape[-1]
-    return torch.stack([(units.token_expert == expert).sum() for expert in range(experts)])
+    experts = torch.arange(units.router_probability.shape[-1], device=units.token_expert.device)
+    return (units.token_expert.flatten() == experts[:, None]).sum(dim=1)
 
 
 def load_balancing_loss(units: SelectedUnits, counts: torch.Tensor | None = None) -> torch.Tensor:

@@ -82,17 +82,18 @@ def _scan_chunk(
         return tensor.unflatten(1, (tensor.shape[1] // _COLUMNS, _COLUMNS))
 
     step, drives = split(step), split(step * x)[..., None] * split(inputs)[:, :, :, None]
-    decays = torch.exp(step[..., None] * matrix)
-    states = [drives[:, :, 0]]
-    for column in range(1, _COLUMNS):
-        states.append(torch.addcmul(drives[:, :, column], decays[:, :, column], states[-1]))
+    # Taken apart at once: the gradient of an index is zeros of the whole and a copy.
+    first, *columns = drives.unbind(2)
+    states = [first]
+    for drive, decay in zip(columns, torch.exp(step[..., None] * matrix).unbind(2)[1:], strict=True):
+        states.append(torch.addcmul(drive, decay, states[-1]))
     alone = torch.stack(states, dim=2)
     # Steps are summed before they meet the matrix: exponents stay at most 0, whatever the length.
     decays = torch.exp(step.cumsum(dim=2)[..., None] * matrix)
     before = []
-    for row in range(step.shape[1]):
+    for last, decay in zip(states[-1].unbind(1), decays[:, :, -1].unbind(1), strict=True):
         before.append(state)
-        state = torch.addcmul(alone[:, row, -1], decays[:, row, -1], state)
+        state = torch.addcmul(last, decay, state)
     all_states = torch.addcmul(alone, decays, torch.stack(before, dim=1)[:, :, None])
     # Not a matrix product: autocast would round it.
     y = (all_states * split(outputs)[:, :, :, None]).sum(dim=-1)
