@@ -320,13 +320,15 @@ def samples(fasta):
     conv = (x, torch.randn(4, 3), torch.ones(4), two_of_six, True, False)
     matrices = (-torch.rand(4, 3), torch.randn(2, 6, 3), torch.randn(2, 6, 3))
     scan = (x, x, *matrices, torch.ones(4), x, torch.ones(4), two_of_six, False)
-    genome = _native.rust.Genome(fasta)
+    opened = (fasta, fasta, False)
+    genome = _native.rust.Genome(*opened)
     packed = f"{fasta}.gz"
     return {
         "BgzipWriter": (_native.rust.BgzipWriter, (packed,)),
         "BgzipWriter.write": (_native.rust.BgzipWriter(packed).write, (b"ACGT",)),
-        "Genome": (_native.rust.Genome, (fasta,)),
+        "Genome": (_native.rust.Genome, opened),
         "Genome.fetch": (genome.fetch, (0, 1, 5, True)),
+        "foreign_file": (None, (b"PK\x03\x04",)),
         "basic_units_forward": (None, (x, [1, 2, 3, 4], torch.tensor([0, 1]), two_of_six)),
         "boundary_routing_forward": (None, (x, x, two_of_six, torch.zeros(2, 6, dtype=torch.bool))),
         "boundary_routing_backward": (None, (scores, scores, torch.ones(2, 6, 2), x, x)),

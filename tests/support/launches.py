@@ -49,6 +49,10 @@ _KERNELS = {
 }
 
 
+# Kernels of what is no operation of the package's own.
+_HOMES = {"counter_uniform": "dnachunk._random_triton"}
+
+
 class LaunchCounter(TorchDispatchMode):
     """Counts under :func:`counting`.
 
@@ -75,7 +79,8 @@ class LaunchCounter(TorchDispatchMode):
             if name == "_local_scalar_dense":
                 return self.answer
         if func.namespace == "dnachunk" and name not in _KERNELS:
-            home = importlib.import_module(f"dnachunk.ops.{name.removesuffix('_backward')}.triton")
+            of_op = f"dnachunk.ops.{name.removesuffix('_backward')}.triton"
+            home = importlib.import_module(_HOMES.get(name, of_op))
             with self._named(name):
                 return getattr(home, "backward" if name.endswith("_backward") else "forward")(*args)
         returns_views = any(result.alias_info is not None for result in func._schema.returns)

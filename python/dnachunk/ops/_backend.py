@@ -147,8 +147,6 @@ def _triton_works(device_index: int) -> bool:
 
 
 __all__ = [
-    "HAS_TRITON",
-    "INTERPRETED",
     "Backend",
     "backend_of",
     "reads_values",
