@@ -1,6 +1,6 @@
 //! Mutated FASTA files and indexes against a plain reading of the same text.
 //!
-//! `FUZZ` is how many, 1000 unless given, and `FUZZ_SEED` which. What is opened holds what the plain reading
+//! `FUZZ` is how many, 100 unless given, and `FUZZ_SEED` which. What is opened holds what the plain reading
 //! finds, what is not has an error; nothing panics or takes more memory than ten times the input and a
 //! constant.
 
@@ -468,7 +468,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn mutated_genomes() {
-    let (cases, seed) = (setting("FUZZ", 1000), setting("FUZZ_SEED", 0));
+    let (cases, seed) = (setting("FUZZ", 100), setting("FUZZ_SEED", 0));
     eprintln!("{cases} genomes, FUZZ_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -107,10 +107,12 @@ def written(statistics: "TokenStatistics", output: Path) -> str:
         numbers, plot = _beside(output)
         write_results(numbers, _JOB, metrics)
         files = [*files, numbers]
-        plot.unlink(missing_ok=True)
         if statistics.num_tokens:
             write_figure(plot, plot_token_lengths(statistics.histograms))
             files.append(plot)
+        else:
+            # An earlier run's, of tokens that are there no more.
+            plot.unlink(missing_ok=True)
     mean = metrics["mean_token_bp"]
     each = "" if mean is None else f", {mean:.2f} bases each on average"
     return f"{statistics.num_tokens:,} tokens{each}: {', '.join(map(str, files))}"
