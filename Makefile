@@ -54,14 +54,16 @@ test: build test-rust
 test-slow: build
 	$(BIN)/python -m pytest -q --slow
 
+# Files that tests of readers write by the thousand; on a disk they take several times as long.
+IN_MEMORY = TMPDIR=$(firstword $(wildcard /dev/shm) /tmp)
+
 test-rust:
-	cargo test --quiet --no-default-features
+	$(IN_MEMORY) cargo test --quiet --no-default-features
 
 # Mutated files, in memory: make fuzz FUZZ=100000 FUZZ_SEED=7, so many for each reader, and a hundredth for models.
 FUZZ ?= 100000
 FUZZ_SEED ?= 0
 export FUZZ FUZZ_SEED
-IN_MEMORY = TMPDIR=$(firstword $(wildcard /dev/shm) /tmp)
 
 fuzz: build
 	$(IN_MEMORY) cargo test --no-default-features --test fuzz -- --nocapture
