@@ -63,10 +63,9 @@ test-rust:
 # Mutated files, in memory: make fuzz FUZZ=100000 FUZZ_SEED=7, so many for each reader, and a hundredth for models.
 FUZZ ?= 100000
 FUZZ_SEED ?= 0
-export FUZZ FUZZ_SEED
 
 fuzz: build
-	$(IN_MEMORY) cargo test --no-default-features --test fuzz -- --nocapture
+	$(IN_MEMORY) FUZZ=$(FUZZ) FUZZ_SEED=$(FUZZ_SEED) cargo test --no-default-features --test fuzz -- --nocapture
 	$(IN_MEMORY) $(BIN)/python -m tests.fuzz --count $(FUZZ) --seed $(FUZZ_SEED)
 
 # The wheel under another torch: make test-torch TORCH=2.9.1 TRANSFORMERS=5.4.0
