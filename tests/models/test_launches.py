@@ -11,8 +11,12 @@ from dnachunk import DNAChunkerConfig, MergeDNAConfig, MxDNAConfig, ops
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.ops._backend import INTERPRETED
 from tests.support.launches import counting
+from tests.support.newest import needs_newest_torch
 
-pytestmark = pytest.mark.skipif(INTERPRETED, reason="counts the launches of compiled kernels")
+pytestmark = [
+    needs_newest_torch,
+    pytest.mark.skipif(INTERPRETED, reason="counts the launches of compiled kernels"),
+]
 
 LENGTH = 512
 # Model: configuration, sequences, launches, waits.

@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensorMode
 from dnachunk import ops
 from dnachunk.ops import _backend, backend_of, use_backend
 from tests.ops import kernel_cases
+from tests.support.newest import needs_newest_torch
 
 TIMEOUT_S = 120
 
@@ -133,6 +134,7 @@ def test_a_probe_under_compilation_is_a_constant(monkeypatch):
     assert probed == [3]
 
 
+@needs_newest_torch
 @pytest.mark.parametrize("name", kernel_cases.SMALL_CASES)
 def test_a_graph_on_a_gpu_holds_the_kernel_and_reads_nothing(monkeypatch, name):
     monkeypatch.setattr(_backend, "triton_fault", lambda index: None)

@@ -14,10 +14,12 @@ import pytest
 from dnachunk import ops
 from dnachunk.ops._backend import HAS_TRITON
 from tests.ops.kernel_cases import CASES
+from tests.support.newest import needs_newest_torch
 
 TIMEOUT_S = 1800
 
 
+@needs_newest_torch
 def test_in_a_process_of_its_own():
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
