@@ -19,7 +19,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.reporting import say
+from dnachunk.cli.report import numbers_beside, say_report
 
 
 class Per(str, Enum):
@@ -55,10 +55,10 @@ def embed(
     Example: dnachunk embed --model run --fasta promoters.fa --output promoters.safetensors
     """
     from dnachunk.inference import embed_genome
-    from dnachunk.reporting import require_own_files, write_results
+    from dnachunk.reporting import write_results
 
-    numbers, job = output.with_suffix(".json"), "embed_genome"
-    require_own_files(numbers, job, output=output)
+    job = "embed_genome"
+    numbers = numbers_beside(output, job)
     found = embed_genome(
         model,
         fasta,
@@ -71,8 +71,6 @@ def embed(
         on_error=on_error.value,
         batch_size=batch_size,
     )
-    write_results(numbers, job, found.metrics)
-    first, *parts = found.report()
-    say(f"{first}: {output}")
-    for part in parts:
-        say(part)
+    if numbers is not None:
+        write_results(numbers, job, found.metrics)
+    say_report(found, output)

@@ -14,7 +14,7 @@ from dnachunk.cli.options import (
     TruncateOption,
     output_file,
 )
-from dnachunk.reporting import say
+from dnachunk.cli.report import numbers_beside, say_report
 
 
 def predict(
@@ -66,12 +66,10 @@ def predict(
     Example: dnachunk predict --model enhancers --sequences genome.fa --regions peaks.bed --output peaks.tsv
     """
     from dnachunk.evaluation import predict as run
-    from dnachunk.files import beside, is_stream
-    from dnachunk.reporting import require_own_files, write_results
+    from dnachunk.reporting import write_results
 
-    numbers, job = beside(output, ".json"), "predict"
-    if not is_stream(output):
-        require_own_files(numbers, job, output=output)
+    job = "predict"
+    numbers = numbers_beside(output, job)
     found = run(
         model,
         sequences,
@@ -85,9 +83,6 @@ def predict(
         truncate=truncate,
         batch_size=batch_size,
     )
-    first, *parts = found.report()
-    say(f"{first}: {output}")
-    for part in parts:
-        say(part)
-    if not is_stream(output):
+    say_report(found, output)
+    if numbers is not None:
         write_results(numbers, job, found.metrics)

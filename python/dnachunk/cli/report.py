@@ -1,13 +1,17 @@
-"""What the commands do around the library's calls: its log printed, and the end of a process."""
+"""What the commands do around the library's calls: its log and results told, and the end of a process."""
 
 import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
-from dnachunk.reporting import LOGGER
+import typer
+
+from dnachunk.files import beside, is_stream
+from dnachunk.reporting import LOGGER, Report, require_own_files, say
 
 
 class _Printer(logging.Handler):
@@ -39,6 +43,38 @@ def printed_log() -> Iterator[None]:
 def log_to_standard_error() -> None:
     """Prints the rest of this command's lines to standard error, where results go to standard output."""
     _PRINTER.to_standard_error = True
+
+
+def numbers_beside(output: Path, job: str, others: Iterable[Path] = ()) -> Path | None:
+    """Where a command's numbers go; asked for before anything is computed.
+
+    Args:
+        output: What the command was told to write.
+        job: The call whose result it is.
+        others: What else it writes beside it.
+
+    Returns:
+        A file beside the output; None where that is standard output, a pipe or a device.
+
+    Raises:
+        typer.BadParameter: If the output has the numbers' own name.
+        FileExistsError: If something else lies there.
+    """
+    if is_stream(output):
+        return None
+    numbers = beside(output, ".json")
+    if numbers == output:
+        raise typer.BadParameter("--output must not end in .json, which is written beside it")
+    require_own_files(numbers, job, others, output=output)
+    return numbers
+
+
+def say_report(report: Report, output: Path) -> None:
+    """Says what a result has to say, and in its first line where it is."""
+    first, *parts = report.report()
+    say(f"{first}: {output}")
+    for part in parts:
+        say(part)
 
 
 class Terminated(BaseException):

@@ -16,7 +16,7 @@ from dnachunk.cli.options import (
     ReverseComplementOption,
     WindowOption,
 )
-from dnachunk.reporting import say
+from dnachunk.cli.report import say_report
 
 
 def score_mutations(
@@ -63,7 +63,4 @@ def score_mutations(
         negative=negative,
         batch_size=batch_size,
     )
-    first, *parts = scores.report()
-    say(f"{first}: {output_dir / 'scores.csv'}")
-    for part in parts:
-        say(part)
+    say_report(scores, output_dir / "scores.csv")

@@ -19,7 +19,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.reporting import say
+from dnachunk.cli.report import numbers_beside, say_report
 
 
 def score_variants(
@@ -53,12 +53,10 @@ def score_variants(
     --positive "AF>=0.05" --negative "AF<0.001"
     """
     from dnachunk.evaluation import score_variants as score
-    from dnachunk.files import beside, is_stream
-    from dnachunk.reporting import require_own_files, write_results
+    from dnachunk.reporting import write_results
 
-    numbers, job = beside(output, ".json"), "score_variants"
-    if not is_stream(output):
-        require_own_files(numbers, job, output=output)
+    job = "score_variants"
+    numbers = numbers_beside(output, job)
     scores = score(
         model,
         fasta,
@@ -74,9 +72,6 @@ def score_variants(
     )
     summary = scores.summary
     assert summary is not None
-    first, *parts = summary.report()
-    say(f"{first}: {output}")
-    for part in parts:
-        say(part)
-    if not is_stream(output):
+    say_report(summary, output)
+    if numbers is not None:
         write_results(numbers, job, summary.metrics)

@@ -17,9 +17,10 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
+from dnachunk.cli.report import numbers_beside
 from dnachunk.errors import require_different_files
 from dnachunk.files import beside, is_stream
-from dnachunk.reporting import require_own_files, say
+from dnachunk.reporting import say
 
 if TYPE_CHECKING:
     from dnachunk.inference import TokenStatistics
@@ -72,8 +73,7 @@ def tokenize(
         raise typer.BadParameter(f"--output must not end in {output.suffix}, which is written beside it")
     numbers, plot = _beside(output)
     require_different_files(output=[output, numbers, plot], receptive_positions=receptive_positions)
-    if not is_stream(output):
-        require_own_files(numbers, _JOB, [plot], output=output)
+    numbers_beside(output, _JOB, [plot])
     tokens = tokenize_genome(
         model,
         fasta,

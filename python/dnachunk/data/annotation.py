@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,20 +83,15 @@ def read_annotation(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
         )
     contents = Contents(path)
-    parse = _bed_line if suffix == ".bed" else _gff_line
+    lines = _bed_lines(contents) if suffix == ".bed" else _gff_lines(contents)
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
     circular: set[str] = set()
     skipped: list[Skipped] = []
     num_whole = num_empty = 0
-    for number, text in enumerate(read_lines(contents), start=1):
-        line = text.rstrip("\r\n")
-        if suffix != ".bed" and line.startswith(("##FASTA", ">")):
-            break
+    for number, read in lines:
         try:
-            parsed = parse(line) if line.strip() and not line.startswith("#") else None
-            if parsed is None:
-                continue
+            parsed = read()
             if parsed.is_circular:
                 circular.add(parsed.record)
             if parsed.record not in genome:
@@ -102,10 +99,9 @@ def read_annotation(
                 continue
             found = _features(parsed, genome, parsed.record in circular)
         except _FaultyLineError as error:
-            fault = str(error).encode("utf-8", "backslashreplace").decode()
             if on_error == "fail":
-                raise ValueError(f"{contents.path}, line {number}: {fault}") from None
-            skipped.append(Skipped(number, fault))
+                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+            skipped.append(Skipped(number, str(error)))
             continue
         num_empty += parsed.start_bp == parsed.stop_bp
         num_whole += not found and parsed.start_bp < parsed.stop_bp
@@ -159,12 +155,9 @@ def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnEr
     regions: list[Feature] = []
     skipped: list[Skipped] = []
     unknown: Counter[str] = Counter()
-    for number, text in enumerate(read_lines(contents), start=1):
-        line = text.rstrip("\r\n")
+    for number, read in _bed_lines(contents):
         try:
-            parsed = _bed_line(line) if line.strip() and not line.startswith("#") else None
-            if parsed is None:
-                continue
+            parsed = read()
             if parsed.record not in genome:
                 unknown[parsed.record] += 1
                 raise _FaultyLineError(f"there is no record {parsed.record!r}")
@@ -204,7 +197,34 @@ class _Line(NamedTuple):
 
 
 class _FaultyLineError(Exception):
-    pass
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
+
+_Lines = Iterator[tuple[int, Callable[[], _Line]]]
+"""The number of each line that is no remark, and what reads it or raises :class:`_FaultyLineError`."""
+
+
+def _gff_lines(contents: Contents) -> _Lines:
+    for number, line in _body(contents):
+        if line.startswith(("##FASTA", ">")):
+            return
+        if not line.startswith("#"):
+            yield number, partial(_gff_line, line)
+
+
+def _bed_lines(contents: Contents) -> _Lines:
+    for number, line in _body(contents):
+        if not line.startswith("#") and line.split(None, 1)[0] not in ("track", "browser"):
+            yield number, partial(_bed_line, line)
+
+
+def _body(contents: Contents) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, without their ends, with their numbers from 1."""
+    for number, text in enumerate(read_lines(contents), start=1):
+        line = text.rstrip("\r\n")
+        if line.strip():
+            yield number, line
 
 
 def _features(line: _Line, genome: Genome, is_circular: bool) -> list[Feature]:
@@ -242,9 +262,7 @@ def _gff_line(line: str) -> _Line:
     return _Line(record, first - 1, last, kind, strand == "-", is_circular)
 
 
-def _bed_line(line: str) -> _Line | None:
-    if line.split(None, 1)[0] in ("track", "browser"):
-        return None
+def _bed_line(line: str) -> _Line:
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) < 3:
         raise _FaultyLineError(f"expected 3 or more columns, got {len(columns)}: {line:.80}")

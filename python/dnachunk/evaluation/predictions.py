@@ -331,22 +331,22 @@ def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 def _with_head(model: Any) -> tuple[Any, Any]:
     """A model with a classification head, on its device, and its tokenizer."""
     if not isinstance(model, str | os.PathLike):
-        head = type(model).__name__
-        network, tokenizer = model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna")
-    else:
-        config = AutoConfig.from_pretrained(model, local_files_only=True)
-        head = (config.architectures or [""])[0]
-        network = tokenizer = None
-    if not head.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        _check_head(type(model).__name__)
+        return model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna")
+    config = AutoConfig.from_pretrained(model, local_files_only=True)
+    head = (config.architectures or [""])[0]
+    _check_head(head)
+    is_per_base = head.endswith("ForTokenClassification")
+    auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
+    network = load_pretrained(auto_class, model).to(best_device())
+    return network, AutoTokenizer.from_pretrained(model, local_files_only=True)
+
+
+def _check_head(name: str) -> None:
+    if not name.endswith(("ForSequenceClassification", "ForTokenClassification")):
         raise ArgumentError(
-            f"`model` must have a classification head, as fine-tuning makes it, got a {head or 'model'}"
+            f"`model` must have a classification head, as fine-tuning makes it, got a {name or 'model'}"
         )
-    if network is None:
-        is_per_base = head.endswith("ForTokenClassification")
-        auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
-        network = load_pretrained(auto_class, model).to(best_device())
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    return network, tokenizer
 
 
 def _problem(network: Any) -> tuple[Problem, tuple[str, ...]]:

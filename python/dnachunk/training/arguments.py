@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -56,4 +56,13 @@ def training_arguments(
     return TrainingArguments(**{"use_cpu": use_cpu, **defaults, **arguments, "output_dir": str(output_dir)})
 
 
-__all__ = ["training_arguments"]
+def plain_values(args: TrainingArguments, names: Iterable[str]) -> dict[str, Any]:
+    """Some fields by name, as JSON has them."""
+    values = {name: getattr(args, name) for name in names}
+    return {
+        name: value if isinstance(value, bool | int | float | dict | None) else str(value)
+        for name, value in values.items()
+    }
+
+
+__all__ = ["plain_values", "training_arguments"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
 from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
@@ -26,7 +26,8 @@ from dnachunk.models.loading import model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
-from dnachunk.training.arguments import training_arguments
+from dnachunk.training.arguments import plain_values, training_arguments
+from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.finetuner import FineTuner, KeptCheckpoint, StopEarly
 from dnachunk.training.progress import log_lines, quiet_files
 from dnachunk.training.run_store import Candidate, Run, RunStore
@@ -461,7 +462,7 @@ def run_search(
         "reverse_complement": reverse_complement,
         "truncate": truncate,
         "data": _digest(task),
-        "arguments": {name: _plain(getattr(args, name)) for name in _DECISIVE},
+        "arguments": plain_values(args, _DECISIVE),
     }
     store = RunStore(Path(args.output_dir), settings)
     finished = store.open(resume)
@@ -500,7 +501,7 @@ def run_search(
             store.begin()
         if before_run is not None:
             before_run(trainer, candidate, seed)
-        checkpoint = get_last_checkpoint(run_args.output_dir) if Path(run_args.output_dir).is_dir() else None
+        checkpoint = last_checkpoint(run_args.output_dir)
         if checkpoint is not None:
             trainer.add_callback(KeptCheckpoint(checkpoint))
         try:
@@ -646,11 +647,6 @@ def _digest(task: Task) -> str:
     examples = [part for part in (task.train, task.valid, task.test) if part is not None]
     content = [task.problem.value, task.names, *((part.sequences, part.targets) for part in examples)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    return value if isinstance(value, bool | int | float | dict | None) else str(value)
 
 
 __all__ = [

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import get_last_checkpoint
-
 from dnachunk.errors import ArgumentError
 from dnachunk.files import replacing
 from dnachunk.reporting import is_main_process, say, to_json
+from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.pretrain import PreTraining, prepare_pretraining
 
 # Python has it since 3.11.
@@ -156,7 +155,7 @@ class Plan:
         """
         for name, folder in folders.items():
             _check_settings(self, name, folder)
-            resume = {"resume_from_checkpoint": "last"} if _has_checkpoint(folder) else {}
+            resume = {"resume_from_checkpoint": "last"} if last_checkpoint(folder) else {}
             self.prepare(name, data, folder, **resume)
 
     def pretrain_all(self, data: Path, folders: dict[str, Path]) -> None:
@@ -174,7 +173,7 @@ class Plan:
                 folder.mkdir(parents=True, exist_ok=True)
                 with replacing(folder / _SETTINGS) as temporary:
                     temporary.write_text(to_json(_settings(self, name)), encoding="utf-8")
-            resume = {"resume_from_checkpoint": "last"} if _has_checkpoint(folder) else {}
+            resume = {"resume_from_checkpoint": "last"} if last_checkpoint(folder) else {}
             say(f"\n$ {_as_command({**self.pretrain_arguments(name, data, folder), **resume})}")
             pretraining = self.prepare(name, data, folder, **resume)
             with self.told(name):
@@ -193,10 +192,6 @@ class Plan:
             if str(error).startswith(f"{self.path}, "):
                 raise
             raise ValueError(f"{self.path}, {what}: {error}") from error
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return folder.is_dir() and get_last_checkpoint(str(folder)) is not None
 
 
 def _settings(plan: Plan, name: str) -> dict[str, Any]:

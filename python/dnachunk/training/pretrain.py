@@ -18,7 +18,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
@@ -35,8 +34,9 @@ from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, to_json, write_results
 from dnachunk.tokenization import DNATokenizer
-from dnachunk.training.arguments import training_arguments
+from dnachunk.training.arguments import plain_values, training_arguments
 from dnachunk.training.baseline import Baseline, fixed_context_baseline
+from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.pretrainer import PreTrainer
 from dnachunk.training.progress import log_lines, quiet_files
 from dnachunk.training.trainer import SETTINGS
@@ -277,7 +277,7 @@ class PreTraining:
             "tokenizer": self.tokenization,
             "config": of_config,
             "windows a step": global_batch,
-            **{name: _plain(getattr(self.args, name)) for name in _DECISIVE},
+            **plain_values(self.args, _DECISIVE),
         }
         return dict(json.loads(to_json(settings)))
 
@@ -506,7 +506,7 @@ def make_config(kind: str, size: Any, fields: dict[str, Any], window_bp: int | N
 def _resume_point(args: TrainingArguments) -> str | None:
     """The checkpoint to go on from; refuses to write over another run's."""
     output_dir = Path(args.output_dir)
-    last = get_last_checkpoint(args.output_dir) if output_dir.is_dir() else None
+    last = last_checkpoint(output_dir)
     if args.resume_from_checkpoint in (True, "True"):
         # As Hugging Face's Trainer has it.
         args.resume_from_checkpoint = "last"
@@ -590,10 +590,6 @@ def _digest(genome: Genome) -> str:
     """SHA-256 of the names and lengths of a genome's records."""
     records = [[record.name, record.length_bp] for record in genome.records]
     return hashlib.sha256(json.dumps(records).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def _describe_chance(num_windows: int, num_bases: int) -> str:

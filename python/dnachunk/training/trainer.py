@@ -10,13 +10,13 @@ from typing import Any
 import safetensors
 import torch
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import rotate_checkpoints
 
 from dnachunk.files import STAGING, written_whole
 from dnachunk.models.loading import abridged, non_finite
 from dnachunk.models.model_card import keep_own_card
 from dnachunk.reporting import to_json
-from dnachunk.training.checkpoints import saving
+from dnachunk.training.checkpoints import last_checkpoint, saving
 
 SETTINGS = "settings.json"
 """File, in a checkpoint, of what the run's numbers depend on."""
@@ -93,8 +93,7 @@ class WholeCheckpointTrainer(Trainer):
             raise self._diverged(f"{abridged(broken)} not finite")
 
     def _diverged(self, what: str) -> FloatingPointError:
-        folder = Path(super()._get_output_dir(None))
-        last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        last = last_checkpoint(super()._get_output_dir(None))
         left = "nothing is saved" if last is None else f"the last whole checkpoint is {last}"
         return FloatingPointError(
             f"the training diverged at step {self.state.global_step + 1}, {what}; {left}. Try a lower "
