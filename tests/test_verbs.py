@@ -249,15 +249,18 @@ def test_load_and_encode_tokens(runs, kind):
     assert without_padding.segmentation.tokens(texts[1]) == full.segmentation.tokens(texts[1], 1)
 
 
-def test_only_a_budget_is_chosen(runs):
+def test_a_budget_is_asked_of_those_that_have_one(runs):
     ids = torch.full((1, 20), 5)
-    merged = dnachunk.load(runs / "mergedna", device="cpu").encode_tokens(ids, keep_ratio=0.3)
+    merged = dnachunk.load(runs / "mergedna", device="cpu").encode_tokens(ids, tokens_per_base=0.3)
     assert merged.segmentation.num_tokens.tolist() == [6]
-    for kind in ("dnachunker", "mxdna"):
-        with pytest.raises(
-            ValueError, match=f"keep_ratio is for mergedna; a {kind} model cuts as it learned"
-        ):
-            dnachunk.load(runs / kind, device="cpu").encode_tokens(ids, keep_ratio=0.3)
+    # 20 bases, ⌈20 √0.09⌉ chunks, ⌈6 √0.09⌉ of these.
+    chunked = dnachunk.load(runs / "dnachunker", device="cpu").encode_tokens(ids, tokens_per_base=0.09)
+    assert chunked.segmentation.num_tokens.tolist() == [2]
+    for model in (dnachunk.load(runs / "mxdna", device="cpu"), dnachunk.load("3mer")):
+        with pytest.raises(ValueError, match="tokens_per_base"):
+            model.encode_tokens(ids, tokens_per_base=0.3)
+    with pytest.raises(ValueError, match=r"tokens_per_base must be in \(0, 1\], got 0"):
+        dnachunk.load(runs / "dnachunker", device="cpu").encode_tokens(ids, tokens_per_base=0)
 
 
 def test_load_names_and_refuses(runs, tmp_path):

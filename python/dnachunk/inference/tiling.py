@@ -164,7 +164,7 @@ def run_tiles(
     genome: Genome,
     tiles: Iterable[Tile],
     *,
-    keep_ratio: float | None = None,
+    tokens_per_base: float | None = None,
     batch_size: int = 8,
     vectors: bool = False,
     reverse: bool = False,
@@ -175,7 +175,7 @@ def run_tiles(
         model: What :func:`~dnachunk.load` gives.
         genome: Where the tiles lie.
         tiles: Tiles of one strand, in order.
-        keep_ratio: Tokens per base; None is as the model is configured.
+        tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
         reverse: Whether they are tiles of the reverse complement.
@@ -188,7 +188,7 @@ def run_tiles(
         remaining = iter(tiles)
         while batch := list(itertools.islice(remaining, batch_size)):
             rows = [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
-            found = encode_rows(model, rows, keep_ratio=keep_ratio, vectors=vectors)
+            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors)
             lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
             counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
             probability = found.boundary_probability

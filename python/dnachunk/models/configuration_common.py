@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from transformers import PreTrainedConfig
 
 from dnachunk.alphabet import NUM_IDS, PAD_ID
+from dnachunk.errors import ArgumentError
 
 Boundaries = Literal["learned", "fixed"]
 """Whether a model learns where tokens begin, or its control cuts at fixed places."""
@@ -125,6 +126,51 @@ class DNAConfig(PreTrainedConfig):
         self._require("vocab_size", int, self.vocab_size, lambda v: v >= NUM_IDS, f"at least {NUM_IDS}")
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
         self._require("tie_word_embeddings", bool, self.tie_word_embeddings, lambda v: True, "")
+
+    def budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """The fields that ask for so many tokens per base.
+
+        Args:
+            tokens_per_base: In (0, 1].
+
+        Returns:
+            Names and values.
+
+        Raises:
+            ArgumentError: If it is out of range or out of reach, or if the system's tokens follow from the
+                sequence alone.
+        """
+        if not 0 < tokens_per_base <= 1:
+            raise ArgumentError(f"`tokens_per_base` must be in (0, 1], got {tokens_per_base}")
+        return self._budget_fields(tokens_per_base)
+
+    def _budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """:meth:`budget_fields` of a system, which has them unless its tokens follow from the sequence."""
+        raise ArgumentError(
+            f"`tokens_per_base` is for mergedna and dnachunker; a {self.model_type} model cuts as it learned "
+            f"to, got {tokens_per_base}"
+        )
+
+    def set_tokens_per_base(self, tokens_per_base: float) -> None:
+        """Asks for so many tokens per base from now on; a model of this configuration heeds it at once.
+
+        Args:
+            tokens_per_base: In (0, 1]. Of DNAChunker split over its stages as their target ratios are.
+
+        Raises:
+            ValueError: If it is out of range, out of the model's reach, or of a system that cannot be asked.
+                The configuration is then as it was.
+        """
+        asked = self.budget_fields(tokens_per_base)
+        before = {name: getattr(self, name) for name in asked}
+        try:
+            for name, value in asked.items():
+                setattr(self, name, value)
+            self.check_fields()
+        except ValueError:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
 
     def _require_network(self, counts: str) -> None:
         """Checks what every network has: ``counts`` of at least 1, heads that fit, dropout before a head."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dnachunk.errors import ArgumentError
 from dnachunk.models.configuration_common import Boundaries, DNAConfig
 from dnachunk.nn.token_merge import Budget, MergeGradient
 
@@ -134,6 +135,16 @@ class MergeDNAConfig(DNAConfig):
         self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
         self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
         self._require_one_of("objective", self.objective, ("merge", "masked"))
+
+    def _budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """``keep_ratio``; a merging block leaves half of what it gets at least."""
+        least = 0.5**self.num_local_encoder_layers
+        if tokens_per_base < least:
+            raise ArgumentError(
+                f"`tokens_per_base` must be at least {least} with {self.num_local_encoder_layers} merging "
+                f"blocks, got {tokens_per_base}"
+            )
+        return {"keep_ratio": tokens_per_base}
 
     @classmethod
     def tiny(cls, **fields: Any) -> "MergeDNAConfig":

@@ -380,7 +380,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None,
         vectors: bool,
-        keep_ratio: float | None,
+        keep_ratio: float | None = None,
     ) -> Encoded:
         if vectors:
             output = self(input_ids, attention_mask, keep_ratio=keep_ratio, return_dict=True)

@@ -1,7 +1,7 @@
 """Triton kernels of ``causal_conv``: a program walks a block of positions, for some channels.
 
-It holds what the last taps read, and in the backward pass the last gradients of sums, so every row is read once
-but for three at a block's edge. Gradients of parameters are written as parts, one a block, and summed
+It holds what the last taps read, and in the backward pass the last gradients of sums, so every row is read
+once but for three at a block's edge. Gradients of parameters are written as parts, one a block, and summed
 afterwards.
 """
 
