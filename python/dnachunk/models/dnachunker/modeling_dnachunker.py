@@ -262,12 +262,12 @@ def ratio_loss(
     if region_index is None:
         loss, free = _ratio_terms(routing, is_free, target_ratio)
         return torch.where(free > 0, loss, 0).sum() / max(len(free), 1)
-    weighed = torch.zeros_like(routing.boundary_probability[:, 0:1].sum(dim=1))
+    weighed = []
     for index, ratio in enumerate((target_ratio, *region_ratio)):
         loss, free = _ratio_terms(routing, is_free & (region_index == index), ratio)
-        weighed = weighed + loss * free
+        weighed.append(loss * free)
     all_free = is_free.sum(dim=1)
-    return (weighed / all_free.clamp_min(1)).sum() / max(len(all_free), 1)
+    return (torch.stack(weighed).sum(dim=0) / all_free.clamp_min(1)).sum() / max(len(all_free), 1)
 
 
 def _ratio_terms(
@@ -425,8 +425,8 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             is_masked: ``[B, N]`` bool, bases to be treated as ``[MASK]``; default where ``input_ids`` is,
                 none with ``inputs_embeds``.
             boundary_budget: Chunks per position of each stage; default ``config.boundary_budget``.
-            region_index: ``[B, N]`` int64 for the ratio losses: ``g`` at bases whose target is the ``g``-th of
-                ``config.region_ratio``, 0 at the others, the default. A chunk is where its first base is.
+            region_index: ``[B, N]`` int64 for the ratio losses: ``g`` at bases whose target is the ``g``-th
+                of ``config.region_ratio``, 0 at the others, the default. A chunk is where its first base is.
             output_hidden_states: Whether to return what each layer leaves.
             output_losses: Whether to return the ratio losses; default in training only.
             **kwargs: ``return_dict``; anything else is refused.
