@@ -16,6 +16,8 @@ def test_default_values():
     assert (config.router_jitter, config.load_balancing_weight) == (0.01, 0.01)
     assert (config.train_length_bp, config.rope_theta) == (510, 10_000)
     assert (config.cross_attention_position, config.pooling) == ("center", "cls")
+    assert (config.boundaries, config.classifier_head) == ("learned", "linear")
+    assert config.classifier_load_balancing_weight == 0
 
 
 def test_the_papers_size():
@@ -36,13 +38,17 @@ def test_small_sizes(size, millions):
         ("hidden_size", 0, "of at least 1, got 0"),
         ("hidden_size", 500, "divisible by 32, got 500"),
         ("num_token_layers", 1.0, "got 1.0"),
-        ("kernel_sizes", [], r"in \[1, 64\], got \[\]"),
-        ("kernel_sizes", [1, 65], r"in \[1, 64\], got \[1, 65\]"),
-        ("kernel_sizes", 3, r"in \[1, 64\], got 3"),
+        ("kernel_sizes", [], r"in \[1, 64\] \(none only with boundaries='every_base'\), got \[\]"),
+        ("kernel_sizes", [1, 65], r"in \[1, 64\] .*, got \[1, 65\]"),
+        ("kernel_sizes", 3, r"in \[1, 64\] .*, got 3"),
         ("router_jitter", 1.0, r"in \[0, 1\), got 1.0"),
         ("load_balancing_weight", -0.1, "of at least 0, got -0.1"),
         ("cross_attention_position", "left", "'center' or 'index', got 'left'"),
         ("pooling", "max", "'cls' or 'mean', got 'max'"),
+        ("boundaries", "none", "'learned' or 'fixed' or 'every_base', got 'none'"),
+        ("deformable_kernel_size", -1, "of at least 0, got -1"),
+        ("classifier_head", "mlp", "'linear' or 'dense', got 'mlp'"),
+        ("classifier_load_balancing_weight", -0.1, "of at least 0, got -0.1"),
         ("rope_theta", 0, "above 0, got 0"),
         ("classifier_dropout", -1.0, "got -1.0"),
         ("num_experts", 3, "num_experts=3"),

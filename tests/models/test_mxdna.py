@@ -8,6 +8,7 @@ from dnachunk import (
     MxDNAConfig,
     MxDNAForMaskedLM,
     MxDNAForSequenceClassification,
+    MxDNAForTokenClassification,
     MxDNAModel,
 )
 from dnachunk.alphabet import CLS_ID, IGNORE_INDEX, SEP_ID
@@ -81,6 +82,88 @@ def test_losses_add_up():
     torch.testing.assert_close(without.loss, output.losses["masked"])
 
 
+def test_a_norm_closes_the_tokens():
+    model, ids = build(), random_input()
+    torch.nn.init.normal_(model.norm.weight)
+    torch.nn.init.normal_(model.norm.bias)
+    output = model(ids, output_hidden_states=True)
+    expected = torch.nn.functional.layer_norm(
+        output.hidden_states[-1], (32,), model.norm.weight, model.norm.bias, 1e-5
+    )
+    torch.testing.assert_close(output.last_hidden_state, expected)
+    encoded = model.encode_tokens(ids[:, 1:-1])
+    torch.testing.assert_close(encoded.vectors, output.last_hidden_state[:, 1:-1])
+
+
+@pytest.mark.parametrize("head", [MxDNAForSequenceClassification, MxDNAForTokenClassification])
+def test_the_dense_head(head):
+    model, ids = build(head, classifier_head="dense", num_labels=3), random_input()
+    dense, out = model.classifier[0], model.classifier[3]
+    hidden = model.features(model.model(ids))
+    torch.testing.assert_close(model(ids).logits, out(dense(hidden).tanh()))
+    assert build(head, num_labels=3).classifier.weight.shape == (3, 32)
+    # Dropped out before each layer.
+    dropped = build(head, classifier_head="dense", classifier_dropout=0.5).train()
+    seen = []
+    for layer in (dropped.classifier[0], dropped.classifier[3]):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0] == 0).double().mean()))
+    dropped(ids)
+    assert all(0.2 < share < 0.8 for share in seen)
+
+
+@pytest.mark.parametrize("head", [MxDNAForSequenceClassification, MxDNAForTokenClassification])
+def test_balance_in_the_loss_of_labels(head):
+    ids = random_input()
+    labels = torch.tensor([0, 1]) if head is MxDNAForSequenceClassification else (ids % 2)
+    plain, weighted = (build(head, classifier_load_balancing_weight=weight) for weight in (0.0, 0.3))
+    expected = plain(ids, labels=labels)
+    assert expected.losses is None
+    output = weighted(ids, labels=labels)
+    balance = load_balancing_loss(output.tokens.units)
+    torch.testing.assert_close(output.losses["load_balancing"], balance)
+    torch.testing.assert_close(output.loss, expected.loss + 0.3 * balance)
+    assert weighted(ids).losses is None
+    output.loss.backward()
+    assert weighted.model.tokenization.select.scoring.weight.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_tokens"),
+    [({"boundaries": "fixed", "kernel_sizes": [3, 5]}, 16), ({"boundaries": "every_base"}, 64)],
+    ids=str,
+)
+def test_boundaries_whatever_the_sequence(fields, num_tokens):
+    for seed in (0, 1):
+        encoded = build(**fields).encode_tokens(random_input(seed=seed)[:, 1:-1])
+        assert encoded.segmentation.num_tokens.tolist() == [num_tokens] * 2
+        assert encoded.vectors.shape == (2, num_tokens, 32)
+
+
+def test_a_trunk_on_single_bases():
+    model = build(MxDNAForMaskedLM, boundaries="every_base", kernel_sizes=[], deformable_kernel_size=0)
+    assert not list(model.model.tokenization.parameters())
+    ids = random_input()
+    output = model.model(ids, output_hidden_states=True)
+    assert torch.equal(output.hidden_states[2], output.nucleotide_hidden_state)
+    tokens = model.encode_tokens(ids[:, 1:-1], vectors=False)
+    assert torch.equal(tokens.segmentation.token_index, torch.arange(64).expand(2, -1))
+    assert not tokens.columns["score"].any()
+    assert (tokens.columns["expert"] == -1).all()
+    assert torch.equal(tokens.columns["reads_bp"][..., 0], torch.arange(64.0).expand(2, -1))
+    labels = torch.where(torch.arange(66) % 5 == 3, 6, IGNORE_INDEX).expand(2, -1)
+    output = model(ids, labels=labels)
+    assert output.losses["load_balancing"] == 0
+    assert output.loss == output.losses["masked"]
+
+
+def test_scores_are_the_probabilities_of_units():
+    tokens = build(kernel_sizes=[3, 5]).encode_tokens(random_input()[:, 1:-1])
+    expert, score = tokens.columns["expert"], tokens.columns["score"]
+    assert (expert < 0).any()
+    assert not score[expert < 0].any()
+    assert (score[expert >= 0] > 0).all()
+
+
 def test_special_tokens_are_no_units():
     output = build()(random_input())
     index = output.segmentation.validate().token_index
@@ -144,7 +227,7 @@ def test_pooling():
     ids = random_input()
     by_cls, by_mean = (build(MxDNAForSequenceClassification, pooling=pooling) for pooling in ("cls", "mean"))
     by_mean.load_state_dict(by_cls.state_dict())
-    hidden = by_cls.norm(by_cls.model(ids).last_hidden_state)
+    hidden = by_cls.model(ids).last_hidden_state
     torch.testing.assert_close(by_cls(ids).logits, by_cls.classifier(hidden[:, 0]))
     count = by_mean(ids).tokens.lengths
     means = torch.stack([row[:n].mean(0) for row, n in zip(hidden, count, strict=True)])

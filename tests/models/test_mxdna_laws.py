@@ -1,3 +1,4 @@
+import dataclasses
 from typing import ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import (
 )
 
 from dnachunk import (
+    DNATokenizer,
     MxDNAConfig,
     MxDNAForMaskedLM,
     MxDNAForSequenceClassification,
@@ -64,9 +66,19 @@ CASE = laws.ModelCase(
 )
 
 
+ABLATIONS = [
+    {"deformable_kernel_size": 0},
+    {"boundaries": "fixed"},
+    {"boundaries": "every_base"},
+    {"boundaries": "every_base", "kernel_sizes": [3, 5]},
+    {"boundaries": "every_base", "kernel_sizes": [], "deformable_kernel_size": 0},
+]
+
+
 class TestMxDNALaws(laws.ModelLaws):
     case = CASE
     variants: ClassVar = [
+        *ABLATIONS,
         {"cross_attention_position": "index"},
         {"kernel_sizes": [3, 5]},
         {"deformable_kernel_size": 5},
@@ -74,11 +86,39 @@ class TestMxDNALaws(laws.ModelLaws):
         {"router_jitter": 0.0},
     ]
     round_trip_fields: ClassVar = {
+        "boundaries": "fixed",
+        "classifier_head": "dense",
+        "classifier_load_balancing_weight": 0.1,
+        "deformable_kernel_size": 0,
         "kernel_sizes": [2, 4],
         "pooling": "mean",
         "cross_attention_position": "index",
         "num_labels": 3,
     }
+
+
+HEADS = {"classifier_head": "dense", "classifier_load_balancing_weight": 0.1, "classifier_dropout": 0.1}
+
+
+@pytest.mark.parametrize("fields", [*ABLATIONS, HEADS], ids=str)
+@pytest.mark.parametrize("head", ["sequence", "token"])
+def test_laws_of_classifiers(head, fields, tmp_path):
+    case = dataclasses.replace(CASE, config=lambda **more: small_config(**{**fields, **more}))
+    laws.check_padding_is_inert(case, head, torch.float64)
+    laws.check_batch_order(case, head, torch.float64)
+    laws.check_save_load(case, head, tmp_path)
+    laws.check_every_parameter_learns(case, head, bf16=False)
+    laws.check_empty_batch(case, head)
+    laws.check_pipeline(case, head, DNATokenizer(cls_sep=True))
+    laws.check_peft_by_task(case, head)
+    if fields is HEADS:
+        laws.check_births(case, head)
+
+
+@pytest.mark.parametrize("fields", [ABLATIONS[1], ABLATIONS[3]], ids=str)
+def test_an_ablation_compiles(fields):
+    case = dataclasses.replace(CASE, config=lambda **more: small_config(**{**fields, **more}))
+    laws.check_compile(case, "masked_lm", training=True, backend="aot_eager", lengths=[(61, 40)])
 
 
 def test_compile_for_training():

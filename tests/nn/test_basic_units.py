@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dnachunk.nn import BasicUnits, SelectedUnits
+from dnachunk.nn import BasicUnits, GridUnits, SelectedUnits
 from dnachunk.ops.basic_units import basic_units_naive
 from dnachunk.random import counter_uniform
 
@@ -110,7 +110,81 @@ def test_scores_keep_their_precision():
     assert half.scores.unique().numel() > 1500, "more values than bfloat16 tells apart"
 
 
+def assert_around_every_base(units, sizes, length):
+    """Each base is a token; its expert is the first of the highest score among those that fit."""
+    scores = units.scores.detach().tolist()
+    for b, (start, end) in enumerate(zip(STARTS.tolist(), ENDS.tolist(), strict=True)):
+        experts = []
+        for place in range(start, end):
+            fit = [
+                (scores[b][place][j], -j)
+                for j, size in enumerate(sizes)
+                if place - size // 2 >= start and place - size // 2 + size <= end
+            ]
+            experts.append(-max(fit)[1] if fit else -1)
+        count = end - start
+        assert units.num_tokens[b] == count
+        assert units.token_expert[b].tolist() == experts + [-1] * (length - count)
+        assert units.token_center[b].tolist() == [*range(start, end)] + [-1] * (length - count)
+        of_base = [-1] * start + [*range(count)] + [-1] * (length - end)
+        assert units.token_index[b].tolist() == of_base
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 3], [4, 7], [2, 2, 64]], ids=str)
+def test_a_unit_around_every_base(sizes):
+    select, x = BasicUnits(8, sizes, every_base=True), torch.randn(2, 40, 8)
+    x[0, 7] = 0.0  # all scores alike
+    units = select(x, STARTS, ENDS, torch.tensor([3, 4]))
+    assert_around_every_base(units, sizes, 40)
+    x[0, 9] = float("nan")
+    assert select(x, STARTS, ENDS).token_expert[0, 8] in (-1, *range(len(sizes)))
+    learned = BasicUnits(8, sizes)
+    learned.load_state_dict(select.state_dict())
+    torch.testing.assert_close(learned.eval()(x).scores, select.eval()(x).scores, equal_nan=True)
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 3], [4, 2], [5, 1, 5], list(range(1, 11))], ids=str)
+def test_experts_take_turns_on_a_grid(sizes):
+    x = torch.randn(2, 40, 8)
+    units = GridUnits(sizes)(x, STARTS, ENDS)
+    assert not list(GridUnits(sizes).parameters())
+    for b, (start, end) in enumerate(zip(STARTS.tolist(), ENDS.tolist(), strict=True)):
+        place, spans = start, []
+        while place + sizes[len(spans) % len(sizes)] <= end:
+            spans.append((place, sizes[len(spans) % len(sizes)], len(spans) % len(sizes)))
+            place += spans[-1][1]
+        # What is left is cut as scores that are all alike are.
+        rest = basic_units_naive(
+            torch.zeros(1, 40, len(sizes)), sizes, torch.tensor([place]), torch.tensor([end])
+        )
+        count = len(spans) + int(rest[1])
+        experts = [expert for _, _, expert in spans] + rest[3][0, : int(rest[1])].tolist()
+        centers = [first + size // 2 for first, size, _ in spans] + rest[2][0, : int(rest[1])].tolist()
+        assert units.num_tokens[b] == count
+        assert units.token_expert[b, :count].tolist() == experts
+        assert units.token_center[b, :count].tolist() == centers
+        for token, (first, size, expert) in enumerate(spans):
+            own = slice(first, first + size)
+            assert (units.token_index[b, own] == token).all()
+            assert torch.equal(
+                units.router_probability[b, own], torch.eye(len(sizes))[expert].expand(size, -1)
+            )
+        assert not units.router_probability[b, [0, *range(end, 40)]].any()
+    units.segmentation.validate()
+    assert_same(GridUnits(sizes)(2 * x, STARTS, ENDS), units)
+
+
+def test_a_grid_of_no_experts_is_every_base():
+    x = torch.randn(2, 40, 8, dtype=torch.float64)
+    units = GridUnits([])(x, STARTS, ENDS)
+    assert units.router_probability.shape == (2, 40, 0)
+    assert units.router_probability.dtype == torch.float64
+    assert_around_every_base(units, [], 40)
+
+
 def test_errors():
+    with pytest.raises(ValueError, match=r"GridUnits: kernel_sizes must be in \[1, 64\], got \[1, 65\]"):
+        GridUnits([1, 65])
     for wrong in ([], [0, 1], [65]):
         with pytest.raises(
             ValueError, match=r"BasicUnits: kernel_sizes must be one or more in \[1, 64\], got"

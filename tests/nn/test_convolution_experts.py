@@ -9,10 +9,10 @@ from dnachunk.ops import use_backend
 SIZES = [3, 1, 4, 7]
 
 
-def selected(x, kernel_sizes=SIZES):
+def selected(x, kernel_sizes=SIZES, every_base=False):
     torch.manual_seed(1)
     ends = torch.tensor([x.shape[1] - 1, x.shape[1] // 2])[: len(x)]
-    select = BasicUnits(x.shape[2], kernel_sizes).to(x.dtype).eval()
+    select = BasicUnits(x.shape[2], kernel_sizes, every_base=every_base).to(x.dtype).eval()
     return select(x, torch.ones_like(ends), ends)
 
 
@@ -39,10 +39,12 @@ def one_by_one(experts, x, units, residual):
 @pytest.mark.usefixtures("rooms")
 @pytest.mark.parametrize("sizes", [SIZES, [1], [5], [2, 2, 9], list(range(1, 11))], ids=str)
 @pytest.mark.parametrize("backend", ["rust", "torch"])
-def test_equals_each_unit_by_itself(sizes, backend):
+@pytest.mark.parametrize("every_base", [False, True], ids=["selected", "every base"])
+def test_equals_each_unit_by_itself(sizes, backend, every_base):
     x = torch.randn(2, 60, 12, dtype=torch.float64)
     residual = torch.randn_like(x)
-    experts, units = ConvolutionExperts(12, sizes).double(), selected(x, sizes)
+    experts = ConvolutionExperts(12, sizes, every_base=every_base).double()
+    units = selected(x, sizes, every_base)
     assert units.token_expert.max() == len(sizes) - 1
     with use_backend(backend):
         out = experts(x, units, residual)
@@ -59,10 +61,12 @@ def rooms(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("rooms")
-def test_gradients_are_those_of_each_unit_by_itself():
+@pytest.mark.parametrize("every_base", [False, True], ids=["selected", "every base"])
+def test_gradients_are_those_of_each_unit_by_itself(every_base):
     x = torch.randn(2, 60, 12, dtype=torch.float64, requires_grad=True)
     residual = torch.randn_like(x, requires_grad=True)
-    experts, units = ConvolutionExperts(12, SIZES).double(), selected(x)
+    experts = ConvolutionExperts(12, SIZES, every_base=every_base).double()
+    units = selected(x, every_base=every_base)
     weights = torch.randn_like(x)
     leaves = [x, residual, *experts.parameters()]
     got = torch.autograd.grad((experts(x, units, residual) * weights).sum(), leaves, retain_graph=True)
@@ -93,9 +97,10 @@ def test_closest_divisor():
 def test_an_expert_without_units_gets_zeros():
     x = torch.randn(2, 60, 12, requires_grad=True)
     units = selected(x)
-    for sizes, experts_of_units in ((SIZES, units), ([64, 50, 40, 30], None)):
-        experts = ConvolutionExperts(12, sizes)
-        chosen = experts_of_units or selected(x[:, :20], sizes)
+    cases = [(SIZES, units, False), ([64, 50, 40, 30], None, False), ([64, 50, 40, 30], None, True)]
+    for sizes, experts_of_units, every_base in cases:
+        experts = ConvolutionExperts(12, sizes, every_base=every_base)
+        chosen = experts_of_units or selected(x[:, :20], sizes, every_base)
         inputs = x if experts_of_units else x[:, :20]
         unused = set(range(4)) - set(chosen.token_expert.unique().tolist())
         experts(inputs, chosen).square().sum().backward()

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -18,13 +19,16 @@ def layer(d_model=12, **fields):
     """One whose assembly reads between tokens, unlike a new one."""
     tokenize = LearntTokenization(d_model, **fields)
     with torch.no_grad():
-        for parameter in tokenize.assemble.parameters():
-            parameter.normal_(std=0.3)
+        for name, parameter in tokenize.named_parameters():
+            if name.startswith("assemble."):
+                parameter.normal_(std=0.3)
     return tokenize
 
 
 def by_hand(tokenize, x, length):
     """The spec's five steps on one sequence, without noise."""
+    assert tokenize.has_experts
+    assert tokenize.assembles
     taps = tokenize.assemble.weight.shape[2]
     normed = tokenize.norm(x[None, :length])
     scores = F.linear(normed, tokenize.select.scoring.weight)
@@ -86,6 +90,67 @@ def test_the_five_steps(fields, backend):
             assert not field[b, real:].any()
     if fields:
         assert (tokens.units.token_expert[0, : tokens.units.num_tokens[0]] < 0).any(), "bases of no unit"
+
+
+@pytest.mark.parametrize("boundaries", ["learned", "fixed", "every_base"])
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_without_the_assembly_tokens_are_the_centres(boundaries, backend):
+    tokenize = layer(deformable_kernel_size=0, kernel_sizes=[2, 3], boundaries=boundaries).double().eval()
+    assert not any("assembl" in name for name, _ in tokenize.named_parameters())
+    x = torch.randn(2, 40, 12, dtype=torch.float64)
+    with use_backend(backend):
+        tokens = tokenize(x, LENGTHS)
+    starts, ends = torch.ones_like(LENGTHS), LENGTHS - 1
+    for b, length in enumerate(LENGTHS.tolist()):
+        normed = tokenize.norm(x[b : b + 1, :length])
+        units = tokenize.select(normed, starts[b : b + 1], ends[b : b + 1])
+        real = int(tokens.lengths[b])
+        centers = [0, *units.token_center[0, : real - 2].tolist(), length - 1]
+        assert tokens.centers[b, :real].tolist() == centers
+        if boundaries == "fixed":
+            # The experts' probabilities are 1.
+            logits = units.router_probability.log().clamp_min(-1e9)
+            units = dataclasses.replace(units, scores=logits)
+        embedded = one_by_one(tokenize.experts, normed, units, x[b : b + 1, :length])[0]
+        torch.testing.assert_close(tokens.values[b, :real], embedded[centers])
+        assert not tokens.values[b, real:].any()
+        # Each reads at its own place.
+        assert tokens.receptive_positions[b, :real, 0].tolist() == centers
+        assert tokens.receptive_positions[b, real:].isnan().all()
+        assert tokens.modulation[b, :, 0].tolist() == [1.0] * real + [0.0] * (tokens.values.shape[1] - real)
+    if boundaries == "every_base":
+        assert torch.equal(tokens.lengths, LENGTHS)
+
+
+def test_without_experts_and_assembly_nothing_is_done():
+    tokenize = layer(deformable_kernel_size=0, kernel_sizes=[], boundaries="every_base")
+    assert not list(tokenize.parameters())
+    x = torch.randn(2, 40, 12)
+    tokens = tokenize(x, LENGTHS)
+    is_real = torch.arange(40) < LENGTHS[:, None]
+    assert torch.equal(tokens.values, torch.where(is_real[..., None], x, 0))
+    assert torch.equal(tokens.lengths, LENGTHS)
+    assert not (tokens.units.token_expert >= 0).any()
+
+
+def test_on_a_grid_the_sequence_decides_nothing():
+    tokenize, x = layer(boundaries="fixed"), torch.randn(2, 40, 12)
+    tokens, others = tokenize(x, LENGTHS), tokenize(-x, LENGTHS)
+    assert torch.equal(tokens.centers, others.centers)
+    assert torch.equal(tokens.units.token_expert, others.units.token_expert)
+    assert tokens.units.token_expert[0, :7].tolist() == [*range(7)]
+    assert not torch.equal(tokens.values, others.values)
+
+
+def test_ablations_out_of_range():
+    for fields, message in (
+        ({"boundaries": "none"}, "boundaries must be 'learned' or 'fixed' or 'every_base', got 'none'"),
+        ({"deformable_kernel_size": -1}, "kernel_size must be at least 1, got -1"),
+        ({"kernel_sizes": []}, "kernel_sizes must be one or more"),
+        ({"kernel_sizes": [], "boundaries": "fixed"}, "kernel_sizes must be one or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LearntTokenization(12, **fields)
 
 
 def test_a_new_layer_assembles_as_a_plain_convolution():

@@ -351,7 +351,7 @@ class Classifier(DNAPreTrainedModel):
         super().__init__(config)
         self.model = self.base_class(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier: nn.Module = nn.Linear(config.hidden_size, config.num_labels)
 
     def features(self, encoded: Any) -> torch.Tensor:
         """What the head reads of the base model's output, ``[..., D]``, a vector for each label."""

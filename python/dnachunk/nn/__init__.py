@@ -1,7 +1,7 @@
 """Drop-in modules: each is usable alone in somebody else's model."""
 
 from dnachunk.nn.attention import CrossAttention, SelfAttention, WindowAttention
-from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
+from dnachunk.nn.basic_units import BasicUnits, GridUnits, SelectedUnits
 from dnachunk.nn.chunking import Chunk, Chunks, Dechunk, GridRouter, Router, Routing
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d, DeformableConvOutput
@@ -23,6 +23,7 @@ __all__ = [
     "DeformableConv1d",
     "DeformableConvOutput",
     "GridRouter",
+    "GridUnits",
     "LearntTokenization",
     "LearntTokens",
     "Mamba",

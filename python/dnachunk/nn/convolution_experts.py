@@ -81,15 +81,16 @@ class ConvolutionExperts(nn.Module):
     """Embeds every basic unit with the expert of its length (MxDNA Sec. 3.2.1).
 
     On the CPU each expert sees the bases of its own units only, so that the cost is linear in bases whatever
-    the number of experts. On other devices, which the host would wait for to know how many these are, and
-    under ``torch.compile``, each has room for as many units as the sequences can hold of its length, and what
-    is left over is computed in vain. An expert without units takes part with none: its parameters get zero
-    gradients.
+    the number of experts (unless units overlap). On other devices, which the host would wait for to know how
+    many these are, and under ``torch.compile``, each has room for as many units as the sequences can hold of
+    its length, and what is left over is computed in vain. An expert without units takes part with none: its
+    parameters get zero gradients.
 
     Args:
         d_model: Channels.
         kernel_sizes: Bases of each expert's units.
         eps: ε of the experts' LayerNorms.
+        every_base: Whether units overlap, one around every base: there is room for so many of each expert.
 
     Raises:
         ValueError: If ``kernel_sizes`` is empty or has one below 1.
@@ -102,8 +103,15 @@ class ConvolutionExperts(nn.Module):
         torch.Size([2, 40, 8])
     """
 
-    def __init__(self, d_model: int, kernel_sizes: Sequence[int] = range(1, 11), eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        kernel_sizes: Sequence[int] = range(1, 11),
+        eps: float = 1e-5,
+        every_base: bool = False,
+    ) -> None:
         super().__init__()
+        self.every_base = every_base
         self.kernel_sizes = tuple(kernel_sizes)
         if not self.kernel_sizes or min(self.kernel_sizes) < 1:
             raise ValueError(
@@ -141,7 +149,11 @@ class ConvolutionExperts(nn.Module):
         order = torch.where(of_unit < 0, num_experts, of_unit).argsort(stable=True)
         counts = (of_unit == experts[:, None]).sum(dim=1)
         is_exact = reads_values(counts)
-        rooms = counts.tolist() if is_exact else [batch * (length // size) for size in self.kernel_sizes]
+        if is_exact:
+            rooms = counts.tolist()
+        else:
+            places = (lambda size: length - size + 1) if self.every_base else (lambda size: length // size)
+            rooms = [batch * max(places(size), 0) for size in self.kernel_sizes]
         room, sizes = _numbers(rooms, x.device), _numbers(self.kernel_sizes, x.device)
         expert = experts.repeat_interleave(room, output_size=sum(rooms))
         # Of each unit, its place among those of its expert.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnachunk.nn.basic_units import BasicUnits, SelectedUnits
+from dnachunk.nn.basic_units import BasicUnits, GridUnits, SelectedUnits, UnitBoundaries
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d
 from dnachunk.ops import token_unmerge
@@ -28,6 +28,8 @@ class LearntTokens:
         offset: ``[B, K, f]`` float32 (float64 for float64) tokens that each tap of the assembly reads away
             from its place: tap ``m`` of token ``i`` reads at ``i + m − ⌊f/2⌋ + offset[i, m]``. 0 on padding.
         modulation: ``[B, K, f]`` factor of each tap, in [0, 2]; 0 on padding.
+
+    Without an assembly each token is read at its own place: ``f`` is 1, offsets are 0, factors 1.
     """
 
     values: torch.Tensor
@@ -91,12 +93,21 @@ class LearntTokenization(nn.Module):
     ``[CLS]``, ``[SEP]`` and padding leave as zeros, assembled by a deformable convolution, whose result is
     added to them.
 
+    Its ablations are arguments. The paper's adds parts to a model of single nucleotides one after the other:
+    the convolution experts (selection included), the assembly, the jitter. So ``deformable_kernel_size=0``
+    and ``jitter=0`` take the last two away again, and ``boundaries="every_base"`` with ``kernel_sizes=()``
+    all: the centres gathered are all positions, as they are. Two more are no rows of the paper's [ours]:
+    experts without the selection (``"every_base"`` with experts: convolutions at every base, and no
+    compression), and units on a grid (``"fixed"``).
+
     Args:
         d_model: Channels.
-        kernel_sizes: Bases of each expert's units, each in [1, 64].
+        kernel_sizes: Bases of each expert's units, each in [1, 64]; with ``"every_base"`` there may be none.
         jitter: Half width of the noise on what is scored, in training.
-        deformable_kernel_size: Taps ``f`` of the assembly.
+        deformable_kernel_size: Taps ``f`` of the assembly; 0 leaves it out.
         eps: ε of the LayerNorms.
+        boundaries: ``"learned"``: units of :class:`BasicUnits`; ``"every_base"``: of these without
+            suppression; ``"fixed"``: of :class:`GridUnits`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -115,13 +126,29 @@ class LearntTokenization(nn.Module):
         jitter: float = 0.01,
         deformable_kernel_size: int = 3,
         eps: float = 1e-5,
+        boundaries: UnitBoundaries = "learned",
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(d_model, eps=eps)
-        self.select = BasicUnits(d_model, kernel_sizes, jitter)
-        self.experts = ConvolutionExperts(d_model, kernel_sizes, eps)
-        self.assembly_norm = nn.LayerNorm(d_model, eps=eps)
-        self.assemble = DeformableConv1d(d_model, d_model, deformable_kernel_size)
+        if boundaries not in ("learned", "fixed", "every_base"):
+            raise ValueError(
+                f"LearntTokenization: boundaries must be 'learned' or 'fixed' or 'every_base', "
+                f"got {boundaries!r}"
+            )
+        every_base = boundaries == "every_base"
+        self.has_experts = len(kernel_sizes) > 0 or not every_base
+        self.select: BasicUnits | GridUnits
+        if self.has_experts:
+            self.norm = nn.LayerNorm(d_model, eps=eps)
+        if self.has_experts and boundaries != "fixed":
+            self.select = BasicUnits(d_model, kernel_sizes, jitter, every_base)
+        else:
+            self.select = GridUnits(kernel_sizes)
+        if self.has_experts:
+            self.experts = ConvolutionExperts(d_model, kernel_sizes, eps, every_base)
+        self.assembles = deformable_kernel_size != 0
+        if self.assembles:
+            self.assembly_norm = nn.LayerNorm(d_model, eps=eps)
+            self.assemble = DeformableConv1d(d_model, d_model, deformable_kernel_size)
 
     def forward(
         self,
@@ -155,9 +182,9 @@ class LearntTokenization(nn.Module):
                 raise ValueError(
                     f"LearntTokenization: lengths must be in [2, {length}], got {lengths[outside][0].item()}"
                 )
-        normed = self.norm(x)
+        normed = self.norm(x) if self.has_experts else x
         units = self.select(normed, torch.ones_like(lengths), lengths - 1, noise_seeds)
-        embedded = self.experts(normed, units, residual=x)
+        embedded = self.experts(normed, units, residual=x) if self.has_experts else x
         num_tokens = units.num_tokens
         # As many as there can be, where the host would wait for the device to know how many there are.
         most = max(length - 2, 0)
@@ -167,6 +194,10 @@ class LearntTokenization(nn.Module):
         centers = centers.scatter(1, num_tokens[:, None] + 1, lengths[:, None] - 1)
         centers[:, 0] = 0
         gathered = token_unmerge(embedded, centers)
+        if not self.assembles:
+            modulation = (centers >= 0)[..., None].to(torch.promote_types(x.dtype, torch.float32))
+            offset = torch.zeros_like(modulation)
+            return LearntTokens(gathered, num_tokens + 2, centers, units, offset, modulation)
         place = torch.arange(most + 2, device=x.device)
         is_unit = (place > 0) & (place <= num_tokens[:, None])
         rows = self.assembly_norm(gathered).where(is_unit[..., None], 0)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.nn.basic_units import UnitBoundaries
 
 
 class MxDNAConfig(DNAConfig):
@@ -14,9 +15,14 @@ class MxDNAConfig(DNAConfig):
         intermediate_size: Inner width of the gated feed-forward layers; ``None`` is ``4 d``.
         num_nucleotide_layers: Layers over bases, before the tokenization layer.
         num_token_layers: Layers over tokens, after it.
-        kernel_sizes: Bases of the units of each convolution expert, 1 to 64.
+        boundaries: Where units are: ``"learned"``, chosen by non-maximum suppression over scores;
+            ``"fixed"``, the experts taking turns whatever the sequence: the control, of the compression that
+            perfect balance would give; ``"every_base"``, without suppression: a unit around every base, of
+            the best expert that fits there, and as many tokens as bases.
+        kernel_sizes: Bases of the units of each convolution expert, 1 to 64. With ``boundaries="every_base"``
+            it may be empty: no experts, the token layers read single bases.
         router_jitter: ε of the noise in ``[1 − ε, 1 + ε]`` that multiplies the scores' input in training.
-        deformable_kernel_size: Units ``f`` that a token is assembled from.
+        deformable_kernel_size: Units ``f`` that a token is assembled from; 0 leaves the assembly out.
         load_balancing_weight: Weight of the load-balancing loss; 0 leaves it out.
         cross_attention_position: Where the rotary positions of the decoder's cross-attention put a token: at
             its unit's ``"center"`` in bases, or its ``"index"`` among the tokens, as the authors do [ours].
@@ -24,7 +30,11 @@ class MxDNAConfig(DNAConfig):
         rope_theta: Wavelength base of the rotary positions.
         layer_norm_eps: ε of the norms.
         pooling: What a sequence's label is read from: the ``"cls"`` token, or the ``"mean"`` over its tokens.
-        classifier_dropout: Dropout before a classification head.
+        classifier_head: ``"linear"``: dropout and one layer; ``"dense"``: the authors' dropout, layer, tanh,
+            dropout, layer.
+        classifier_dropout: Dropout of a classification head.
+        classifier_load_balancing_weight: Weight of the load-balancing loss in that of a model with labels; 0
+            leaves it out.
 
     Raises:
         ValueError: On an unknown field or one out of range, with the value.
@@ -37,6 +47,7 @@ class MxDNAConfig(DNAConfig):
     intermediate_size: int | None = None
     num_nucleotide_layers: int = 4
     num_token_layers: int = 16
+    boundaries: UnitBoundaries = "learned"
     kernel_sizes: tuple[int, ...] | list[int] = tuple(range(1, 11))
     router_jitter: float = 0.01
     deformable_kernel_size: int = 3
@@ -46,7 +57,9 @@ class MxDNAConfig(DNAConfig):
     rope_theta: float = 10_000.0
     layer_norm_eps: float = 1e-5
     pooling: str = "cls"
+    classifier_head: str = "linear"
     classifier_dropout: float = 0.0
+    classifier_load_balancing_weight: float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Fills in the derived inner width, then checks."""
@@ -61,22 +74,26 @@ class MxDNAConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_nucleotide_layers "
-        at_least_one += "num_token_layers deformable_kernel_size train_length_bp"
+        at_least_one += "num_token_layers train_length_bp"
         self._require_network(at_least_one)
+        taps = self.deformable_kernel_size
+        self._require("deformable_kernel_size", int, taps, lambda v: v >= 0, "of at least 0")
         for field in ("rope_theta", "layer_norm_eps"):
             self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
         self._require("router_jitter", float, self.router_jitter, lambda v: 0 <= v < 1, "in [0, 1)")
-        self._require(
-            "load_balancing_weight", float, self.load_balancing_weight, lambda v: v >= 0, "of at least 0"
-        )
+        for field in ("load_balancing_weight", "classifier_load_balancing_weight"):
+            self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
+        self._require_one_of("boundaries", self.boundaries, ("learned", "fixed", "every_base"))
         sizes = self.kernel_sizes
         are_sizes = isinstance(sizes, list) and all(type(size) is int and 1 <= size <= 64 for size in sizes)
-        if not are_sizes or not sizes:
+        if not are_sizes or not (sizes or self.boundaries == "every_base"):
             raise ValueError(
-                f"{type(self).__name__}: kernel_sizes must be one number or more in [1, 64], got {sizes!r}"
+                f"{type(self).__name__}: kernel_sizes must be one number or more in [1, 64] "
+                f"(none only with boundaries='every_base'), got {sizes!r}"
             )
         self._require_one_of("cross_attention_position", self.cross_attention_position, ("center", "index"))
         self._require_one_of("pooling", self.pooling, ("cls", "mean"))
+        self._require_one_of("classifier_head", self.classifier_head, ("linear", "dense"))
 
     @classmethod
     def tiny(cls, **fields: Any) -> "MxDNAConfig":

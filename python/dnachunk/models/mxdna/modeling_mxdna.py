@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
@@ -50,7 +51,7 @@ class MxDNAModelOutput(ModelOutput):
     Tokens are, in order, ``[CLS]``, one for each basic unit, ``[SEP]``.
 
     Attributes:
-        last_hidden_state: ``[B, K, d]`` tokens; rows past ``num_tokens`` are padding.
+        last_hidden_state: ``[B, K, d]`` tokens, after a LayerNorm; rows past ``num_tokens`` are padding.
         num_tokens: ``[B]`` int64 tokens of each sequence, ``[CLS]`` and ``[SEP]`` among them.
         nucleotide_hidden_state: ``[B, N, d]``, what the nucleotide layers leave.
         segmentation: The basic unit of each base; −1 at ``[CLS]``, ``[SEP]`` and padding.
@@ -58,7 +59,8 @@ class MxDNAModelOutput(ModelOutput):
             router's probabilities, offsets and modulation of the deformable convolution.
         losses: In training ``load_balancing``, over the units of this batch.
         hidden_states: The embedding and what each nucleotide layer leaves, ``[B, N, d]``, then the assembled
-            tokens and what each token layer leaves, ``[B, K, d]``, if asked for.
+            tokens and what each token layer leaves, ``[B, K, d]``, before the norm that closes them; if asked
+            for.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -77,7 +79,8 @@ class MxDNAHeadOutput(ModelOutput):
     Attributes:
         loss: Scalar, if labels were given.
         losses: In training ``load_balancing``; of the masked language model, wherever labels are given, that
-            and ``masked``, whose weighted sum is ``loss``.
+            and ``masked``, whose weighted sum is ``loss``; of a classifier under a
+            ``classifier_load_balancing_weight``, wherever labels are given.
         logits: ``[B, N, V]`` (masked LM), ``[B, num_labels]`` (sequence), ``[B, N, num_labels]`` (token).
         segmentation: As in :class:`MxDNAModelOutput`.
         tokens: As in :class:`MxDNAModelOutput`.
@@ -193,8 +196,10 @@ class MxDNAModel(MxDNAPreTrainedModel):
             config.router_jitter,
             config.deformable_kernel_size,
             config.layer_norm_eps,
+            config.boundaries,
         )
         self.token_layers = nn.ModuleList(MxDNALayer(config) for _ in range(config.num_token_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()
 
     def _tokenize(
@@ -244,10 +249,12 @@ class MxDNAModel(MxDNAPreTrainedModel):
         units = tokens.units
         count = tokens.values.shape[1] - 2
         experts = units.token_expert[:, :count]
-        at_centers = token_unmerge(units.router_probability, units.token_center[:, :count])
+        # What no expert touches has a score of 0.
+        probability = F.pad(units.router_probability, (1, 0))
+        at_centers = token_unmerge(probability, units.token_center[:, :count])
         columns = {
             "expert": experts,
-            "score": at_centers.gather(2, experts.clamp_min(0)[..., None])[..., 0],
+            "score": at_centers.gather(2, experts[..., None] + 1)[..., 0],
             # Its first position is [CLS].
             "reads_bp": tokens.receptive_positions[:, 1:-1] - 1,
             "modulation": tokens.modulation[:, 1:-1],
@@ -301,7 +308,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if self.training if output_losses is None else output_losses:
             losses = {"load_balancing": load_balancing_loss(tokens.units)}
         return MxDNAModelOutput(
-            last_hidden_state=hidden,
+            last_hidden_state=self.norm(hidden),
             num_tokens=tokens.lengths,
             nucleotide_hidden_state=x,
             segmentation=tokens.units.segmentation,
@@ -449,6 +456,17 @@ class MxDNAForMaskedLM(MxDNAPreTrainedModel):
 class _Classifier(Classifier, MxDNAPreTrainedModel):
     base_class = MxDNAModel
 
+    def __init__(self, config: MxDNAConfig) -> None:
+        super().__init__(config)
+        if config.classifier_head == "dense":
+            width = config.hidden_size
+            self.classifier = nn.Sequential(
+                nn.Linear(width, width),
+                nn.Tanh(),
+                nn.Dropout(config.classifier_dropout),
+                nn.Linear(width, config.num_labels),
+            )
+
     @can_return_tuple
     def forward(
         self,
@@ -463,16 +481,25 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         """Classifies or regresses; arguments as :class:`MxDNAForMaskedLM`, labels as the class says.
 
         Returns:
-            A :class:`MxDNAHeadOutput` with logits ``[..., num_labels]``.
+            A :class:`MxDNAHeadOutput` with logits ``[..., num_labels]``; with labels, ``loss`` is that of the
+            labels plus ``config.classifier_load_balancing_weight`` times the load-balancing loss of this
+            batch.
 
         Raises:
             ValueError: As :class:`MxDNAModel`; and on labels that do not fit the problem.
         """
         refuse_unknown(self, kwargs)
+        weight = self.config.classifier_load_balancing_weight
+        balances = weight > 0 and labels is not None
         encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states, return_dict=True
+            *(input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states),
+            output_losses=True if balances else None,
+            return_dict=True,
         )
-        return _with_head(encoded, **self.classify(encoded, labels))
+        fields = self.classify(encoded, labels)
+        if balances:
+            fields["loss"] = fields["loss"] + weight * encoded.losses["load_balancing"]
+        return _with_head(encoded, **fields)
 
 
 class MxDNAForSequenceClassification(_Classifier):
@@ -484,16 +511,15 @@ class MxDNAForSequenceClassification(_Classifier):
 
     def __init__(self, config: MxDNAConfig) -> None:
         super().__init__(config)
-        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()
 
     def features(self, encoded: MxDNAModelOutput) -> torch.Tensor:
-        """The normed ``[CLS]``, or the mean over the normed tokens, ``[B, d]``."""
+        """``[CLS]``, or the mean over the tokens, ``[B, d]``."""
         assert encoded.last_hidden_state is not None
         assert encoded.num_tokens is not None
         if self.config.pooling == "cls":
-            return self.norm(encoded.last_hidden_state[:, 0])
-        return mean_over_tokens(self.norm(encoded.last_hidden_state), encoded.num_tokens)
+            return encoded.last_hidden_state[:, 0]
+        return mean_over_tokens(encoded.last_hidden_state, encoded.num_tokens)
 
 
 class MxDNAForTokenClassification(_Classifier):
