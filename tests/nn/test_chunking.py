@@ -6,8 +6,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from dnachunk import nn as dnn
-from dnachunk.nn import Chunk, Chunks, Dechunk, GridRouter, Router, Routing
-from dnachunk.ops import boundary_routing
+from dnachunk.nn import CausalDechunk, Chunk, Chunks, Dechunk, GridRouter, Router, Routing
+from dnachunk.ops import boundary_routing, use_backend
 from dnachunk.ops.boundary_routing import boundary_routing_naive
 from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.segmentation import Segmentation
@@ -320,6 +320,116 @@ def test_exports():
         expected, expected_routing = stage(inputs)
         torch.testing.assert_close(out, expected)
         assert torch.equal(routing.num_tokens, expected_routing.num_tokens)
+
+
+def hnet_stage(weights, x, length):
+    """H-Net's routing, chunking, smoothing and confidence on one sequence, as its paper writes them."""
+    query, key = (x @ weights[f"{name}_proj_layer.weight"].T for name in "qk")
+    p = [x.new_ones(())]
+    for t in range(1, length):
+        p.append((1 - torch.cosine_similarity(query[t - 1], key[t], dim=0)) / 2)
+    begins = [t for t in range(length) if p[t] > 0.5]
+    state, smoothed = torch.zeros_like(x[0]), []
+    for t in begins:
+        gate = p[t].clamp(1e-4, 1 - 1e-4)
+        # The vector at the boundary stands for its chunk.
+        state = gate * torch.tanh(x[t]) + (1 - gate) * state
+        smoothed.append(state)
+    out = []
+    for t in range(length):
+        chunk = sum(begin <= t for begin in begins) - 1
+        confidence = p[t] if t in begins else 1 - p[t]
+        out.append(smoothed[chunk] * (1 + confidence - confidence.detach()))
+    return torch.stack(p), begins, torch.stack(out)
+
+
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_the_stage_of_hnet(backend):
+    dtype = torch.float64
+    weights = {f"{name}_proj_layer.weight": torch.randn(8, 8, dtype=dtype) for name in "qk"}
+    router = Router.from_hnet(weights)
+    x = torch.randn(3, 40, 8, dtype=dtype, requires_grad=True)
+    lengths = torch.tensor([40, 23, 1])
+    with use_backend(backend):
+        routing = router(x, lengths)
+        chunks = Chunk("boundary")(x, routing)
+        out = CausalDechunk()(torch.tanh(chunks.values), routing)
+        (grad,) = torch.autograd.grad(out.square().sum(), x)
+    total = 0
+    for row, length in enumerate(lengths.tolist()):
+        p, begins, expected = hnet_stage(weights, x[row], length)
+        torch.testing.assert_close(routing.boundary_probability[row, :length], p)
+        assert routing.is_boundary[row].nonzero().flatten().tolist() == begins
+        torch.testing.assert_close(out[row, :length], expected)
+        assert not out[row, length:].any()
+        total = total + expected.square().sum()
+    torch.testing.assert_close(grad, torch.autograd.grad(total, x)[0])
+    # Nothing of H-Net's is left if the projections are not swapped.
+    straight = Router(8).double()
+    straight.load_state_dict({name.replace("_layer", ""): weight for name, weight in weights.items()})
+    free = straight(x, lengths).boundary_probability[0, 1:]
+    assert not torch.allclose(free, routing.boundary_probability[0, 1:], atol=0.1)
+
+
+def test_causal_dechunking_reads_nothing_later():
+    routing = sample(drawn_router())[-1]
+    values = torch.randn(4, int(routing.num_tokens.max()), 8)
+    out = CausalDechunk()(values, routing)
+    chunk = int(routing.num_tokens[0]) // 2
+    other = values.clone()
+    other[:, chunk:] += 1
+    changed = (CausalDechunk()(other, routing) != out).any(dim=2)
+    assert torch.equal(changed, routing.token_index >= chunk)
+    half = CausalDechunk()(values.bfloat16(), routing)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), out, rtol=2e-2, atol=2e-2)
+
+
+def test_the_router_learns_through_causal_dechunking():
+    router = drawn_router()
+    routing = sample(router)[-1]
+    values = torch.randn(4, int(routing.num_tokens.max()), 8, requires_grad=True)
+    CausalDechunk()(values, routing).square().sum().backward()
+    for parameter in (router.q_proj.weight, router.k_proj.weight, values):
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any()
+
+
+def test_weights_of_hnet_are_copied_and_checked():
+    weights = {f"{name}_proj_layer.weight": torch.randn(8, 8) for name in "qk"}
+    router = Router.from_hnet(weights, budget=0.25)
+    assert router(torch.randn(1, 40, 8)).num_tokens.tolist() == [10]
+    before = weights["q_proj_layer.weight"].clone()
+    with torch.no_grad():
+        router.k_proj.weight.zero_()
+    assert torch.equal(weights["q_proj_layer.weight"], before)
+    with pytest.raises(ValueError, match=r"weights must be k_proj_layer.weight and q_proj_layer.weight, got"):
+        Router.from_hnet({"q_proj.weight": before, "k_proj.weight": before})
+    with pytest.raises(ValueError, match=r"weights must be square and alike, got \[8, 8\] and \[4, 8\]"):
+        Router.from_hnet({"q_proj_layer.weight": before[:4], "k_proj_layer.weight": before})
+
+
+def test_causal_dechunking_compiles_and_exports():
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.route, self.chunk, self.dechunk = drawn_router(), Chunk("boundary"), CausalDechunk()
+
+        def forward(self, x):
+            routing = self.route(x, budget=0.4)
+            return self.dechunk(self.chunk(x, routing).values, routing)
+
+    stage, x = Both(), torch.randn(2, 40, 8)
+    compiled = torch.compile(stage, fullgraph=True, backend="aot_eager", dynamic=False)
+    torch.testing.assert_close(compiled(x), stage(x))
+    torch.testing.assert_close(torch.export.export(stage, (x,)).module()(x), stage(x))
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 8), (2, 0, 8)])
+def test_nothing_smoothed_from_the_left(shape):
+    x = torch.randn(shape)
+    routing = Router(8)(x)
+    assert CausalDechunk()(Chunk("boundary")(x, routing).values, routing).shape == shape
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 8), (2, 0, 8)])

@@ -2,7 +2,7 @@
 
 from dnachunk.nn.attention import CrossAttention, SelfAttention, WindowAttention
 from dnachunk.nn.basic_units import BasicUnits, GridUnits, SelectedUnits
-from dnachunk.nn.chunking import Chunk, Chunks, Dechunk, GridRouter, Router, Routing
+from dnachunk.nn.chunking import CausalDechunk, Chunk, Chunks, Dechunk, GridRouter, Router, Routing
 from dnachunk.nn.convolution_experts import ConvolutionExperts
 from dnachunk.nn.deformable import DeformableConv1d, DeformableConvOutput
 from dnachunk.nn.learnt_tokenization import LearntTokenization, LearntTokens
@@ -15,6 +15,7 @@ from dnachunk.nn.token_merge import MergedTokens, TokenMerge, merge_schedule
 __all__ = [
     "BasicUnits",
     "BiMamba",
+    "CausalDechunk",
     "Chunk",
     "Chunks",
     "ConvolutionExperts",

@@ -1,4 +1,4 @@
-"""Learned chunking as in H-Net and DNAChunker: where chunks begin, one vector for each, and back.
+"""Learned chunking as in DNAChunker and H-Net: where chunks begin, one vector for each, and back.
 
 A tokenizer that is learned inside somebody's own model::
 
@@ -18,9 +18,12 @@ A tokenizer that is learned inside somebody's own model::
     ...         return x + self.dechunk(trunk, routing)
     >>> Net()(torch.randn(2, 50, 32)).shape
     torch.Size([2, 50, 32])
+
+H-Net's own (Hwang et al. 2025) is :meth:`Router.from_hnet`, ``Chunk("boundary")`` and :class:`CausalDechunk`.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,9 +31,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnachunk.nn.start import IdentityLinear
-from dnachunk.ops import boundary_routing, chunk_pool, dechunk
+from dnachunk.ops import boundary_routing, chunk_pool, dechunk, selective_scan, token_unmerge
+from dnachunk.ops._check import accumulator_dtype
 from dnachunk.ops._lengths import full_lengths, real_positions
 from dnachunk.ops.chunk_pool.op import Pooling
+from dnachunk.ops.dechunk.naive import SMALLEST_GATE
 from dnachunk.ops.dechunk.op import BackwardGate
 
 
@@ -86,7 +91,8 @@ class Router(nn.Module):
     """Decides where chunks begin: where a position's query turns away from the key before it.
 
     See :func:`dnachunk.ops.boundary_routing`. Query and key start as the positions themselves. It learns
-    through the probabilities that :class:`Dechunk` uses, or a loss on them.
+    through the probabilities that :class:`Dechunk` uses, or a loss on them. H-Net's router compares the query
+    before a position with its key; see :meth:`from_hnet`.
 
     A boundary is where the probability is at least 0.5; or, with a budget, one of exactly ``⌈budget · n⌉``
     places of a sequence of ``n`` positions: the forced ones, then those of the highest probability (compared
@@ -140,6 +146,43 @@ class Router(nn.Module):
         if budget is None:
             return _route(query, key, lengths, is_protected)
         return _route_within(query, key, lengths, is_protected, budget)
+
+    @classmethod
+    def from_hnet(cls, weights: Mapping[str, torch.Tensor], budget: float | None = None) -> "Router":
+        """Makes a router of the weights of H-Net's.
+
+        H-Net's probability is ``½ (1 − cos(q_{t−1}, k_t))``, so its query is the key here and its key the
+        query. The probabilities are H-Net's to rounding. Two conventions differ: H-Net's code takes
+        a boundary where the probability is above 0.5, here it is one where the cosine is at most 2⁻¹³; and
+        beside a zero vector, where neither takes one, the probability is 0.5 there, 0 here.
+
+        Args:
+            weights: State of H-Net's routing module: ``q_proj_layer.weight`` and ``k_proj_layer.weight``,
+                ``[d_model, d_model]`` both; copied.
+            budget: As of the class.
+
+        Raises:
+            ValueError: On other names or shapes.
+
+        Example:
+            >>> weight = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+            >>> state = {"q_proj_layer.weight": torch.eye(2), "k_proj_layer.weight": weight}
+            >>> router = Router.from_hnet(state)
+            >>> torch.equal(router.q_proj.weight, weight)
+            True
+        """
+        swapped = {"k_proj.weight": "q_proj_layer.weight", "q_proj.weight": "k_proj_layer.weight"}
+        if set(weights) != set(swapped.values()):
+            raise ValueError(
+                f"Router: weights must be {' and '.join(sorted(swapped.values()))}, got {sorted(weights)}"
+            )
+        shapes = [list(weights[name].shape) for name in sorted(weights)]
+        if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] != shapes[0][1]:
+            raise ValueError(f"Router: weights must be square and alike, got {shapes[0]} and {shapes[1]}")
+        first = weights["q_proj_layer.weight"]
+        router = cls(len(first), budget).to(first.device, first.dtype)
+        router.load_state_dict({name: weights[other] for name, other in swapped.items()})
+        return router
 
     def extra_repr(self) -> str:
         """What printing shows."""
@@ -271,7 +314,8 @@ class Chunk(nn.Module):
 class Dechunk(nn.Module):
     """Gives every position the vector of its chunk, smoothed from both sides.
 
-    See :func:`dnachunk.ops.dechunk`.
+    DNAChunker's; see :func:`dnachunk.ops.dechunk`. Weights of H-Net were trained with
+    :class:`CausalDechunk`.
 
     Args:
         backward_gate: ``"right"``: from the right, a position is gated by the boundary on its right, which
@@ -292,3 +336,44 @@ class Dechunk(nn.Module):
         return dechunk(
             values, routing.boundary_probability, routing.is_forced, routing.token_index, self.backward_gate
         )
+
+
+class CausalDechunk(nn.Module):
+    """Smooths the chunks' vectors from the left, then gives every position that of its chunk, as H-Net does.
+
+    With the probability ``P_m`` at the first position of chunk ``m``, clamped to [1e-4, 1 − 1e-4],
+    ``s_m = P_m z_m + (1 − P_m) s_{m−1}`` from 0; position ``t`` gets ``s`` of its chunk times its confidence,
+    ``p_t`` at a boundary and ``1 − p_t`` elsewhere, as a straight-through estimator: its value is 1, its
+    gradient the confidence's. No position reads a later chunk. (Hwang et al. 2025; in H-Net's code
+    the dechunking layer and what its result is multiplied by.)
+
+    Example:
+        >>> routing = Router(2)(torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]]]))
+        >>> CausalDechunk()(torch.tensor([[[0.0], [4.0]]]), routing).flatten()
+        tensor([0., 0., 2.], grad_fn=<ViewBackward0>)
+    """
+
+    def forward(self, values: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """``values [B, L, D]``, a vector for each chunk, to ``[B, N, D]``, 0 on padding.
+
+        In float32 (float64 for float64) whatever the dtype of ``values``, which the result has.
+        """
+        _, count, channels = values.shape
+        dtype = accumulator_dtype(values.dtype)
+        probability = routing.boundary_probability.to(dtype)
+        gate = chunk_pool(probability[..., None], routing.token_index, count, "boundary")
+        gate = gate.clamp(SMALLEST_GATE, 1 - SMALLEST_GATE)
+        # 1 − P = exp(−Δ) with Δ = softplus(logit(P)), and P z = Δ (P / Δ) z.
+        smoothed = selective_scan(
+            values.to(dtype),
+            gate.logit().expand(-1, -1, channels),
+            -gate.new_ones(channels, 1),
+            gate / -torch.log1p(-gate),
+            torch.ones_like(gate),
+            gate.new_zeros(channels),
+            lengths=routing.num_tokens,
+        )
+        confidence = torch.where(routing.is_boundary, probability, 1 - probability)
+        straight_through = confidence - confidence.detach() + 1
+        copied = token_unmerge(smoothed, routing.token_index)
+        return (copied * straight_through[..., None]).to(values.dtype)

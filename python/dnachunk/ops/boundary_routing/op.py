@@ -19,8 +19,9 @@ def boundary_routing(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decides where chunks begin: where a position's query turns away from the key before it.
 
-    ``p_t = ½ (1 − cos(q_t, k_{t−1}))``, a boundary where ``p_t ≥ 0.5`` (H-Net's routing module, as DNAChunker
-    uses it). A boundary is *forced* at the first real position, at every protected one and at the real one
+    ``p_t = ½ (1 − cos(q_t, k_{t−1}))``, a boundary where ``p_t ≥ 0.5``, as DNAChunker writes it. H-Net's
+    routing compares ``q_{t−1}`` with ``k_t``: the same with query and key given in each other's place. A
+    boundary is *forced* at the first real position, at every protected one and at the real one
     right after it, so that a protected position is a chunk of its own.
 
     Args:

@@ -24,8 +24,10 @@ def dechunk(
 
     With ``z̃_t = values[token_index_t]``, never stored, half the sum of the forward
     ``h_t = p_t z̃_t + (1 − p_t) h_{t−1}``, ``z̃`` at the first position, and the backward
-    ``h_t = p'_t z̃_t + (1 − p'_t) h_{t+1}``, ``z̃`` at the last real one (DNAChunker's dechunking, H-Net's
-    smoothing module in both directions). Through the gates routers learn.
+    ``h_t = p'_t z̃_t + (1 − p'_t) h_{t+1}``, ``z̃`` at the last real one: DNAChunker's dechunking. Through the
+    gates routers learn. It adapts H-Net's, which smooths over chunks before it copies them, from the left
+    alone (:class:`dnachunk.nn.CausalDechunk`): there all positions of a chunk get the same, here those inside
+    a chunk are gated too, each by its own probability.
 
     Args:
         values: ``[B, L, D]`` float32, float64, bfloat16 or float16: a vector for each chunk.
