@@ -149,11 +149,8 @@ class ConvolutionExperts(nn.Module):
         order = torch.where(of_unit < 0, num_experts, of_unit).argsort(stable=True)
         counts = (of_unit == experts[:, None]).sum(dim=1)
         is_exact = reads_values(counts)
-        if is_exact:
-            rooms = counts.tolist()
-        else:
-            places = (lambda size: length - size + 1) if self.every_base else (lambda size: length // size)
-            rooms = [batch * max(places(size), 0) for size in self.kernel_sizes]
+        most = [batch * self._most_units(size, length) for size in self.kernel_sizes]
+        rooms = counts.tolist() if is_exact else most
         room, sizes = _numbers(rooms, x.device), _numbers(self.kernel_sizes, x.device)
         expert = experts.repeat_interleave(room, output_size=sum(rooms))
         # Of each unit, its place among those of its expert.
@@ -183,6 +180,10 @@ class ConvolutionExperts(nn.Module):
         )
         added = token_unmerge((weight[:, None] * values)[None], index[:, :-1])
         return (residual + added.view(residual.shape)).to(residual.dtype)
+
+    def _most_units(self, size: int, length: int) -> int:
+        """How many units of so many bases a sequence can have."""
+        return max(length - size + 1, 0) if self.every_base else length // size
 
 
 def _numbers(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
