@@ -21,10 +21,10 @@ pytestmark = [
 LENGTH = 512
 # Model: configuration, sequences, launches, waits.
 STEPS = {
-    "mergedna": (MergeDNAConfig, 8, 2776, 0),
+    "mergedna": (MergeDNAConfig, 8, 1499, 0),
     # One wait for each stage's number of chunks.
-    "dnachunker": (DNAChunkerConfig, 2, 998, 2),
-    "mxdna": (MxDNAConfig, 8, 1121, 0),
+    "dnachunker": (DNAChunkerConfig, 2, 982, 2),
+    "mxdna": (MxDNAConfig, 8, 1035, 0),
 }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.jit import JITFunction
@@ -38,8 +37,6 @@ _KERNELS = {
     "index_put": 2,
     "masked_fill": 2,
     "native_layer_norm_backward": 2,
-    "rms_norm": 1,
-    "rms_norm_backward": 2,
     "scatter": 2,
     "scatter_add": 2,
     "select_backward": 2,
@@ -78,7 +75,7 @@ class LaunchCounter(TorchDispatchMode):
             self.waits[name] += 1
             if name == "_local_scalar_dense":
                 return self.answer
-        if func.namespace == "dnachunk" and name not in _KERNELS:
+        if func.namespace == "dnachunk":
             of_op = f"dnachunk.ops.{name.removesuffix('_backward')}.triton"
             home = importlib.import_module(_HOMES.get(name, of_op))
             with self._named(name):
@@ -96,12 +93,6 @@ class LaunchCounter(TorchDispatchMode):
         # A mode is off inside its own handler; what the launching function copies is to be counted.
         with mock.patch.object(JITFunction, "run", run), self:
             yield
-
-
-def _rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
-    """In place of PyTorch's own, which has a kernel on a GPU and none here."""
-    name = str(x.dtype).removeprefix("torch.")
-    return torch.ops.dnachunk.rms_norm(x.flatten(0, -2), weight, epsilon, name)[0].view(x.shape).to(dtype)
 
 
 @contextlib.contextmanager
@@ -122,7 +113,6 @@ def counting(answer: int = 1) -> Iterator[LaunchCounter]:
         # The branch of a process whose Triton interprets kernels on the CPU.
         mock.patch.object(_backend, "INTERPRETED", True),
         mock.patch.object(segmentation, "_reads_counts", return_value=False),
-        mock.patch("dnachunk.ops.rms_norm.op.rms_norm_torch", _rms_norm),
         use_backend("triton"),
         LaunchCounter(answer) as counter,
     ):

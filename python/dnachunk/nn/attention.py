@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dnachunk.nn.norm import projection_dtype
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
 from dnachunk.ops._backend import reads_values
@@ -66,9 +67,8 @@ def keys_to_attend(
     """
     if lengths is None or backend_of("window_attention", x) == "rust":
         return lengths, None
-    return None, torch.zeros(x.shape[:2], device=x.device).masked_fill(
-        ~real_positions(lengths, x.shape[1]), -torch.inf
-    )
+    bias = torch.zeros(x.shape[:2], device=x.device, dtype=projection_dtype(x))
+    return None, bias.masked_fill_(~real_positions(lengths, x.shape[1]), -torch.inf)
 
 
 def _check_implementation(module: str, implementation: str) -> str:

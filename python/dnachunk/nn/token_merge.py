@@ -48,15 +48,20 @@ def _larger(a: Any, b: Any) -> Any:
 
 def _fewest_tokens(length: Any, window: int, shift: int) -> Any:
     """What is left when every candidate merges that has a keeper."""
-
-    def merges(positions: Any) -> Any:
-        return (positions + 1) // 2 - 1 * (positions == 1)
-
     left, rest = length, length
     if shift:
         rest = _larger(length - shift, length * 0)
-        left = length - merges(length - rest)
-    return left - rest // window * merges(window) - merges(rest % window)
+        left = length - _most_merges(length - rest, shift)
+    return left - _most_merges(rest, window)
+
+
+def _most_merges(positions: Any, window: int) -> Any:
+    """The candidates of consecutive windows, all but one that is alone in the last."""
+    if window == 1:
+        return positions * 0
+    # A window of odd length has one candidate more than keepers.
+    extra = positions // window if window % 2 else 0
+    return (positions + (1 + extra)) // 2 - 1 * (positions % window == 1)
 
 
 def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Sequence[int]) -> list[Count]:
@@ -85,11 +90,16 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
     bases: Any = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
     kept = -(-(bases * keep_ratio - 1e-9) // 1)
     bases = _larger(bases, bases * 0 + 1)
-    schedule, ratio = [lengths], kept / bases
-    for layer, shift in enumerate(shifts, start=1):
-        exact = bases * ratio ** (layer / layers)
-        rounded = (exact + 0.5) // 1
-        whole = rounded.long() if isinstance(rounded, torch.Tensor) else int(rounded)
+    ratio = kept / bases
+    if isinstance(lengths, torch.Tensor):
+        # Of all layers at once: few launches on a GPU.
+        layer = torch.arange(1, layers + 1, device=lengths.device, dtype=torch.float64)
+        exact = bases[..., None] * ratio[..., None] ** (layer / layers)
+        wanted: Any = (exact + 0.5).floor().long().unbind(-1)
+    else:
+        wanted = [int((bases * ratio ** (layer / layers) + 0.5) // 1) for layer in range(1, layers + 1)]
+    schedule = [lengths]
+    for shift, whole in zip(shifts, wanted, strict=True):
         schedule.append(_larger(_fewest_tokens(schedule[-1], window, shift), whole))
     # Windows of two or more that are not shifted always reach half of their positions.
     may_miss = keep_ratio * 2**layers < 1 or window < 2 or any(shifts)
