@@ -41,6 +41,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import Rotation, token_positions
+from dnachunk.nn.soft_merge import distinct
 from dnachunk.ops import global_match, token_merge, token_unmerge
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
@@ -240,7 +241,7 @@ class MergeDNALocalEncoder(_Part):
         )
         self.window_size = config.window_size
         self.shifts = [attention.shift for attention in attentions]
-        self.compares_keys = merge_gradient == "none"
+        self.metric = config.merge_metric if merge_gradient == "none" else None
 
     def forward(
         self,
@@ -262,20 +263,29 @@ class MergeDNALocalEncoder(_Part):
             schedule, angles = like.schedule, like.angles
         padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
         is_real = real_positions(lengths, x.shape[1])
-        sizes = is_real.long()
-        for block, merge, num_tokens, padded_tokens in zip(
-            self.blocks, self.merges, schedule, padded, strict=True
+        sizes, mass = is_real.long(), None
+        for block, merge, shift, num_tokens, padded_tokens in zip(
+            self.blocks, self.merges, self.shifts, schedule, padded, strict=True
         ):
-            x, keys = block(x, angles(sizes), lengths)
+            bias = None if mass is None else mass.clamp_min(_LEAST_MASS).log()
+            x, keys = block(x, angles(sizes), lengths, bias)
             metric = None
             if not self.is_learned:
                 metric = _place_metric(token_positions(sizes), self.window_size)
-            elif self.compares_keys:
+            elif self.metric == "keys":
                 metric = keys.mean(dim=2)
+            elif self.metric == "features":
+                metric = distinct(x.detach(), lengths, self.window_size, shift)
             merged = merge(
-                x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
+                x,
+                num_tokens,
+                padded_tokens=padded_tokens,
+                sizes=sizes,
+                lengths=lengths,
+                metric=metric,
+                mass=mass,
             )
-            x, sizes, lengths = merged.values, merged.sizes, merged.lengths
+            x, sizes, lengths, mass = merged.values, merged.sizes, merged.lengths, merged.mass
             if states is not None:
                 states.append(x)
         # Tokens are runs of bases in order: that of a base is the first that ends behind it.
@@ -283,6 +293,10 @@ class MergeDNALocalEncoder(_Part):
         index = torch.searchsorted(sizes.cumsum(dim=1), bases, right=True)
         source = Segmentation(torch.where(is_real, index, -1), lengths)
         return _Tokens(lengths, source, angles(sizes), self.norm(x), sizes, num_bases, schedule, angles)
+
+
+# Of tokens that have given nearly all away, and of padding.
+_LEAST_MASS = 1e-4
 
 
 def _place_metric(positions: torch.Tensor, window: int) -> torch.Tensor:
