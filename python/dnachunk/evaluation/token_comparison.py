@@ -364,7 +364,11 @@ def _bedgraph_writer(
 
 def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
     if interval is None:
-        return [Span(index, 0, record.length_bp) for index, record in enumerate(genome.records)]
+        return [
+            Span(index, 0, record.length_bp)
+            for index, record in enumerate(genome.records)
+            if record.length_bp > 0
+        ]
     index = genome.index_of(interval.record)
     return [Span(index, interval.start_bp, interval.end_bp or genome.records[index].length_bp)]
 
@@ -419,8 +423,8 @@ def _mutation_windows(
     ]
     try:
         total = len(HeldOutWindows([genome], window_bp, intervals, max_n_fraction=0))
-    except ValueError as error:
-        say(f"No boundary survival: {error}")
+    except ArgumentError:
+        say(f"No boundary survival: there are no {window_bp:,} bases in a row without N to mutate.")
         return None
     # Where all windows of a genome would be mutated, every second is, and the others are trained on.
     for most in (min(count, total), min(count, -(-total // 2))):
