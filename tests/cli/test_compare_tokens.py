@@ -269,6 +269,7 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--model", "absent"], "absent", 1),
         (["--tokenizer", "6mer", "--bedgraph", "p.bedgraph"], "--bedgraph needs one model", 1),
         (["--tokenizer", "6mer", "--feature", "CDS"], "--feature 'CDS' is no type of the annotation", 1),
+        (["--tokenizer", "6mer", "--seed", 1 << 63], "--seed must be a whole number of 64 bits", 1),
         (["--tokenizer", "6mer", "--region", "three"], "no record 'three'", 1),
         (
             ["--tokenizer", "6mer", "--annotation", "bad.bed"],

@@ -208,6 +208,7 @@ def test_sequences_too_long_are_refused_left_out_or_cut_off(run, tmp_path):
     ("words", "said"),
     [
         (["--keep-column", "nothing"], "must have a column 'nothing'"),
+        (["--keep-column", "id", "--keep-column", "id"], "--keep-column must name each column once"),
         (["--sequence-column", "dna"], "must have a column 'dna'"),
         (["--regions", "peaks.bed"], "--regions are of a FASTA file"),
     ],
@@ -218,6 +219,17 @@ def test_what_does_not_fit_is_told(run, heads, tmp_path, words, said):
     result = run("predict", "--model", folder, "--sequences", table, "--output", tmp_path / "o.tsv", *words)
     assert result.status == 1
     assert said in result.err
+    assert not (tmp_path / "o.tsv").exists()
+
+
+@pytest.mark.parametrize("column", ["line", "predicted_label", "probability_yes"])
+def test_a_column_is_not_written_twice(run, heads, tmp_path, column):
+    table = tmp_path / "new.csv"
+    table.write_text(f"{column},sequence\n7,ACGTACGT\n")
+    words = ("--model", heads[Problem.single_label], "--sequences", table, "--keep-column", column)
+    result = run("predict", *words, "--output", tmp_path / "o.tsv")
+    assert result.status == 1
+    assert f"none that the output has, got '{column}'" in result.err
     assert not (tmp_path / "o.tsv").exists()
 
 

@@ -141,7 +141,7 @@ class Predictions(Report):
             text_writer(temporary, bgzip=path.suffix == ".gz") as file,
         ):
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-            writer.writerow(self._header())
+            writer.writerow(self.header())
             for prediction in self:
                 writer.writerows(self._rows(prediction))
 
@@ -197,7 +197,8 @@ class Predictions(Report):
             self.counts.update([label] if isinstance(label, str) else label)
         return Prediction(query.place, label, values, query.positions_bp[: len(logits)])
 
-    def _header(self) -> list[str]:
+    def header(self) -> list[str]:
+        """Names of the columns that :meth:`write` writes."""
         if self.problem is Problem.regression:
             return [*self.columns, *(f"predicted_{name}" for name in self.names)]
         position = ["position_bp"] if self.problem is Problem.per_base else []
@@ -316,6 +317,11 @@ def predict(
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
     )
+    twice = [name for name, number in Counter(predictions.header()).items() if number > 1]
+    if twice:
+        raise ArgumentError(
+            f"`keep_column` must name each column once, and none that the output has, got {twice[0]!r}"
+        )
     if output is not None:
         predictions.write(output)
     return predictions

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -256,6 +257,8 @@ def compare_tokens(
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise ArgumentError(f"`seed` must be a whole number of 64 bits, got {seed}")
     require_different_files(
         model=[file for _, each in models for file in model_files(each)],
         fasta=fasta,
@@ -678,7 +681,10 @@ def _survival_table(comparison: TokenComparison) -> Table:
         [
             name,
             f"{found.bases_per_token:.3f}",
-            *(f"{share:.1%}" for share in [*found.shares.values(), 1 / found.bases_per_token]),
+            *(
+                "none" if math.isnan(share) else f"{share:.1%}"
+                for share in [*found.shares.values(), 1 / found.bases_per_token]
+            ),
         ]
         for name, found in comparison.survival.items()
     ]
