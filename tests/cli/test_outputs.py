@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -255,6 +256,19 @@ def test_a_model_is_not_written_over(run, commands, model, tmp_path, command):
     assert result.status == 1
     assert "holds a model: choose another" in result.err
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "training_args.bin"])
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_part_of_a_model_is_not_written_over(run, commands, tmp_path, command, name):
+    folder = tmp_path / "part"
+    folder.mkdir()
+    (folder / name).write_text("theirs")
+    words, _ = commands[command]
+    result = run(command, *words, "--output-dir", folder)
+    assert result.status == 1
+    assert "holds a model: choose another" in result.err
+    assert contents(folder) == {Path(name): b"theirs"}
 
 
 @pytest.mark.parametrize("command", FOLDERS)

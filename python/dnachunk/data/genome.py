@@ -47,7 +47,8 @@ class Genome:
     """An open FASTA file, plain, bgzip or gzip.
 
     Windows of plain and bgzip files are read in place. A ``.fai`` (and ``.gzi``) beside the file is used,
-    after a check against the file; otherwise one streaming pass finds the records and checks every byte.
+    after a check against the file (which does not find out a block index that was made to mislead, its
+    entries agreeing with each other); otherwise one streaming pass finds the records and checks every byte.
     A gzip file cannot be entered in its middle: it is unpacked into a temporary file without a name, one
     byte a base, in ``TMPDIR``; so is a file whose records have ragged lines. Memory is a few MiB and the
     index, whatever the genome's size. A file packed by bzip2 or xz is unpacked, and one behind a URL fetched

@@ -151,8 +151,9 @@ def model_digest(directory: str | os.PathLike[str]) -> str:
 
 
 def holds_model(directory: Path) -> bool:
-    """Whether weights or a configuration lie in a directory."""
-    names = ("config.json", "*.safetensors", "pytorch_model*")
+    """Whether files lie in a directory that saving a model there would replace."""
+    weights = ("*.safetensors", "pytorch_model*")
+    names = ("config.json", *weights, "tokenizer.json", "tokenizer_config.json", "training_args.bin")
     return any(any(directory.glob(name)) for name in names)
 
 
