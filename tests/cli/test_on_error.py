@@ -73,6 +73,8 @@ def test_what_cannot_be_read(run, files, model, tmp_path, command, numbers, skip
     words = words_of(command, files, model, output)
     result = run(command, *words)
     assert result.status == 1
+    if not command.startswith("score"):
+        assert "--on-error skip leaves such records out" in result.err
     assert not list(output.iterdir())
     result = run(command, *words, "--on-error", "skip")
     assert result.status == 0, result.err

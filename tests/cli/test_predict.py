@@ -83,6 +83,21 @@ def test_classes_and_their_probabilities(run, heads, tmp_path):
     assert result.out.startswith("7 sequences predicted: ")
 
 
+def test_sequences_of_a_list_that_cannot_be_read(heads):
+    folder = heads[Problem.single_label]
+    texts = ["ACGTACGT", "AC!T", "TTTT", None]
+    with pytest.raises(
+        ValueError, match=r"index 1: .*'!' at position 2.*on_error='skip' leaves such rows out"
+    ):
+        list(dnachunk.predict(folder, texts))
+    predictions = dnachunk.predict(folder, texts, on_error="skip")
+    assert [(each.place, each.positions_bp) for each in predictions] == [
+        (("0",), range(8)),
+        (("2",), range(4)),
+    ]
+    assert [text.partition(":")[0] for text in predictions.skipped] == ["index 1", "index 3"]
+
+
 def test_several_labels(run, heads, tmp_path):
     folder = heads[Problem.multi_label]
     found = list(dnachunk.predict(folder, SEQUENCES))
