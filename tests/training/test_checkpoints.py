@@ -1,13 +1,15 @@
+import json
 import shutil
 
 import pytest
 import safetensors.torch
 import torch
-from transformers import AutoModel, AutoModelForPreTraining
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification
 
 from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
 from dnachunk.files import written_whole
 from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.training.adaptation import is_of_head
 from tests.training.runs import FEW_LAYERS
 
 
@@ -32,6 +34,19 @@ def test_it_loads_the_whole_or_a_part(saved):
     assert not part.training
     for name, weight in part.state_dict().items():
         assert torch.equal(weight, whole.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_latent_encoder_layers", 1000), ("hidden_size", 1 << 20), ("num_labels", 10**6)],
+)
+def test_a_configuration_far_larger_than_its_weights_is_refused(saved, field, value):
+    fields = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**fields, field: value}))
+    with pytest.raises(
+        ValueError, match=r"of a model of [\d,]+ parameters, and the weights .* \d+,\d+ bytes"
+    ):
+        load_pretrained(AutoModelForSequenceClassification, saved, may_be_new=is_of_head)
 
 
 def test_a_missing_tensor_is_named(saved):

@@ -11,7 +11,7 @@ import torch
 from dnachunk._native import rust
 from dnachunk.data.contents import Contents, OnError, Skipped, is_standard_input, locate, unpacked_name
 from dnachunk.data.record_names import Aliases, RecordNames
-from dnachunk.errors import require_one_of
+from dnachunk.errors import ArgumentError, require_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Genome:
     """An open FASTA file, plain, bgzip or gzip.
 
     Windows of plain and bgzip files are read in place. A ``.fai`` (and ``.gzi``) beside the file is used,
-    after a check against the file; otherwise one streaming pass finds the records and checks every byte.
+    after a check against the file (which does not find out a block index that was made to mislead, its
+    entries agreeing with each other); otherwise one streaming pass finds the records and checks every byte.
     A gzip file cannot be entered in its middle: it is unpacked into a temporary file without a name, one
     byte a base, in ``TMPDIR``; so is a file whose records have ragged lines. Memory is a few MiB and the
     index, whatever the genome's size. A file packed by bzip2 or xz is unpacked, and one behind a URL fetched
@@ -101,7 +102,11 @@ class Genome:
         self.name = Path(unpacked_name(contents.path)).stem
         self._on_error: OnError = on_error
         self._contents = contents
-        self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
+        try:
+            self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
+        except ValueError as error:
+            # A command tells it in the words of its option.
+            raise ArgumentError(str(error).replace("on_error='skip'", "`on_error=skip`")) from None
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
         self.skipped = [Skipped(name, reason) for name, reason in self._file.skipped()]
         self.names = RecordNames((record.name for record in self.records), aliases)

@@ -261,10 +261,12 @@ class HeldOutWindows(Dataset[Item]):
             for start_bp in _tile(genomes[genome_index], record_index, span, window_bp, max_n_fraction)
         ]
         if not windows:
-            raise ArgumentError(
-                f"HeldOutWindows: `holdout` must hold a window of {window_bp} bp with at most "
-                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout[:5]]}"
-            )
+            wanted = f"a window of {window_bp} bp with at most {max_n_fraction:.0%} N"
+            if not holdout:
+                where = ", ".join(str(genome.path) for genome in genomes)
+                raise ArgumentError(f"HeldOutWindows: there must be {wanted} to evaluate on, in {where}")
+            got = [str(interval) for interval in holdout[:5]]
+            raise ArgumentError(f"HeldOutWindows: `holdout` must hold {wanted}, got {got}")
         count = len(windows) if max_windows is None else min(max_windows, len(windows))
         self._windows = [windows[index * len(windows) // count] for index in range(count)]
 

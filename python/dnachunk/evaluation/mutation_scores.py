@@ -70,10 +70,8 @@ class MutationScores(Report):
             correlation = self.metrics[f"{name}_spearman"]
             nothing = "too few" if np.isnan(values).all() or count < 2 else "all alike"
             lines.append([name, nothing if correlation is None else f"{correlation:.3f}"])
-        deviation = random_correlation_deviation(count)
-        table = Table(
-            [f"score ({count:,} variants)", "Spearman"], [*lines, ["random", f"0 ± {deviation:.3f}"]]
-        )
+        random = "too few" if count < 2 else f"0 ± {random_correlation_deviation(count):.3f}"
+        table = Table([f"score ({count:,} variants)", "Spearman"], [*lines, ["random", random]])
         parts = [first, *reasons_table(self.metrics["reasons"]), table]
         return [*parts, separation_report(self.metrics)] if self.has_classes else parts
 

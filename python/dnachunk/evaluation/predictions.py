@@ -33,7 +33,7 @@ from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
 from dnachunk.models.loading import best_device, load_pretrained, model_files
-from dnachunk.ops import decode_dna
+from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
 
@@ -66,7 +66,8 @@ class Prediction(NamedTuple):
             class for each. Of numbers there is none.
         values: ``[K]`` float32: the probability of each class or label, or the numbers, in the order of
             :attr:`Predictions.names`; ``[n, K]`` of bases.
-        positions_bp: Of the bases, 0-based, where each has a label: in the record, or in the sequence.
+        positions_bp: Of the bases, 0-based, of labels of bases those that have one: in the record, or in the
+            sequence.
     """
 
     place: tuple[str, ...]
@@ -141,7 +142,7 @@ class Predictions(Report):
             text_writer(temporary, bgzip=path.suffix == ".gz") as file,
         ):
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-            writer.writerow(self._header())
+            writer.writerow(self.header())
             for prediction in self:
                 writer.writerows(self._rows(prediction))
 
@@ -195,9 +196,14 @@ class Predictions(Report):
             best = values.argmax(-1).tolist()
             label = self.names[best] if isinstance(best, int) else tuple(self.names[each] for each in best)
             self.counts.update([label] if isinstance(label, str) else label)
-        return Prediction(query.place, label, values, query.positions_bp[: len(logits)])
+        positions = query.positions_bp
+        if self.problem is Problem.per_base:
+            # Of what is cut off, there are no labels.
+            positions = positions[: len(logits)]
+        return Prediction(query.place, label, values, positions)
 
-    def _header(self) -> list[str]:
+    def header(self) -> list[str]:
+        """Names of the columns that :meth:`write` writes."""
         if self.problem is Problem.regression:
             return [*self.columns, *(f"predicted_{name}" for name in self.names)]
         position = ["position_bp"] if self.problem is Problem.per_base else []
@@ -316,6 +322,11 @@ def predict(
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
     )
+    twice = [name for name, number in Counter(predictions.header()).items() if number > 1]
+    if twice:
+        raise ArgumentError(
+            f"`keep_column` must name each column once, and none that the output has, got {twice[0]!r}"
+        )
     if output is not None:
         predictions.write(output)
     return predictions
@@ -397,7 +408,12 @@ def _read(
 
         def of_list() -> Iterator[Query | ValueError]:
             for index, text in enumerate(texts):
-                yield Query((str(index),), text.upper(), range(len(text)))
+                try:
+                    encode_dna([text])
+                except (TypeError, ValueError) as error:
+                    yield ValueError(f"index {index}: {error}")
+                else:
+                    yield Query((str(index),), text.upper(), range(len(text)))
 
         return ("index",), len(texts), of_list
     genome = open_genome(sequences, aliases, on_error=on_error)

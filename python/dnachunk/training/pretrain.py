@@ -417,6 +417,11 @@ def prepare_pretraining(
     if window_bp is not None:
         require_at_least("window_bp", window_bp, 1)
         window_bp = int(window_bp)
+    if "num_train_epochs" in arguments and "max_steps" not in arguments:
+        raise UsageError(
+            "`max_steps` says how long pre-training takes, as windows are drawn at random and there are no "
+            f"epochs, got `num_train_epochs={arguments['num_train_epochs']}`"
+        )
     args = training_arguments(output_dir, DEFAULTS, arguments)
     require_own_files(Path(output_dir) / "results.json", "pretrain")
     if args.max_steps < 1:

@@ -28,7 +28,7 @@ class Candidate:
         lora_rank: Rank of LoRA; with another method None.
 
     Raises:
-        ValueError: If one is not above 0.
+        ValueError: If one is not above 0, or not finite.
     """
 
     learning_rate: float
@@ -37,8 +37,8 @@ class Candidate:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise ValueError(f"Candidate: {name} must be above 0, got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"Candidate: {name} must be finite and above 0, got {value}")
 
     def __str__(self) -> str:
         rank = "" if self.lora_rank is None else f", rank {self.lora_rank}"

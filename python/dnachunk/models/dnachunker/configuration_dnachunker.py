@@ -91,7 +91,7 @@ class DNAChunkerConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_hidden_layers "
-        at_least_one += "num_encoder_layers num_decoder_layers state_size expand train_length_bp"
+        at_least_one += "num_encoder_layers num_decoder_layers state_size expand"
         self._require_network(at_least_one)
         self._require("conv_kernel", int, self.conv_kernel, lambda v: 2 <= v <= 4, "in [2, 4]")
         for field in ("rope_theta", "layer_norm_eps", "rms_norm_eps"):

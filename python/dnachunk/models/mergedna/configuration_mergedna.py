@@ -98,15 +98,9 @@ class MergeDNAConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_local_encoder_layers "
-        at_least_one += "num_latent_encoder_layers num_local_decoder_layers train_length_bp group_dim"
+        at_least_one += "num_latent_encoder_layers num_local_decoder_layers group_dim"
         self._require_network(at_least_one)
-        self._require(
-            "num_latent_decoder_layers",
-            int,
-            self.num_latent_decoder_layers,
-            lambda v: v >= 0,
-            "of at least 0",
-        )
+        self._require_count("num_latent_decoder_layers", least=0)
         self._require(
             "window_size", int, self.window_size, lambda v: v >= 2 and v % 2 == 0, "that is even, at least 2"
         )
