@@ -6,9 +6,9 @@ import safetensors.torch
 import torch
 from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification
 
-from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
+from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
 from dnachunk.files import written_whole
-from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
 from dnachunk.training.adaptation import is_of_head
 from tests.training.runs import FEW_LAYERS
 
@@ -109,3 +109,18 @@ def test_files_are_written_all_or_none(tmp_path):
         (staging / "a").write_text("new")
         (staging / "b").write_text("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+
+
+def test_a_model_of_ours_has_a_tokenizer_of_ours(tmp_path):
+    MergeDNAModel(MergeDNAConfig.micro()).save_pretrained(tmp_path)
+    DNATokenizer().save_pretrained(tmp_path)
+    assert isinstance(load_tokenizer(tmp_path), DNATokenizer)
+    DNATokenizer(cls_sep=True).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"DNATokenizer\(cls_sep=False\), which a mergedna model reads, got DNAT"
+    ):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nc\ng\nt\n")
+    with pytest.raises(ValueError, match=r"must be DNATokenizer\(cls_sep=False\), .* got Bert"):
+        load_tokenizer(tmp_path)

@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
 )
 
 from dnachunk.alphabet import IGNORE_INDEX
@@ -32,7 +31,7 @@ from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import best_device, load_pretrained, model_files
+from dnachunk.models.loading import best_device, load_pretrained, load_tokenizer, model_files
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
@@ -350,7 +349,7 @@ def _with_head(model: Any) -> tuple[Any, Any]:
     is_per_base = head.endswith("ForTokenClassification")
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
     network = load_pretrained(auto_class, model).to(best_device())
-    return network, AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return network, load_tokenizer(model)
 
 
 def _check_head(name: str) -> None:

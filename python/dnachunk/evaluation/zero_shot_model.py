@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM
 
 from dnachunk.baselines import FixedTokenizer
 from dnachunk.baselines.windows import tokenize_windows
@@ -13,7 +13,7 @@ from dnachunk.evaluation.token_letters import hidden_base_logits
 from dnachunk.evaluation.zero_shot import Batch, ZeroShotModel
 from dnachunk.inference.tokens import mean_vectors
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import best_device, load_pretrained
+from dnachunk.models.loading import best_device, load_pretrained, load_tokenizer
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.tokenization import DNATokenizer
 
@@ -34,9 +34,7 @@ def load_zero_shot(
             model.
     """
     network = load_pretrained(AutoModelForMaskedLM, directory).eval().to(best_device())
-    return make_zero_shot_model(
-        network, AutoTokenizer.from_pretrained(directory, local_files_only=True), window_bp, str(directory)
-    )
+    return make_zero_shot_model(network, load_tokenizer(directory), window_bp, str(directory))
 
 
 def make_zero_shot_model(

@@ -11,10 +11,12 @@ from typing import Any
 import safetensors
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
+from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
+from dnachunk.tokenization import DNATokenizer
 
 _MODEL_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
@@ -109,6 +111,28 @@ def _require_weights(auto_class: Any, directory: Path, fields: Mapping[str, Any]
         )
 
 
+def load_tokenizer(directory: str | os.PathLike[str]) -> Any:
+    """The tokenizer that lies beside a saved model, which for a model of ours must be of ours.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it cannot be read, or writes other ids than the model reads.
+    """
+    with readable(directory):
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    if isinstance(config, DNAConfig):
+        cls_sep = config.model_type == "mxdna"
+        if not isinstance(tokenizer, DNATokenizer) or tokenizer.cls_sep != cls_sep:
+            got = f"{type(tokenizer).__name__}"
+            got += f"(cls_sep={tokenizer.cls_sep})" if isinstance(tokenizer, DNATokenizer) else ""
+            raise ValueError(
+                f"the tokenizer in {directory} must be DNATokenizer(cls_sep={cls_sep}), which a "
+                f"{config.model_type} model reads, got {got}"
+            )
+    return tokenizer
+
+
 def non_finite(model: torch.nn.Module) -> list[str]:
     """Names of the parameters that hold NaN or an infinity."""
     # A sum over all is one pass without a tensor of its size.
@@ -201,6 +225,7 @@ __all__ = [
     "best_device",
     "holds_model",
     "load_pretrained",
+    "load_tokenizer",
     "model_digest",
     "model_files",
     "non_finite",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
@@ -22,7 +22,7 @@ from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
-from dnachunk.models.loading import model_digest
+from dnachunk.models.loading import load_tokenizer, model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
@@ -489,7 +489,7 @@ def run_search(
             load_with_head(model, task),
             run_args,
             task,
-            AutoTokenizer.from_pretrained(model, local_files_only=True),
+            load_tokenizer(model),
             method=method,
             lora=replace(lora, rank=candidate.lora_rank) if lora and candidate.lora_rank else lora,
             reverse_complement=reverse_complement,
