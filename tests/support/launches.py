@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from triton.runtime.jit import JITFunction
 
 from dnachunk import segmentation
@@ -57,6 +59,8 @@ class LaunchCounter(TorchDispatchMode):
         launches: How often each operation's kernels were launched; those of the operations of ours with
             Triton kernels by what their launching functions launch and copy.
         waits: How often each operation made the host wait.
+        sequence: What was launched, in order: an operation with the shapes and the strides of its results, or
+            one of ours with the grid of its kernel.
     """
 
     def __init__(self, answer: int) -> None:
@@ -64,6 +68,7 @@ class LaunchCounter(TorchDispatchMode):
         self.answer = answer
         self.launches: collections.Counter[str] = collections.Counter()
         self.waits: collections.Counter[str] = collections.Counter()
+        self.sequence: list[tuple[str, Any]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -81,14 +86,18 @@ class LaunchCounter(TorchDispatchMode):
             with self._named(name):
                 return getattr(home, "backward" if name.endswith("_backward") else "forward")(*args)
         returns_views = any(result.alias_info is not None for result in func._schema.returns)
+        result = func(*args, **kwargs)
         if (func._schema.is_mutable or not returns_views) and name not in _WITHOUT_A_KERNEL:
             self.launches[name] += _KERNELS.get(name, 1)
-        return func(*args, **kwargs)
+            tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+            self.sequence.append((name, [(tensor.shape, tensor.stride()) for tensor in tensors]))
+        return result
 
     @contextlib.contextmanager
     def _named(self, name: str) -> Iterator[None]:
-        def run(*_: Any, **__: Any) -> None:
+        def run(*_: Any, grid: Any, **__: Any) -> None:
             self.launches[name] += 1
+            self.sequence.append((name, grid))
 
         # A mode is off inside its own handler; what the launching function copies is to be counted.
         with mock.patch.object(JITFunction, "run", run), self:
