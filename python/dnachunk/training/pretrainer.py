@@ -50,6 +50,7 @@ class PreTrainer(WholeCheckpointTrainer):
         eval_dataset: :class:`~dnachunk.data.HeldOutWindows`, or several by name.
         tokenizer: Saved with the model; a :class:`~dnachunk.FixedTokenizer` makes the tokens of any masked
             language model.
+        mask_probability: Of a base, or a token, being selected in masked modelling; evaluation selects 15%.
         **kwargs: Other arguments of ``Trainer``.
 
     Raises:
@@ -63,6 +64,7 @@ class PreTrainer(WholeCheckpointTrainer):
         train_dataset: Dataset[Any] | None = None,
         eval_dataset: Dataset[Any] | dict[str, Dataset[Any]] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        mask_probability: float = 0.15,
         **kwargs: Any,
     ) -> None:
         # The caller's stay as they are.
@@ -76,7 +78,7 @@ class PreTrainer(WholeCheckpointTrainer):
         super().__init__(
             model=model,
             args=args,
-            data_collator=self.objective.collator(model.config, args.seed),
+            data_collator=self.objective.collator(model.config, args.seed, mask_probability),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
