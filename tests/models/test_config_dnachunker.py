@@ -12,7 +12,8 @@ def count(module):
 
 def test_default_values():
     config = DNAChunkerConfig()
-    assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.5, 0.5], 0.03, 0.1)
+    assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.33, 0.33], 0.03, 0.1)
+    assert [DNAChunkerConfig.tiny().target_ratio, DNAChunkerConfig.micro().target_ratio] == [[0.5, 0.5]] * 2
     assert (config.state_size, config.conv_kernel, config.expand) == (16, 4, 2)
     assert (config.train_length_bp, config.rope_theta) == (8192, 10_000)
     assert (config.mask_protection, config.residual_gating) == (True, True)

@@ -1,7 +1,7 @@
 """Genome files: ids of any stretch of a FASTA file that is never loaded."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
         record_index: Which record of the genome.
         start_bp: Where in the record it starts, 0-based.
         ids: ``[n]`` uint8.
-        repeat_mask: ``[n]`` bool, true at lower-case letters.
+        repeat_mask: ``[n]`` bool, true at lower-case letters and in the genome's ``repeats``.
     """
 
     record_index: int
@@ -64,6 +64,8 @@ class Genome:
         records: The records in the file's order.
         names: Their names, and what other names mean them.
         skipped: The records that were left out, in the file's order.
+        repeats: By record index, stretches that count as repeats beside lower-case letters; see
+            :func:`~dnachunk.data.repeats.with_repeats`.
 
     Args:
         path: The file or URL.
@@ -110,6 +112,7 @@ class Genome:
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
         self.skipped = [Skipped(name, reason) for name, reason in self._file.skipped()]
         self.names = RecordNames((record.name for record in self.records), aliases)
+        self.repeats: Mapping[int, torch.Tensor] = {}
 
     @property
     def length_bp(self) -> int:
@@ -122,7 +125,18 @@ class Genome:
         Args:
             aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
         """
-        return _opened(self._contents, aliases, self._on_error)
+        return _opened(self._contents, aliases, self._on_error, self.repeats)
+
+    def with_repeats(self, repeats: Mapping[int, torch.Tensor]) -> "Genome":
+        """The same genome, with stretches that count as repeats beside its lower-case letters.
+
+        Args:
+            repeats: By record index, ``[2, n]`` int64: starts, 0-based, and ends of stretches, in order, none
+                touching another.
+        """
+        genome = Genome.__new__(Genome)
+        genome.__dict__.update(self.__dict__, repeats=repeats)
+        return genome
 
     def index_of(self, name: str) -> int:
         """The index of the record of this name, or that this name means.
@@ -148,13 +162,23 @@ class Genome:
             reverse_complement: Read the other strand, from ``end_bp`` to ``start_bp``.
 
         Returns:
-            ``ids`` ``[n]`` uint8 (A, C, G, T or N) and ``repeat_mask`` ``[n]`` bool.
+            ``ids`` ``[n]`` uint8 (A, C, G, T or N) and ``repeat_mask`` ``[n]`` bool, true at lower-case
+            letters and in ``repeats``.
 
         Raises:
             ValueError: If the range does not lie in the record, or the file holds a stray byte there.
             OSError: If the file cannot be read.
         """
-        return self._file.fetch(record_index, start_bp, end_bp, reverse_complement)
+        ids, repeat_mask = self._file.fetch(record_index, start_bp, end_bp, reverse_complement)
+        stretches = self.repeats.get(record_index)
+        if stretches is not None:
+            first = torch.searchsorted(stretches[1], start_bp, right=True)
+            last = torch.searchsorted(stretches[0], end_bp)
+            is_repeat = torch.zeros_like(repeat_mask)
+            for repeat_start_bp, repeat_end_bp in stretches[:, first:last].T.tolist():
+                is_repeat[max(repeat_start_bp - start_bp, 0) : repeat_end_bp - start_bp] = True
+            repeat_mask |= is_repeat.flip(0) if reverse_complement else is_repeat
+        return ids, repeat_mask
 
     def iterate(self, piece_bp: int = 1 << 20) -> Iterator[Piece]:
         """Reads every record from its start to its end.
@@ -180,15 +204,18 @@ class Genome:
         return isinstance(name, str) and self.names.find(name) is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_opened, (self._contents, self.names.aliases, self._on_error))
+        return (_opened, (self._contents, self.names.aliases, self._on_error, self.repeats))
 
     def __repr__(self) -> str:
         return f"Genome({self._contents.path!r}: {len(self.records)} records, {self.length_bp} bp)"
 
 
-def _opened(contents: Contents, aliases: Aliases | None, on_error: OnError) -> Genome:
+def _opened(
+    contents: Contents, aliases: Aliases | None, on_error: OnError, repeats: Mapping[int, torch.Tensor]
+) -> Genome:
     genome = Genome.__new__(Genome)
     genome._open(contents, aliases, on_error)
+    genome.repeats = repeats
     return genome
 
 
