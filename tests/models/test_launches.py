@@ -75,6 +75,15 @@ def test_training_step(kind):
     assert counter.waits.total() <= waits, counter.waits
 
 
+def test_under_a_budget_nothing_waits():
+    with counting() as counter:
+        model = AutoModelForPreTraining.from_config(DNAChunkerConfig.tiny(boundary_budget=(0.5, 0.5))).train()
+        arguments = inputs("dnachunker", 2)
+        counter.waits.clear()
+        model(**arguments).loss.backward()
+    assert not counter.waits
+
+
 def launched_by_inference(head, answer, **fields):
     """What a second call launches, when whatever is kept from the first is there, and how often it waits."""
     with counting(answer) as counter, torch.no_grad():

@@ -31,7 +31,7 @@ from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import best_device, load_pretrained, load_tokenizer, model_files
+from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, model_files
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
@@ -239,6 +239,7 @@ def predict(
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
@@ -259,6 +260,8 @@ def predict(
         on_error: ``"skip"``: sequences that cannot be read, or are too long, are left out, counted and
             listed; ``"fail"``: they are refused.
         reverse_complement: ``"average"``: both strands are run and averaged.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
+            model is given; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         batch_size: Sequences run at once; changes no result beyond rounding.
 
@@ -279,6 +282,7 @@ def predict(
     if output is not None:
         output_file(output)
     network, tokenizer = _with_head(model)
+    ask(network, tokens_per_base)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
     columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)

@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
+from dnachunk.errors import ArgumentError
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
 from dnachunk.tokenization import DNATokenizer
@@ -133,6 +134,22 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Any:
     return tokenizer
 
 
+def ask(model: Any, tokens_per_base: float | None) -> None:
+    """Asks a model for so many tokens per base: changes its configuration; None changes nothing.
+
+    Raises:
+        ArgumentError: If it is out of range or of reach, or the model cannot be asked.
+    """
+    if tokens_per_base is None:
+        return
+    if not isinstance(model.config, DNAConfig):
+        raise ArgumentError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for a "
+            f"{type(model).__name__}"
+        )
+    model.config.set_tokens_per_base(tokens_per_base)
+
+
 def non_finite(model: torch.nn.Module) -> list[str]:
     """Names of the parameters that hold NaN or an infinity."""
     # A sum over all is one pass without a tensor of its size.
@@ -222,6 +239,7 @@ def _quiet() -> Iterator[None]:
 
 __all__ = [
     "abridged",
+    "ask",
     "best_device",
     "holds_model",
     "load_pretrained",
