@@ -184,7 +184,10 @@ class Chunk(nn.Module):
         self.pooling: Pooling = pooling
 
     def forward(self, x: torch.Tensor, routing: Routing) -> Chunks:
-        """``x [B, N, D]`` to its chunks. Waits for the device, which alone knows how many there are."""
+        """``x [B, N, D]`` to its chunks. Waits for the device, which alone knows how many there are.
+
+        Here ``torch.compile`` cuts its graph, unless ``torch._dynamo.config.capture_scalar_outputs`` is set.
+        """
         # Unlike int(), what item() gives is a symbol under torch.export.
         most: Any = routing.num_tokens.max().item() if len(routing.num_tokens) else 0
         return Chunks(chunk_pool(x, routing.token_index, most, self.pooling), routing.num_tokens)
