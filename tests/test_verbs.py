@@ -369,7 +369,10 @@ def test_scores_and_trainings_heed_a_budget(runs, fasta, table, tmp_path):
     assert tuned["boundary_budget"] == [0.5, 0.5]
     sequence = ["ACGTTGCAACGTTTGACAGT" * 3]
     asked = [
-        [prediction.values for prediction in dnachunk.predict(tmp_path / "tuned", sequence, tokens_per_base=budget)]
+        [
+            prediction.values
+            for prediction in dnachunk.predict(tmp_path / "tuned", sequence, tokens_per_base=budget)
+        ]
         for budget in (None, 0.25, 1.0)
     ]
     assert torch.equal(asked[0][0], asked[1][0])

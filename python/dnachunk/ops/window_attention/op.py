@@ -89,10 +89,13 @@ def window_attention(
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
     backend = backend_of(op, qkv, cos, sin, lengths)
-    fits = any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
-    if bias is not None or backend == "torch" or (backend == "triton" and not fits):
+    if bias is not None or backend == "torch" or (backend == "triton" and not _fits(window, head_dim)):
         return window_attention_torch(qkv, cos, sin, lengths, window, shift, bias)
     return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
+
+
+def _fits(window: int, head_dim: int) -> bool:
+    return any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -107,7 +110,7 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
 
 register(
     "window_attention",
-    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
     cpu=rust.window_attention_forward,
     cuda="dnachunk.ops.window_attention.triton:forward",
     fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
@@ -116,7 +119,7 @@ register(
 )
 register(
     "window_attention_backward",
-    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
+    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
     cpu=rust.window_attention_backward,
     cuda="dnachunk.ops.window_attention.triton:backward",
     fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
