@@ -215,6 +215,22 @@ def _rotary() -> Iterator[Callable[[], Any]]:
     yield lambda: forward(_meta(B, N, 3, H, d), angles, angles)
 
 
+def _rms_norm() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.rms_norm.triton import backward, forward
+
+    rows, weight = _meta(8 * 4096, 1024, dtype=torch.float32), _meta(1024, dtype=torch.float32)
+    yield lambda: forward(rows, weight, 1e-6, "bfloat16")
+    yield lambda: backward(_meta(8 * 4096, 1024), weight.new_empty(8 * 4096), rows, weight)
+
+
+def _swiglu() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.swiglu.triton import backward, forward
+
+    rows = _meta(8 * 4096, 2 * 2752)
+    yield lambda: forward(rows)
+    yield lambda: backward(_meta(8 * 4096, 2752), rows)
+
+
 def _dechunk() -> Iterator[Callable[[], Any]]:
     from dnachunk.ops.dechunk.triton import backward, forward
 
@@ -280,6 +296,8 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "global_match": _global_match,
     "boundary_routing": _boundary_routing,
     "deformable_conv": _deformable_conv,
+    "rms_norm": _rms_norm,
+    "swiglu": _swiglu,
 }
 
 

@@ -5,6 +5,7 @@ that a launch is given, each once. Instructions are read from the binary for sm_
 as often as a loop runs at these sizes. What PyTorch launches for the eager form is given the same rates.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -82,9 +83,14 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[float, ...]]] = {
     # Chunks of two bases at these sizes.
     "dechunk.values_kernel": lambda a: _in_fours(a["N"] // a["L"]),
     "dechunk.probability_kernel": lambda a: (a["tiles"],),
-    # Most tokens are one position.
-    "token_merge.merge_kernel": lambda a: (a["N"] / a["L"], *_in_fours(1)),
-    "token_merge.means_kernel": lambda a: _in_fours(1),
+    # A binary search, then most tokens are one position.
+    "token_merge.merge_kernel": lambda a: (
+        math.log2(a["N"]),
+        a["N"] / a["L"],
+        a["N"] / a["L"],
+        *_in_fours(1),
+    ),
+    "token_merge.means_kernel": lambda a: (math.log2(a["N"]), a["N"] / a["L"], *_in_fours(1)),
     "token_merge.scores_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),),
     "global_match.unit_kernel": lambda a: (_ceil(a["C"], a["CHANNELS"]),) * 2,
     "global_match.propose_kernel": lambda a: (
@@ -96,6 +102,7 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[float, ...]]] = {
     "boundary_routing.decide_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),),
     "boundary_routing.number_kernel": lambda a: (_ceil(a["N"], a["BLOCK"]),),
     "deformable_conv.entries_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),),
+    "rms_norm.backward_kernel": lambda a: (_ceil(a["span"], a["ROWS"]),),
     # Each row is read by as many entries as there are taps.
     "deformable_conv.rows_kernel": lambda a: (a["taps"],),
 }
@@ -277,6 +284,12 @@ def _eager_calls(op: str) -> Callable[[], Any]:
         return lambda: ops.deformable_conv(x, offset, modulation, weight, whole(16, 512))
     if op == "counter_uniform":
         return lambda: counter_uniform(index(16), 1 << 18, 1)
+    if op == "rms_norm":
+        x, weight = _random(8, 4096, 1024, **single), _random(1024, **single)
+        return lambda: ops.rms_norm(x, weight, 1e-6, torch.bfloat16)
+    if op == "swiglu":
+        gate_up = _random(8, 4096, 2 * 2752)
+        return lambda: ops.swiglu(gate_up)
     assert op == "basic_units", op
     return lambda: ops.basic_units(_random(16, 512, 10, **plain), range(1, 11), whole(16, 0), whole(16, 512))
 

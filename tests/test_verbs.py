@@ -342,6 +342,43 @@ def test_embed_genome(runs, tmp_path):
         dnachunk.embed_genome(runs / "mergedna", fasta, per="base")
 
 
+def test_scores_and_trainings_heed_a_budget(runs, fasta, table, tmp_path):
+    genome = Genome(fasta)
+    ids, _ = genome.fetch(0, 199, 200)
+    reference = DNATokenizer().decode(ids)
+    alternate = "A" if reference != "A" else "C"
+    lines = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
+    lines += [f"CHLTCG\t200\t.\t{reference}\t{alternate}\t.\t.\t."]
+    (tmp_path / "v.vcf").write_text("\n".join(lines) + "\n")
+    for kind in ("mergedna", "dnachunker"):
+        scores = [
+            next(
+                iter(dnachunk.score_variants(runs / kind, genome, tmp_path / "v.vcf", tokens_per_base=budget))
+            )
+            for budget in (None, 0.9, 0.9)
+        ]
+        assert scores[0] != scores[1]
+        assert scores[1] == scores[2]
+    with pytest.raises(ArgumentError, match="tokens_per_base is for mergedna and dnachunker"):
+        dnachunk.score_variants(runs / "mxdna", genome, tmp_path / "v.vcf", tokens_per_base=0.9)
+    found = dnachunk.finetune(
+        runs / "dnachunker", tmp_path / "tuned", train=table, tokens_per_base=0.25, **QUICK
+    )
+    assert found is not None
+    tuned = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert tuned["boundary_budget"] == [0.5, 0.5]
+    sequence = ["ACGTTGCAACGTTTGACAGT" * 3]
+    asked = [
+        [
+            prediction.values
+            for prediction in dnachunk.predict(tmp_path / "tuned", sequence, tokens_per_base=budget)
+        ]
+        for budget in (None, 0.25, 1.0)
+    ]
+    assert torch.equal(asked[0][0], asked[1][0])
+    assert not torch.equal(asked[0][0], asked[2][0])
+
+
 def test_score_variants(runs, fasta, tmp_path):
     genome = Genome(fasta)
     ids, _ = genome.fetch(0, 100, 110)

@@ -194,15 +194,43 @@ def test_defaults_are_the_methods_and_the_papers(run, monkeypatch, pretrained, t
     _, options = captured(run, monkeypatch, *words, "--method", "lora", "--learning_rate", "7e-4")
     assert options["candidates"] == [Candidate(7e-4, 10, 8)]
     _, options = captured(run, monkeypatch, *words, "--paper-grid", "--method", "lora")
-    assert len(set(options["candidates"])) == 30
+    assert len(set(options["candidates"])) == 300
+    assert {candidate.weight_decay for candidate in options["candidates"]} == {0, 0.01}
+    assert {candidate.lora_alpha for candidate in options["candidates"]} == {8, 16, 24, 48, 96}
     assert {candidate.learning_rate for candidate in options["candidates"]} == {1e-5, 5e-5, 1e-4}
     assert {candidate.lora_rank for candidate in options["candidates"]} == {4, 8, 16, 24, 48}
     assert {candidate.num_train_epochs for candidate in options["candidates"]} == {5, 10}
     _, options = captured(
         run, monkeypatch, *words, "--paper-grid", "--num-train-epochs", 2, "--metric-for-best-model", "f1"
     )
-    assert options["candidates"] == [Candidate(rate, 2) for rate in (1e-5, 5e-5, 1e-4)]
+    rates = (1e-5, 5e-5, 1e-4)
+    assert options["candidates"] == [Candidate(rate, 2, None, decay) for decay in (0, 0.01) for rate in rates]
     assert options["metric"] == "f1"
+    # What is given is not searched over, and what is the same for all is no candidate's own.
+    for flag in ("--weight-decay", "--weight_decay"):
+        more = [flag, 0.3, "--lora-alpha", 12, "--method", "lora", "--paper-grid"]
+        args, options = captured(run, monkeypatch, *words, *more)
+        assert (args.weight_decay, options["lora"].alpha) == (0.3, 12)
+        assert {(each.weight_decay, each.lora_alpha) for each in options["candidates"]} == {(None, None)}
+    more = [
+        "--weight-decay",
+        0,
+        "--weight-decay",
+        0.1,
+        "--lora-alpha",
+        4,
+        "--lora-alpha",
+        6,
+        "--lora-rank",
+        2,
+    ]
+    _, options = captured(run, monkeypatch, *words, *more)
+    assert [(each.weight_decay, each.lora_alpha) for each in options["candidates"]] == [
+        (0, 4),
+        (0.1, 4),
+        (0, 6),
+        (0.1, 6),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -295,10 +323,11 @@ def test_a_sequence_longer_than_the_model_takes(run, train, tmp_path):
     ("words", "status", "said"),
     [
         (["--method", "full", "--lora-rank", "4"], 2, "need --method lora, got full"),
-        (["--lora-rank", "0"], 1, "lora_rank must be above 0, got 0"),
+        (["--lora-rank", "0"], 1, "lora_rank must be finite and above 0, got 0"),
         (["--method", "all"], 2, "all"),
         (["--learning-rate", "much"], 2, "--learning-rate"),
-        (["--learning-rate", "0"], 1, "learning_rate must be above 0, got 0"),
+        (["--learning-rate", "0"], 1, "learning_rate must be finite and above 0, got 0"),
+        (["--num-train-epochs", "inf"], 1, "num_train_epochs must be finite and above 0, got inf"),
         (["--max-stepz", "3"], 2, "--max-stepz"),
         (["--seeds", "0"], 2, "--seeds"),
         (["--valid-share", "2"], 1, "valid_share must be between 0 and 1, got 2.0"),

@@ -483,7 +483,7 @@ def test_bad_dataset(small, changes, message):
     [
         ({"genomes": []}, "HeldOutWindows: genomes must be at least one Genome, got none"),
         ({"window_bp": -3}, "window_bp must be at least 1, got -3"),
-        ({"holdout": []}, r"holdout must hold a window of 20 bp with at most 10% N, got \[\]"),
+        ({"holdout": []}, r"there must be a window of 20 bp with at most 10% N to evaluate on, in .*\.fa"),
         ({"holdout": [Interval("one", 3, 22)]}, r"must hold a window of 20 bp .* got \['one:4-22'\]"),
         ({"holdout": [Interval("three")]}, r"holdout must name records of .*small\.fa, got 'three'"),
         ({"max_windows": 0}, "max_windows must be at least 1, got 0"),
@@ -494,6 +494,65 @@ def test_bad_held_out_windows(small, changes, message):
     arguments = {"genomes": [small], "window_bp": 20, "holdout": [Interval("one")], **changes}
     with pytest.raises(ValueError, match=message):
         HeldOutWindows(**arguments)
+
+
+def test_short_records_are_windows_of_their_own(write):
+    text = counting_sequence(500)
+    parts = {
+        "long": text[:120],
+        "a": text[120:155],
+        "b": text[155:218],
+        "tiny": text[300:331],
+        "held": text[400:440],
+    }
+    genome = write("contigs.fa", **parts, empty="")
+    holdout = [Interval("held"), Interval("b", 0, 23)]
+    dataset = WindowDataset([genome], 64, holdout=holdout, num_windows=3000, seed=3, reverse_complement=False)
+    assert (dataset.num_short, dataset.num_too_short) == (2, 2)
+    counts = collections.Counter()
+    for item in dataset:
+        assert len(item["repeat_mask"]) == len(item["input_ids"])
+        counts["".join("ACGT"[base - 5] for base in item["input_ids"].tolist())] += 1
+    # What of "b" is not held out, whole, and "a"; of "long" every place.
+    short = [parts["a"], parts["b"][23:]]
+    whole = {parts["long"][start : start + 64] for start in range(57)}
+    assert set(counts) == {*short, *whole}
+    # In proportion to bases: 120, 35 and 40 of 195.
+    for text, expected in zip(short, (35, 40), strict=True):
+        share = 3000 * expected / 195
+        assert abs(counts[text] - share) < 5 * share**0.5
+    # Every place of the long one, whose 120 draws are shared by 57 places, two or three each.
+    assert all(10 < counts[text] < 75 for text in whole)
+    assert all(
+        items_equal(one, other)
+        for one, other in zip(dataset, pickle.loads(pickle.dumps(dataset)), strict=True)
+    )
+
+
+def test_short_records_can_be_held_out(write):
+    text = counting_sequence(300)
+    genome = write("contigs.fa", long=text[:100], short=text[100:150], tiny=text[150:170], n="N" * 40)
+    holdout = [Interval("short", 0, 40), Interval("tiny"), Interval("n"), Interval("long", 20, 95)]
+    held_out = HeldOutWindows([genome], 64, holdout)
+    # Of a whole-length record a rest is left out, as ever.
+    assert [str(each) for each in held_out.intervals] == ["long:21-84", "short:1-40"]
+    assert [len(held_out[index]["input_ids"]) for index in range(2)] == [64, 40]
+    assert held_out.genome_indices.tolist() == [0, 0]
+    batch = WindowCollator()([held_out[index] for index in range(2)])
+    assert batch["attention_mask"].sum(dim=1).tolist() == [64, 40]
+    with pytest.raises(ValueError, match="must hold a window of 64 bp"):
+        HeldOutWindows([genome], 64, [Interval("tiny")])
+
+
+def test_short_records_change_no_window_of_another_genome(write):
+    whole = write("whole.fa", a=counting_sequence(200))
+    contigs = write("contigs.fa", a=counting_sequence(100), b=counting_sequence(50))
+    arguments = {"weights": [1, 1], "num_windows": 40, "seed": 1}
+    alone = WindowDataset([whole], 64, num_windows=40, seed=1)
+    beside = WindowDataset([whole, contigs], 64, **arguments)
+    of_whole = [index for index in range(40) if mix(1, index, 0) >> 62 == 0]
+    assert 5 < len(of_whole) < 35
+    assert all(items_equal(alone[index], beside[index]) for index in of_whole)
 
 
 def test_bad_index(small):

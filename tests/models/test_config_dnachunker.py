@@ -12,7 +12,8 @@ def count(module):
 
 def test_default_values():
     config = DNAChunkerConfig()
-    assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.5, 0.5], 0.03, 0.1)
+    assert (config.target_ratio, config.ratio_weight, config.repeat_weight) == ([0.33, 0.33], 0.03, 0.1)
+    assert [DNAChunkerConfig.tiny().target_ratio, DNAChunkerConfig.micro().target_ratio] == [[0.5, 0.5]] * 2
     assert (config.state_size, config.conv_kernel, config.expand) == (16, 4, 2)
     assert (config.train_length_bp, config.rope_theta) == (8192, 10_000)
     assert (config.mask_protection, config.residual_gating) == (True, True)
@@ -38,6 +39,8 @@ def test_small_sizes(size, millions):
     ("field", "value", "message"),
     [
         ("hidden_size", 0, "of at least 1, got 0"),
+        ("state_size", 10**9, "of at most 1,048,576, got 1000000000"),
+        ("num_hidden_layers", 10**6, "of at most 1,000, got 1000000"),
         ("hidden_size", 642, "divisible by 20, got 642"),
         ("num_attention_heads", True, "got True"),
         ("num_encoder_layers", 0, "of at least 1, got 0"),

@@ -471,6 +471,41 @@ def test_a_grid_is_all_combinations():
     ]
     assert len(grid([1e-5, 5e-5, 1e-4], [5, 10], [4, 8, 16, 24, 48])) == 30
     assert grid([1e-5], [5]) == [Candidate(1e-5, 5)]
+    assert grid([1e-5], [5], [4], [0.0, 0.01], [8.0, 16.0]) == [
+        Candidate(1e-5, 5, 4, decay, alpha) for alpha in (8.0, 16.0) for decay in (0.0, 0.01)
+    ]
+    assert (
+        str(Candidate(1e-5, 5, 4, 0.0, 8.0))
+        == "learning rate 1e-05, weight decay 0, 5 epochs, rank 4, alpha 8"
+    )
+    names = {candidate.run_name(1) for candidate in grid([1e-5], [5], [4], [0.0, 0.01], [8.0, 16.0])}
+    assert len(names) == 4
+    assert "rate1e-05_decay0.01_epochs5_rank4_alpha16_seed1" in names
+    for wrong in ({"weight_decay": -0.1}, {"lora_alpha": 0.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            Candidate(1e-5, 5, 4, **wrong)
+
+
+def test_each_candidate_has_its_own_decay_and_alpha(pretrained, tmp_path):
+    seen = []
+
+    def before_run(trainer, candidate, seed):
+        adapters = trainer.model.peft_config["default"]
+        seen.append((trainer.args.weight_decay, adapters.lora_alpha, adapters.r))
+
+    options = {
+        "method": "lora",
+        "lora": LoRA(dropout=0.1),
+        "candidates": grid([1e-3], [1], [4], [0.0, 0.02], [8.0, 24.0]),
+    }
+    result = finetune(pretrained, toy_task(), arguments(tmp_path), before_run=before_run, **options)
+    assert seen == [(0.0, 8.0, 4), (0.02, 8.0, 4), (0.0, 24.0, 4), (0.02, 24.0, 4)]
+    # Finished runs are read back as they were.
+    again = finetune(pretrained, toy_task(), arguments(tmp_path), resume=True, **options)
+    assert len(seen) == 4
+    assert [run.candidate for run in again.search] == [run.candidate for run in result.search]
+    entry = result.summary["search"][1]
+    assert (entry["weight_decay"], entry["lora_alpha"]) == (0.02, 8.0)
 
 
 class Interrupt(TrainerCallback):

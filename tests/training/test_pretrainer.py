@@ -12,6 +12,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from dnachunk import DNATokenizer, MergeDNAForPreTraining
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
+from dnachunk.data import Genome, HeldOutWindows, Interval
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio
 from dnachunk.random import mix
@@ -182,6 +183,34 @@ def test_two_ranks_give_the_losses_of_one_process(fasta, tmp_path, kind):
     files = {path.name for path in (tmp_path / "ranks" / "checkpoint-6").iterdir()}
     assert {"model.safetensors", "trainer_state.json", "rng_state_0.pth", "rng_state_1.pth"} <= files
     assert not (tmp_path / "ranks" / ".incomplete").exists()
+
+
+@pytest.mark.parametrize("kind", sorted(OF_EACH))
+def test_each_genome_has_metrics_of_its_own(tmp_path, kind):
+    genomes = [Genome(write_genome(tmp_path / f"{name}.fa", seed=seed)) for seed, name in enumerate("ab")]
+    trainer = make_trainer(genomes[0].path, tmp_path, kind=kind, per_device_eval_batch_size=3)
+    holdout = [Interval("two", genome=str(genome.path)) for genome in genomes]
+    # Seven windows of the one and four of the other, so that a batch has some of both.
+    holdout[1] = Interval("two", 0, 256, str(genomes[1].path))
+    both = HeldOutWindows(genomes, 64, holdout)
+    assert both.genome_indices.tolist() == [0] * 7 + [1] * 4
+    pooled = trainer.evaluate(both)
+    first = trainer.evaluate(HeldOutWindows(genomes, 64, holdout[:1]))
+    own = {name.removesuffix("/a"): value for name, value in pooled.items() if name.endswith("/a")}
+    assert own.keys() == {
+        name
+        for name in first
+        if name.startswith("eval_") and name.split("_")[-1] not in ("runtime", "second")
+    }
+    for name, value in own.items():
+        assert value == pytest.approx(first[name], rel=1e-5), name
+    assert not any("/" in name for name in first)
+    counts = [pooled[f"eval_masked_count/{name}"] for name in "ab"]
+    assert sum(counts) == pooled["eval_masked_count"]
+    nats = [pooled[f"eval_masked_nats/{name}"] for name in "ab"]
+    mean = sum(count * each for count, each in zip(counts, nats, strict=True)) / sum(counts)
+    assert pooled["eval_masked_nats"] == pytest.approx(mean, rel=1e-9)
+    assert nats[0] != nats[1]
 
 
 def test_evaluation_scores_the_bases_shown_as_mask(fasta, tmp_path):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dnachunk.cli.arguments import Command
 from dnachunk.cli.compare_tokens import compare_tokens
 from dnachunk.cli.demo import demo
 from dnachunk.cli.doctor import doctor
@@ -33,17 +34,23 @@ _EXTRAS = ("accelerate", "matplotlib", "peft", "safetensors", "scipy", "sklearn"
 """Packages that commands import which the package itself does not need."""
 
 # Flags that are not the command's own are Hugging Face's.
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(pretrain)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(finetune)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
-app.command()(predict)
-app.command()(tokenize)
-app.command()(compare_tokens)
-app.command()(embed)
-app.command()(score_variants)
-app.command()(score_mutations)
-app.command()(demo)
-app.command()(doctor)
+app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    pretrain
+)
+app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    finetune
+)
+app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    evaluate
+)
+app.command(cls=Command)(predict)
+app.command(cls=Command)(tokenize)
+app.command(cls=Command)(compare_tokens)
+app.command(cls=Command)(embed)
+app.command(cls=Command)(score_variants)
+app.command(cls=Command)(score_mutations)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(doctor)
 
 
 def _show_version(asked: bool) -> None:
@@ -73,7 +80,7 @@ def run(words: list[str]) -> int:
     except Terminated as error:
         print(f"dnachunk {words[0]}: ended by {error}", file=sys.stderr)
         return 128 + error.number
-    except (OSError, ValueError, FloatingPointError, ImportError) as error:
+    except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
         told = error.as_options() if isinstance(error, ArgumentError) else str(error)
         message = " ".join(told.split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:

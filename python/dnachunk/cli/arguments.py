@@ -1,9 +1,24 @@
-"""Hugging Face's training arguments on the command line."""
+"""What a command line says: options once each, and Hugging Face's training arguments."""
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, unless it takes several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the command line; see ``click.Command``."""
+        *_, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option, count in Counter(order).items():
+            if count > 1 and option.expose_value and not getattr(option, "multiple", True):
+                ctx.fail(f"{option.opts[0]} is given {count} times, and takes one value")
+        return super().parse_args(ctx, args)
 
 
 def read_training_arguments(words: list[str]) -> dict[str, Any]:
@@ -20,6 +35,10 @@ def read_training_arguments(words: list[str]) -> dict[str, Any]:
     """
     if not words:
         return {}
+    flags = Counter(word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--"))
+    for flag, count in flags.items():
+        if count > 1:
+            raise typer.BadParameter(f"{flag} is given {count} times, and takes one value")
     from transformers import HfArgumentParser, TrainingArguments
 
     class Parser(HfArgumentParser):
@@ -36,3 +55,25 @@ def read_training_arguments(words: list[str]) -> dict[str, Any]:
     if unknown:
         raise typer.BadParameter(f"no such option or argument: {unknown[0]}")
     return vars(fields)
+
+
+def read_searched_arguments(words: list[str], searched: Mapping[str, list[Any] | None]) -> dict[str, Any]:
+    """Reads Hugging Face's flags beside options of which several values are searched over.
+
+    Args:
+        words: As for :func:`read_training_arguments`.
+        searched: Those options by name; one of them may be written with underscores too, with one value.
+
+    Returns:
+        The fields that are given, by name.
+
+    Raises:
+        typer.BadParameter: If one is given in both ways, and as :func:`read_training_arguments`.
+    """
+    fields = read_training_arguments(words)
+    for name, values in searched.items():
+        if values and name in fields:
+            raise typer.BadParameter(
+                f"--{name.replace('_', '-')} and --{name} are the same: give one of them"
+            )
+    return {**{name: values or None for name, values in searched.items()}, **fields}

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.arguments import read_training_arguments
+from dnachunk.cli.arguments import read_searched_arguments
 from dnachunk.cli.finetune import Adapted
 from dnachunk.cli.options import (
+    AlphasOption,
+    DecaysOption,
     EpochsOption,
     LabelColumnOption,
     OnError,
@@ -76,7 +78,9 @@ def evaluate(
     ] = None,
     learning_rate: RatesOption = None,
     num_train_epochs: EpochsOption = None,
+    weight_decay: DecaysOption = None,
     lora_rank: RanksOption = None,
+    lora_alpha: AlphasOption = None,
     paper_grid: PaperGridOption = False,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
@@ -107,9 +111,12 @@ def evaluate(
     if plan is not None:
         result = compare_models(output_dir, plan=plan, data=data)
     else:
-        # Both may be written with underscores too, as Hugging Face does.
-        searched = {"learning_rate": learning_rate or None, "num_train_epochs": num_train_epochs or None}
-        fields = {**searched, **read_training_arguments(context.args)}
+        searched = {
+            "learning_rate": learning_rate,
+            "num_train_epochs": num_train_epochs,
+            "weight_decay": weight_decay,
+        }
+        fields = read_searched_arguments(context.args, searched)
         result = compare_models(
             output_dir,
             model=_named(model or []),
@@ -124,6 +131,7 @@ def evaluate(
             seeds=seeds,
             max_train=max_train,
             lora_rank=lora_rank or None,
+            lora_alpha=lora_alpha or None,
             paper_grid=paper_grid,
             patience=patience,
             reverse_complement=reverse_complement.value,

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.arguments import read_training_arguments
+from dnachunk.cli.arguments import read_searched_arguments
 from dnachunk.cli.options import (
+    AlphasOption,
+    DecaysOption,
     EpochsOption,
     LabelColumnOption,
     ModelOption,
@@ -20,6 +22,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
 )
 from dnachunk.cli.report import leave_process_group
@@ -78,7 +81,7 @@ def finetune(
         ),
     ] = None,
     lora_rank: RanksOption = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="Default: twice the rank.")] = None,
+    lora_alpha: AlphasOption = None,
     lora_dropout: Annotated[float, typer.Option(help="Dropout before the adapters.")] = 0.0,
     lora_target: Annotated[
         list[str] | None,
@@ -86,12 +89,14 @@ def finetune(
     ] = None,
     learning_rate: RatesOption = None,
     num_train_epochs: EpochsOption = None,
+    weight_decay: DecaysOption = None,
     paper_grid: PaperGridOption = False,
     seeds: Annotated[int, typer.Option(help="How often the best is trained, from --seed on.", min=1)] = 1,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
@@ -106,9 +111,12 @@ def finetune(
     """
     from dnachunk.training import finetune as run
 
-    # Both may be written with underscores too, as Hugging Face does.
-    searched = {"learning_rate": learning_rate or None, "num_train_epochs": num_train_epochs or None}
-    fields = {**searched, **read_training_arguments(context.args)}
+    searched = {
+        "learning_rate": learning_rate,
+        "num_train_epochs": num_train_epochs,
+        "weight_decay": weight_decay,
+    }
+    fields = read_searched_arguments(context.args, searched)
     result = run(
         model,
         output_dir,
@@ -123,13 +131,14 @@ def finetune(
         valid_share=valid_share,
         method=None if method is None else method.value,
         lora_rank=lora_rank or None,
-        lora_alpha=lora_alpha,
+        lora_alpha=lora_alpha or None,
         lora_dropout=lora_dropout,
         lora_target=lora_target,
         paper_grid=paper_grid,
         seeds=seeds,
         patience=patience,
         reverse_complement=reverse_complement.value,
+        tokens_per_base=tokens_per_base,
         truncate=truncate,
         **fields,
     )

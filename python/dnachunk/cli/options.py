@@ -79,6 +79,10 @@ NegativeOption = Annotated[
 RanksOption = Annotated[
     list[int] | None, typer.Option(help="Rank of LoRA (default 8); given several times, searched over.")
 ]
+AlphasOption = Annotated[
+    list[float] | None,
+    typer.Option(help="Weight of LoRA; given several times, searched over. Default: twice the rank."),
+]
 RatesOption = Annotated[
     list[float] | None,
     typer.Option(help="Given several times, searched over. Default: 5e-4, LoRA 2e-3, probe 1e-2."),
@@ -86,12 +90,16 @@ RatesOption = Annotated[
 EpochsOption = Annotated[
     list[float] | None, typer.Option(help="Given several times, searched over. Default: 10.")
 ]
+DecaysOption = Annotated[
+    list[float] | None, typer.Option(help="Given several times, searched over. Default: 0.01.")
+]
 PaperGridOption = Annotated[
     bool,
     typer.Option(
         "--paper-grid",
-        help="Search over what the papers do: learning rates 1e-5, 5e-5, 1e-4, epochs 5, 10, LoRA ranks 4, "
-        "8, 16, 24, 48, as far as they are not given.",
+        help="Search over what MergeDNA's paper does: learning rates 1e-5, 5e-5, 1e-4, weight decays 0, "
+        "0.01, epochs 5, 10, and LoRA's ranks 4, 8, 16, 24, 48 and alphas 8, 16, 24, 48, 96, as far as they "
+        "are not given.",
     ),
 ]
 PatienceOption = Annotated[

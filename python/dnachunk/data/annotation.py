@@ -83,7 +83,7 @@ def read_annotation(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
         )
     contents = Contents(path)
-    lines = _bed_lines(contents) if suffix == ".bed" else _gff_lines(contents)
+    lines = bed_lines(contents) if suffix == ".bed" else _gff_lines(contents)
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
     circular: set[str] = set()
@@ -98,9 +98,11 @@ def read_annotation(
                 left_out[parsed.record] += 1
                 continue
             found = _features(parsed, genome, parsed.record in circular)
-        except _FaultyLineError as error:
+        except FaultyLineError as error:
             if on_error == "fail":
-                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+                raise ArgumentError(
+                    f"{contents.path}, line {number}: {error} (`on_error=skip` leaves such lines out)"
+                ) from None
             skipped.append(Skipped(number, str(error)))
             continue
         num_empty += parsed.start_bp == parsed.stop_bp
@@ -155,21 +157,23 @@ def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnEr
     regions: list[Feature] = []
     skipped: list[Skipped] = []
     unknown: Counter[str] = Counter()
-    for number, read in _bed_lines(contents):
+    for number, read in bed_lines(contents):
         try:
             parsed = read()
             if parsed.record not in genome:
                 unknown[parsed.record] += 1
-                raise _FaultyLineError(f"there is no record {parsed.record!r}")
+                raise FaultyLineError(f"there is no record {parsed.record!r}")
             index = genome.index_of(parsed.record)
             if parsed.stop_bp > genome.records[index].length_bp:
-                raise _FaultyLineError(
+                raise FaultyLineError(
                     f"a region must end inside its record of {genome.records[index].length_bp} bases, got "
                     f"{parsed.stop_bp}"
                 )
-        except _FaultyLineError as error:
+        except FaultyLineError as error:
             if on_error == "fail" and not unknown:
-                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+                raise ArgumentError(
+                    f"{contents.path}, line {number}: {error} (`on_error=skip` leaves such lines out)"
+                ) from None
             skipped.append(Skipped(number, str(error)))
             continue
         regions.append(Feature(index, *parsed[1:5]))
@@ -187,7 +191,9 @@ def _first_of(skipped: list[Skipped]) -> str:
     return f" that can be read, the first: line {skipped[0].where}: {skipped[0].reason}" if skipped else ""
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """What a line says, whatever the genome."""
+
     record: str
     start_bp: int
     stop_bp: int
@@ -196,30 +202,33 @@ class _Line(NamedTuple):
     is_circular: bool
 
 
-class _FaultyLineError(Exception):
+class FaultyLineError(Exception):
+    """A line is malformed, or does not fit the genome."""
+
     def __str__(self) -> str:
         return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
-_Lines = Iterator[tuple[int, Callable[[], _Line]]]
-"""The number of each line that is no remark, and what reads it or raises :class:`_FaultyLineError`."""
+Lines = Iterator[tuple[int, Callable[[], Line]]]
+"""The number of each line that is no remark, and what reads it or raises :class:`FaultyLineError`."""
 
 
-def _gff_lines(contents: Contents) -> _Lines:
-    for number, line in _body(contents):
+def _gff_lines(contents: Contents) -> Lines:
+    for number, line in body_lines(contents):
         if line.startswith(("##FASTA", ">")):
             return
         if not line.startswith("#"):
             yield number, partial(_gff_line, line)
 
 
-def _bed_lines(contents: Contents) -> _Lines:
-    for number, line in _body(contents):
+def bed_lines(contents: Contents) -> Lines:
+    """The lines of a BED file that list something."""
+    for number, line in body_lines(contents):
         if not line.startswith("#") and line.split(None, 1)[0] not in ("track", "browser"):
             yield number, partial(_bed_line, line)
 
 
-def _body(contents: Contents) -> Iterator[tuple[int, str]]:
+def body_lines(contents: Contents) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, without their ends, with their numbers from 1."""
     for number, text in enumerate(read_lines(contents), start=1):
         line = text.rstrip("\r\n")
@@ -227,7 +236,7 @@ def _body(contents: Contents) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _features(line: _Line, genome: Genome, is_circular: bool) -> list[Feature]:
+def _features(line: Line, genome: Genome, is_circular: bool) -> list[Feature]:
     """A line's feature; none if it has no base or is the whole record, two across the origin of a circle."""
     index = genome.index_of(line.record)
     length_bp = genome.records[index].length_bp
@@ -240,47 +249,46 @@ def _features(line: _Line, genome: Genome, is_circular: bool) -> list[Feature]:
     if line.start_bp < length_bp < line.stop_bp < 2 * length_bp and is_circular:
         return feature(line.start_bp, length_bp) + feature(0, line.stop_bp - length_bp)
     if line.stop_bp > length_bp:
-        raise _FaultyLineError(
+        raise FaultyLineError(
             f"a feature must end inside its record of {length_bp} bases, got {line.stop_bp}"
         )
     return feature(line.start_bp, line.stop_bp)
 
 
-def _gff_line(line: str) -> _Line:
+def _gff_line(line: str) -> Line:
     columns = line.split("\t")
     if len(columns) != _GFF_COLUMNS:
-        raise _FaultyLineError(
-            f"expected {_GFF_COLUMNS} columns between tabs, got {len(columns)}: {line:.80}"
-        )
+        raise FaultyLineError(f"expected {_GFF_COLUMNS} columns between tabs, got {len(columns)}: {line:.80}")
     record, _, kind, start, end, _, strand, _, attributes = columns
-    first, last = _number("start", start), _number("end", end)
+    first, last = read_number("start", start), read_number("end", end)
     # Where an end stands before its start, the place between the two is meant.
     if not 1 <= first <= last + 1:
-        raise _FaultyLineError(f"positions must be 1 <= start <= end, got {first}, {last}")
+        raise FaultyLineError(f"positions must be 1 <= start <= end, got {first}, {last}")
     _check_strand(strand)
     is_circular = "Is_circular=true" in attributes.split(";")
-    return _Line(record, first - 1, last, kind, strand == "-", is_circular)
+    return Line(record, first - 1, last, kind, strand == "-", is_circular)
 
 
-def _bed_line(line: str) -> _Line:
+def _bed_line(line: str) -> Line:
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) < 3:
-        raise _FaultyLineError(f"expected 3 or more columns, got {len(columns)}: {line:.80}")
-    start, end = _number("start", columns[1]), _number("end", columns[2])
+        raise FaultyLineError(f"expected 3 or more columns, got {len(columns)}: {line:.80}")
+    start, end = read_number("start", columns[1]), read_number("end", columns[2])
     if start > end:
-        raise _FaultyLineError(f"positions must be 0 <= start <= end, got {start}, {end}")
+        raise FaultyLineError(f"positions must be 0 <= start <= end, got {start}, {end}")
     name = (columns[3] if len(columns) > 3 else "") or "."
     strand = columns[5] if len(columns) > 5 else "."
     _check_strand(strand)
-    return _Line(columns[0], start, end, name, strand == "-", False)
+    return Line(columns[0], start, end, name, strand == "-", False)
 
 
-def _number(name: str, text: str) -> int:
+def read_number(name: str, text: str) -> int:
+    """Reads a position; raises :class:`FaultyLineError` on anything else."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise _FaultyLineError(f"{name} must be a whole number, got {text!r:.40}")
+        raise FaultyLineError(f"{name} must be a whole number, got {text!r:.40}")
     return int(text)
 
 
 def _check_strand(strand: str) -> None:
     if strand not in ("+", "-", ".", "?"):
-        raise _FaultyLineError(f"strand must be one of + - . ?, got {strand!r:.40}")
+        raise FaultyLineError(f"strand must be one of + - . ?, got {strand!r:.40}")

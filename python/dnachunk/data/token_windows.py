@@ -103,11 +103,13 @@ class TokenMaskingCollator:
     Args:
         tokenizer: The tokenizer.
         seed: Keys every draw.
+        probability: Of a token being selected, in [0, 1].
     """
 
-    def __init__(self, tokenizer: FixedTokenizer, seed: int = 0) -> None:
+    def __init__(self, tokenizer: FixedTokenizer, seed: int = 0, probability: float = 0.15) -> None:
         self.tokenizer = tokenizer
         self.seed = seed
+        self.probability = probability
         self._collate = WindowCollator()
 
     def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -118,7 +120,7 @@ class TokenMaskingCollator:
         """
         batch = self._collate(items)
         seeds = mask_seeds(self.seed, batch["sample_index"])
-        return mask_windows(self.tokenizer, batch["input_ids"], seeds)._asdict()
+        return mask_windows(self.tokenizer, batch["input_ids"], seeds, probability=self.probability)._asdict()
 
 
 __all__ = ["MaskedTokens", "TokenMaskingCollator", "mask_windows"]

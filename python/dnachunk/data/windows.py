@@ -25,6 +25,9 @@ MAX_ATTEMPTS = 100
 MIN_HELD_OUT = 200
 """Windows below which figures of held-out sequence say little."""
 
+MIN_RECORD_BP = 32
+"""Bases below which a record shorter than a window has too little context to learn from, and is left out."""
+
 # Streams of random numbers of one window.
 _GENOME, _PLACE, _STRAND = range(3)
 
@@ -144,12 +147,22 @@ class WindowDataset(Dataset[Item]):
     uniformly among all places where a whole window fits, and a strand. Where the window has too many N, the
     place is drawn again, in the same genome.
 
-    Items have ``input_ids`` ``[window_bp]`` int64, ``repeat_mask`` ``[window_bp]`` bool and ``sample_index``
-    ``[]`` int64, which is ``index``.
+    A record shorter than a window, of :data:`MIN_RECORD_BP` or more, is a window of its own, as short as it
+    is; what of it is not held out, if that is a part. So that a contig is not one place among a chromosome's
+    thousands, a genome with such records gives each stretch draws in proportion to its bases, and the places
+    of the stretch share them evenly.
+
+    Items have ``input_ids`` ``[n]`` int64, ``repeat_mask`` ``[n]`` bool and ``sample_index`` ``[]`` int64,
+    which is ``index``; ``n`` is ``window_bp``, or less where the record is shorter. Where a genome has
+    regions, all have ``region_index`` ``[n]`` int64; see :meth:`Genome.region_index`.
+
+    Attributes:
+        num_short: Records that are shorter than a window and drawn.
+        num_too_short: Records that are too short to be drawn.
 
     Args:
         genomes: Where the windows come from.
-        window_bp: Bases of a window. Records shorter than it are never drawn.
+        window_bp: Bases of a window; a genome that may be drawn must have a record where one fits.
         weights: One for each genome, at least 0; None is in proportion to the genomes' bases.
         holdout: Intervals that no window overlaps.
         num_windows: Length of the dataset.
@@ -178,6 +191,7 @@ class WindowDataset(Dataset[Item]):
         if num_windows < 0:
             raise ValueError(f"WindowDataset: num_windows must be at least 0, got {num_windows}")
         self.genomes = list(genomes)
+        self.has_regions = any(genome.regions for genome in genomes)
         self.window_bp = window_bp
         self.num_windows = num_windows
         self.seed = seed
@@ -197,6 +211,9 @@ class WindowDataset(Dataset[Item]):
             _Places(genome, spans, window_bp, may_be_empty=weight == 0)
             for genome, spans, weight in zip(genomes, held_out, weights, strict=True)
         ]
+        self.num_short = sum(places.num_short for places in self._places)
+        records = [record for genome in genomes for record in genome.records]
+        self.num_too_short = sum(record.length_bp < min(MIN_RECORD_BP, window_bp) for record in records)
 
     def __len__(self) -> int:
         return self.num_windows
@@ -210,12 +227,14 @@ class WindowDataset(Dataset[Item]):
         genome, places = self.genomes[genome_index], self._places[genome_index]
         is_reverse = self.reverse_complement and mix(self.seed, index, _STRAND) % 2 == 1
         for attempt in range(MAX_ATTEMPTS):
-            record_index, start_bp = places[mix(self.seed, index, _PLACE, attempt) % len(places)]
-            ids, repeat_mask = genome.fetch(
-                record_index, start_bp, start_bp + self.window_bp, reverse_complement=is_reverse
-            )
-            if (ids == N_ID).sum().item() <= self.max_n_fraction * self.window_bp:
-                return _item(ids, repeat_mask, index)
+            record_index, start_bp, end_bp = places[mix(self.seed, index, _PLACE, attempt) % len(places)]
+            place = (record_index, start_bp, end_bp)
+            ids, repeat_mask = genome.fetch(*place, reverse_complement=is_reverse)
+            if (ids == N_ID).sum().item() <= self.max_n_fraction * len(ids):
+                item = _item(ids, repeat_mask, index)
+                if self.has_regions:
+                    item["region_index"] = genome.region_index(*place, reverse_complement=is_reverse)
+                return item
         raise ValueError(
             f"WindowDataset: {MAX_ATTEMPTS} windows of {self.window_bp} bp drawn from {genome.path} for item "
             f"{index} all had more than {self.max_n_fraction:.0%} N"
@@ -226,7 +245,11 @@ class HeldOutWindows(Dataset[Item]):
     """The windows that tile the held-out intervals from their starts, without overlap, on the forward strand.
 
     Intervals are joined where they touch or overlap; a rest shorter than a window is left out, as are windows
-    with too many N. Items are those of :class:`WindowDataset`.
+    with too many N. What is held out of a record shorter than a window is a window, as short as it is. Items
+    are those of :class:`WindowDataset`.
+
+    Attributes:
+        genome_indices: ``[len(self)]`` int64: which of the genomes each window is of.
 
     Args:
         genomes: Where the windows come from.
@@ -254,19 +277,24 @@ class HeldOutWindows(Dataset[Item]):
         self.window_bp = window_bp
         held_out = held_out_spans(genomes, holdout, prefix="HeldOutWindows: ")
         windows = [
-            (genome_index, record_index, start_bp)
+            (genome_index, record_index, start_bp, end_bp)
             for genome_index, spans_of_record in enumerate(held_out)
             for record_index, spans in sorted(spans_of_record.items())
             for span in spans
-            for start_bp in _tile(genomes[genome_index], record_index, span, window_bp, max_n_fraction)
+            for start_bp, end_bp in _tile(
+                genomes[genome_index], record_index, span, window_bp, max_n_fraction
+            )
         ]
         if not windows:
-            raise ArgumentError(
-                f"HeldOutWindows: `holdout` must hold a window of {window_bp} bp with at most "
-                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout[:5]]}"
-            )
+            wanted = f"a window of {window_bp} bp with at most {max_n_fraction:.0%} N"
+            if not holdout:
+                where = ", ".join(str(genome.path) for genome in genomes)
+                raise ArgumentError(f"HeldOutWindows: there must be {wanted} to evaluate on, in {where}")
+            got = [str(interval) for interval in holdout[:5]]
+            raise ArgumentError(f"HeldOutWindows: `holdout` must hold {wanted}, got {got}")
         count = len(windows) if max_windows is None else min(max_windows, len(windows))
         self._windows = [windows[index * len(windows) // count] for index in range(count)]
+        self.genome_indices = torch.tensor([genome_index for genome_index, *_ in self._windows])
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -274,18 +302,18 @@ class HeldOutWindows(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self._windows):
             raise IndexError(f"HeldOutWindows: index must be from 0 to {len(self._windows) - 1}, got {index}")
-        genome_index, record_index, start_bp = self._windows[index]
-        ids, repeat_mask = self.genomes[genome_index].fetch(record_index, start_bp, start_bp + self.window_bp)
+        genome_index, record_index, start_bp, end_bp = self._windows[index]
+        ids, repeat_mask = self.genomes[genome_index].fetch(record_index, start_bp, end_bp)
         return _item(ids, repeat_mask, index)
 
     @property
     def intervals(self) -> list[Interval]:
         """Where the windows lie."""
         found = []
-        for genome_index, record_index, start_bp in self._windows:
+        for genome_index, record_index, start_bp, end_bp in self._windows:
             genome = self.genomes[genome_index]
             name = genome.records[record_index].name
-            found.append(Interval(name, start_bp, start_bp + self.window_bp, str(genome.path)))
+            found.append(Interval(name, start_bp, end_bp, str(genome.path)))
         return found
 
 
@@ -293,7 +321,8 @@ class WindowCollator:
     """Makes a batch of windows: pads on the right to the longest and adds mask and labels.
 
     A batch has ``input_ids``, ``attention_mask`` and ``labels`` (the id at A, C, G and T, -100 elsewhere),
-    each ``[B, N]`` int64, ``repeat_mask`` ``[B, N]`` bool and ``sample_index`` ``[B]`` int64.
+    each ``[B, N]`` int64, ``repeat_mask`` ``[B, N]`` bool and ``sample_index`` ``[B]`` int64; of windows
+    that have it also ``region_index`` ``[B, N]`` int64.
     """
 
     def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> Item:
@@ -310,34 +339,45 @@ class WindowCollator:
             return pad_sequence(values, batch_first=True, padding_value=padding)
 
         input_ids = pad([item["input_ids"] for item in items], PAD_ID)
+        regions = [item["region_index"] for item in items if "region_index" in item]
         return {
             "input_ids": input_ids,
             "attention_mask": pad([torch.ones_like(item["input_ids"]) for item in items], 0),
             "labels": input_ids.where(is_base(input_ids), IGNORE_INDEX),
             "repeat_mask": pad([item["repeat_mask"] for item in items], 0),
             "sample_index": torch.stack([item["sample_index"] for item in items]),
+            **({"region_index": pad(regions, 0)} if regions else {}),
         }
 
 
 class _Places:
-    """All places of one genome where a window may start, as a sequence of (record index, start)."""
+    """All places of one genome where a window may lie, as a sequence of (record index, start, end)."""
 
     def __init__(
         self, genome: Genome, held_out: Mapping[int, list[Span]], window_bp: int, *, may_be_empty: bool
     ) -> None:
-        self._runs: list[tuple[int, int]] = []
-        self._ends: list[int] = []
-        total = 0
+        # Record, start, bases of a window, and places, of each stretch.
+        self._runs: list[tuple[int, int, int, int]] = []
+        lengths: list[int] = []
+        has_whole = False
+        short: set[int] = set()
         for record_index, record in enumerate(genome.records):
             start_bp = 0
             for held_start_bp, held_end_bp in [*held_out.get(record_index, []), (record.length_bp, 0)]:
-                count = held_start_bp - start_bp - window_bp + 1
-                if count > 0:
-                    total += count
-                    self._runs.append((record_index, start_bp))
-                    self._ends.append(total)
+                run_bp = held_start_bp - start_bp
+                length_bp = _window_length(record.length_bp, run_bp, window_bp)
+                if length_bp:
+                    self._runs.append((record_index, start_bp, length_bp, run_bp - length_bp + 1))
+                    lengths.append(run_bp)
+                    has_whole |= length_bp == window_bp
+                if 0 < length_bp < window_bp:
+                    short.add(record_index)
                 start_bp = held_end_bp
-        if total == 0 and not may_be_empty:
+        self.num_short = len(short)
+        self._ends = list(
+            itertools.accumulate(lengths if short else [num_places for *_, num_places in self._runs])
+        )
+        if not has_whole and not may_be_empty:
             longest = max(genome.records, key=lambda record: record.length_bp)
             rest = "" if longest.length_bp < window_bp else ", outside the held-out intervals (`holdout`)"
             raise ArgumentError(
@@ -348,10 +388,19 @@ class _Places:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, place: int) -> tuple[int, int]:
+    def __getitem__(self, place: int) -> tuple[int, int, int]:
         run = bisect.bisect_right(self._ends, place)
-        record_index, start_bp = self._runs[run]
-        return record_index, start_bp + place - (self._ends[run - 1] if run else 0)
+        record_index, first_bp, length_bp, num_places = self._runs[run]
+        before = self._ends[run - 1] if run else 0
+        start_bp = first_bp + (place - before) * num_places // (self._ends[run] - before)
+        return record_index, start_bp, start_bp + length_bp
+
+
+def _window_length(record_bp: int, run_bp: int, window_bp: int) -> int:
+    """Bases of a window in a stretch of a record: all, fewer where the record is short, 0 where none fits."""
+    if run_bp >= window_bp:
+        return window_bp
+    return run_bp if record_bp < window_bp and run_bp >= min(MIN_RECORD_BP, window_bp) else 0
 
 
 def _check_common(function: str, genomes: Sequence[Genome], window_bp: int, max_n_fraction: float) -> None:
@@ -422,17 +471,21 @@ def _merge(spans: list[Span]) -> list[Span]:
     return merged
 
 
-def _tile(genome: Genome, record_index: int, span: Span, window_bp: int, max_n_fraction: float) -> list[int]:
-    """Starts of the windows of a span that have few enough N."""
-    starts: list[int] = []
+def _tile(genome: Genome, record_index: int, span: Span, window_bp: int, max_n_fraction: float) -> list[Span]:
+    """Where the windows of a span lie that have few enough N."""
+    length_bp = _window_length(genome.records[record_index].length_bp, span[1] - span[0], window_bp)
+    if not length_bp:
+        return []
+    windows: list[Span] = []
     # Whole windows, about a million bases at once.
-    piece_bp = max(1, (1 << 20) // window_bp) * window_bp
-    end_bp = span[1] - (span[1] - span[0]) % window_bp
+    piece_bp = max(1, (1 << 20) // length_bp) * length_bp
+    end_bp = span[1] - (span[1] - span[0]) % length_bp
     for start_bp in range(span[0], end_bp, piece_bp):
         ids, _ = genome.fetch(record_index, start_bp, min(start_bp + piece_bp, end_bp))
-        is_kept = (ids.view(-1, window_bp) == N_ID).sum(dim=1) <= max_n_fraction * window_bp
-        starts += [start_bp + window_bp * window for window in is_kept.nonzero()[:, 0].tolist()]
-    return starts
+        is_kept = (ids.view(-1, length_bp) == N_ID).sum(dim=1) <= max_n_fraction * length_bp
+        starts = [start_bp + length_bp * window for window in is_kept.nonzero()[:, 0].tolist()]
+        windows += [(first_bp, first_bp + length_bp) for first_bp in starts]
+    return windows
 
 
 def _item(ids: torch.Tensor, repeat_mask: torch.Tensor, index: int) -> Item:

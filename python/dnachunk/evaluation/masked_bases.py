@@ -83,19 +83,25 @@ def evaluate_corrupted_bases(
     """
     sums = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
-        labels = batch["labels"]
-        with torch.no_grad():
-            logits = predict({name: value for name, value in batch.items() if name != "labels"})
-        check_shape("evaluate_corrupted_bases", "logits", logits, (*labels.shape, "V"))
-        if logits.shape[-1] <= T_ID:
-            raise ValueError(
-                f"evaluate_corrupted_bases: logits must cover the ids of A, C, G, T (5 to {T_ID}), "
-                f"got {logits.shape[-1]} ids"
-            )
-        labels = labels.to(logits.device)
-        is_scored = labels != IGNORE_INDEX
-        sums += masked_base_sums(logits[..., A_ID : T_ID + 1][is_scored], labels[is_scored])
+        sums += _corrupted_base_sums(predict, batch)
     return MaskedBaseScores.from_sums(sums)
+
+
+def _corrupted_base_sums(
+    predict: Callable[[dict[str, torch.Tensor]], torch.Tensor], batch: Batch
+) -> torch.Tensor:
+    labels = batch["labels"]
+    with torch.no_grad():
+        logits = predict({name: value for name, value in batch.items() if name != "labels"})
+    check_shape("evaluate_corrupted_bases", "logits", logits, (*labels.shape, "V"))
+    if logits.shape[-1] <= T_ID:
+        raise ValueError(
+            f"evaluate_corrupted_bases: logits must cover the ids of A, C, G, T (5 to {T_ID}), "
+            f"got {logits.shape[-1]} ids"
+        )
+    labels = labels.to(logits.device)
+    is_scored = labels != IGNORE_INDEX
+    return masked_base_sums(logits[..., A_ID : T_ID + 1][is_scored], labels[is_scored])
 
 
 def evaluate_masked_bases(
@@ -118,6 +124,25 @@ def evaluate_masked_bases(
         ValueError: If the logits do not fit or no base shows ``[MASK]``.
     """
     return evaluate_corrupted_bases(predict, (_corrupted(batch, seed, probability) for batch in windows))
+
+
+def masked_window_sums(
+    predict: Callable[[dict[str, torch.Tensor]], torch.Tensor], batch: Batch, *, seed: int
+) -> torch.Tensor:
+    """What one batch adds to the scores of :func:`evaluate_masked_bases`.
+
+    Args:
+        predict: See there.
+        batch: See there.
+        seed: See there.
+
+    Returns:
+        ``[3]`` float64 on the CPU, as :func:`masked_base_sums` gives them.
+
+    Raises:
+        ValueError: If the logits do not fit.
+    """
+    return _corrupted_base_sums(predict, _corrupted(batch, seed, 0.15))
 
 
 def _corrupted(batch: Batch, seed: int, probability: float) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,9 @@ class TileTokens:
 
 def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
     """Raises :class:`ValueError` unless tiles of ``window_bp`` can overlap by ``overlap_bp``."""
+    for name, value in (("window_bp", window_bp), ("overlap_bp", overlap_bp)):
+        if not isinstance(value, numbers.Integral):
+            raise ValueError(f"{function}: {name} must be a whole number, got {value!r}")
     if window_bp < 1:
         raise ValueError(f"{function}: window_bp must be at least 1, got {window_bp}")
     if not 0 <= 2 * overlap_bp <= window_bp:

@@ -302,7 +302,8 @@ class Chunk(nn.Module):
     def forward(self, x: torch.Tensor, routing: Routing) -> Chunks:
         """``x [B, N, D]`` to its chunks.
 
-        Waits for the device, which alone knows how many there are; not under a budget.
+        Waits for the device, which alone knows how many there are, and there ``torch.compile`` cuts its
+        graph, unless ``torch._dynamo.config.capture_scalar_outputs`` is set; neither under a budget.
         """
         most: Any = routing.most_tokens
         if most is None:

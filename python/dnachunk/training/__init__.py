@@ -7,6 +7,7 @@ from dnachunk.training.finetuner import FineTuner
 from dnachunk.training.plan import Plan
 from dnachunk.training.pretrain import PreTrained, pretrain
 from dnachunk.training.pretrainer import PreTrainer
+from dnachunk.training.recipe import Recipe, list_recipes
 from dnachunk.training.run_store import Candidate, Run
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "Plan",
     "PreTrained",
     "PreTrainer",
+    "Recipe",
     "Run",
     "compare_models",
     "finetune",
     "grid",
+    "list_recipes",
     "load_with_head",
     "pretrain",
     "run_search",

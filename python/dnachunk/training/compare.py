@@ -7,11 +7,11 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoTokenizer, TrainingArguments
+from transformers import AutoModel, TrainingArguments
 
 from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
@@ -23,7 +23,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -45,6 +45,7 @@ from dnachunk.training.finetune import (
     run_search,
     several,
     tell_skipped_rows,
+    the_only,
 )
 from dnachunk.training.finetuner import FineTuner
 from dnachunk.training.plan import MODEL_NAME, Plan
@@ -127,7 +128,9 @@ def compare_models(
     max_train: int | None = None,
     learning_rate: float | Sequence[float] | None = None,
     num_train_epochs: float | Sequence[float] | None = None,
+    weight_decay: float | Sequence[float] | None = None,
     lora_rank: int | Sequence[int] | None = None,
+    lora_alpha: float | Sequence[float] | None = None,
     paper_grid: bool = False,
     patience: int = 3,
     reverse_complement: Strands = "none",
@@ -159,7 +162,9 @@ def compare_models(
         max_train: Sequences to train on, and to choose by, at most: a part drawn at random.
         learning_rate: See there.
         num_train_epochs: See there.
+        weight_decay: See there.
         lora_rank: See there.
+        lora_alpha: See there.
         paper_grid: See there.
         patience: See there.
         reverse_complement: See there.
@@ -181,8 +186,9 @@ def compare_models(
         return _run_plan(Path(plan), data, Path(output_dir))
     how = checked_method(method)
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
-    if lora_rank is not None and how != "lora":
-        raise UsageError(f"`lora_rank` needs `method=lora`, got {how}")
+    for name, value in (("lora_rank", lora_rank), ("lora_alpha", lora_alpha)):
+        if value is not None and how != "lora":
+            raise UsageError(f"`{name}` needs `method=lora`, got {how}")
     require_at_least("seeds", seeds, 1)
     if max_train is not None:
         require_at_least("max_train", max_train, 2)
@@ -196,6 +202,8 @@ def compare_models(
         several(learning_rate),
         several(num_train_epochs),
         several(lora_rank),
+        several(weight_decay),
+        several(lora_alpha),
         paper_grid,
         how == "lora",
     )
@@ -220,7 +228,7 @@ def compare_models(
             args,
             {"suite": known or str(folder), "method": how, "seeds": seeds, "max_train": max_train},
             method=how,
-            lora=LoRA() if how == "lora" else None,
+            lora=LoRA(alpha=the_only(several(lora_alpha))) if how == "lora" else None,
             candidates=candidates,
             seeds=seeds,
             patience=patience,
@@ -371,7 +379,7 @@ def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[st
     network = load_pretrained(
         AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
     )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():
@@ -441,7 +449,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
 
 
 def _cell_metrics(result: FineTuned) -> dict[str, Any]:
-    return {**result.metrics, "repeats": [asdict(run) for run in result.repeats]}
+    return {**result.metrics, "repeats": [run.fields for run in result.repeats]}
 
 
 def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
@@ -22,7 +22,7 @@ from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
-from dnachunk.models.loading import model_digest
+from dnachunk.models.loading import ask, load_tokenizer, model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
@@ -52,7 +52,9 @@ DEFAULTS: dict[str, Any] = {
 PAPER_RATES = (1e-5, 5e-5, 1e-4)
 PAPER_EPOCHS = (5.0, 10.0)
 PAPER_RANKS = (4, 8, 16, 24, 48)
-"""What the papers search over, on the validation set."""
+PAPER_DECAYS = (0.0, 0.01)
+PAPER_ALPHAS = (8.0, 16.0, 24.0, 48.0, 96.0)
+"""What MergeDNA's paper searches over, on the validation set (Evaluation Setups)."""
 
 LEARNING_RATES: dict[Method, float] = {"full": 5e-4, "lora": 2e-3, "probe": 1e-2}
 """What each method learns with where nothing is said; the papers' rates are for models of 100M and more."""
@@ -69,17 +71,26 @@ _DECISIVE = (
 
 
 def grid(
-    learning_rates: Sequence[float], num_train_epochs: Sequence[float], lora_ranks: Sequence[int | None] = ()
+    learning_rates: Sequence[float],
+    num_train_epochs: Sequence[float],
+    lora_ranks: Sequence[int | None] = (),
+    weight_decays: Sequence[float] = (),
+    lora_alphas: Sequence[float] = (),
 ) -> list[Candidate]:
-    """All combinations; without ranks for another method than LoRA.
+    """All combinations; without ranks and alphas for another method than LoRA.
 
-    The papers search over rates 1e-5, 5e-5 and 1e-4, ranks 4, 8, 16, 24 and 48, and 5 and 10 epochs.
+    MergeDNA's paper searches over rates 1e-5, 5e-5 and 1e-4, weight decays 0 and 0.01, ranks 4, 8, 16, 24 and
+    48, alphas 8, 16, 24, 48 and 96, and 5 and 10 epochs.
     """
-    ranks = lora_ranks or [None]
+    ranks: Sequence[int | None] = lora_ranks or [None]
+    alphas: Sequence[float | None] = lora_alphas or [None]
+    decays: Sequence[float | None] = weight_decays or [None]
     return [
-        Candidate(rate, epochs, rank)
+        Candidate(rate, epochs, rank, decay, alpha)
         for rank in ranks
+        for alpha in alphas
         for epochs in num_train_epochs
+        for decay in decays
         for rate in learning_rates
     ]
 
@@ -128,12 +139,7 @@ class FineTuned(Report):
         def entry(run: Any) -> dict[str, Any]:
             scores = {f"eval_{name}": value for name, value in run.eval.items()}
             scores |= {f"test_{name}": value for name, value in (run.test or {}).items()}
-            candidate = {
-                "learning_rate": run.candidate.learning_rate,
-                "num_train_epochs": run.candidate.num_train_epochs,
-            }
-            if run.candidate.lora_rank is not None:
-                candidate["lora_rank"] = run.candidate.lora_rank
+            candidate = {name: value for name, value in asdict(run.candidate).items() if value is not None}
             return {**candidate, "seed": run.seed, "steps": run.steps, **scores}
 
         return {
@@ -153,7 +159,7 @@ class FineTuned(Report):
                 {name: value for name, value in entry(run).items() if not name.startswith("test_")}
                 for run in self.search
             ],
-            "diverged": [asdict(candidate) for candidate in self.diverged],
+            "diverged": [candidate.fields for candidate in self.diverged],
         }
 
     def report(self) -> list[Table | str]:
@@ -201,15 +207,17 @@ def finetune(
     valid_share: float = 0.1,
     method: Method | None = None,
     lora_rank: int | Sequence[int] | None = None,
-    lora_alpha: float | None = None,
+    lora_alpha: float | Sequence[float] | None = None,
     lora_dropout: float = 0.0,
     lora_target: Sequence[str] | None = None,
     learning_rate: float | Sequence[float] | None = None,
     num_train_epochs: float | Sequence[float] | None = None,
+    weight_decay: float | Sequence[float] | None = None,
     paper_grid: bool = False,
     seeds: int = 1,
     patience: int = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     **arguments: Any,
 ) -> FineTuned:
@@ -236,15 +244,19 @@ def finetune(
         method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``. Default: LoRA with
             ``lora_rank``, else full.
         lora_rank: Rank of LoRA (default 8), or several to search over.
-        lora_alpha: Default twice the rank.
+        lora_alpha: Weight of LoRA, or several to search over; default twice the rank.
         lora_dropout: Dropout before the adapters.
         lora_target: Names of linear layers to adapt; default all outside the head.
         learning_rate: Or several to search over; default 5e-4, LoRA 2e-3, probe 1e-2.
         num_train_epochs: Or several to search over; default 10.
-        paper_grid: Whether to search over what the papers do, as far as it is not given.
+        weight_decay: Or several to search over; default 0.01.
+        paper_grid: Whether to search over what MergeDNA's paper does (:func:`~dnachunk.training.grid`), as
+            far as it is not given.
         seeds: How often the best is trained, from ``seed`` on.
         patience: Evaluations without a better one after which a run stops.
         reverse_complement: ``"average"``: both strands are run and averaged in evaluation.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, kept in the configuration of what is trained;
+            default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
             ``resume_from_checkpoint="last"`` goes on with what an interrupted call left.
@@ -280,10 +292,18 @@ def finetune(
         task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed, on_error=on_error)
     elif train or valid or test or data:
         raise UsageError("`task` has all splits: give it, or `data`, or `train`, `valid` and `test`")
-    lora = LoRA(alpha=lora_alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
     candidates = choose_candidates(
-        args, several(learning_rate), several(num_train_epochs), several(lora_rank), paper_grid, is_lora
+        args,
+        several(learning_rate),
+        several(num_train_epochs),
+        several(lora_rank),
+        several(weight_decay),
+        several(lora_alpha),
+        paper_grid,
+        is_lora,
     )
+    alpha = the_only(several(lora_alpha))
+    lora = LoRA(alpha=alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
     _describe(task)
     total = len(candidates) + seeds - 1
 
@@ -307,6 +327,7 @@ def finetune(
             metric=args.metric_for_best_model,
             patience=patience,
             reverse_complement=reverse_complement,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             resume=resume == "last",
             before_run=before_run,
@@ -358,24 +379,40 @@ def choose_candidates(
     learning_rates: Sequence[float] | None,
     epochs: Sequence[float] | None,
     ranks: Sequence[int] | None,
+    decays: Sequence[float] | None,
+    alphas: Sequence[float] | None,
     paper_grid: bool,
     is_lora: bool,
 ) -> list[Candidate]:
-    """What is searched over: what is given, or else the papers' grid or the defaults in ``args``."""
+    """What is searched over: what is given, or else the paper's grid or the defaults in ``args``.
+
+    A single weight decay is set in ``args``.
+    """
     for name, values in (
         ("learning_rate", learning_rates),
         ("num_train_epochs", epochs),
         ("lora_rank", ranks),
+        ("weight_decay", decays),
+        ("lora_alpha", alphas),
     ):
         if values is not None and not values:
             raise ArgumentError(f"`{name}` must be one value or several, got none")
     if paper_grid:
         learning_rates, epochs = learning_rates or list(PAPER_RATES), epochs or list(PAPER_EPOCHS)
-        ranks = ranks or list(PAPER_RANKS)
+        ranks, alphas = ranks or list(PAPER_RANKS), alphas or list(PAPER_ALPHAS)
+        decays = decays or list(PAPER_DECAYS)
+    # What is the same for all is no candidate's own.
+    decay = the_only(decays)
+    if decay is not None:
+        args.weight_decay, decays = decay, None
+    if the_only(alphas) is not None:
+        alphas = None
     return grid(
         learning_rates or [args.learning_rate],
         epochs or [args.num_train_epochs],
         (ranks or [8]) if is_lora else (),
+        decays or (),
+        (alphas or ()) if is_lora else (),
     )
 
 
@@ -391,6 +428,7 @@ def run_search(
     metric: str | None = None,
     patience: int | None = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     resume: bool = False,
     before_run: Callable[[FineTuner, Candidate, int], Any] | None = None,
@@ -409,13 +447,14 @@ def run_search(
         args: Hugging Face's arguments; evaluation is each epoch unless they say otherwise, and checkpoints
             are those of the best evaluations.
         method: As :class:`FineTuner`, like ``reverse_complement`` and ``truncate``.
-        lora: How adapters are made; a candidate's rank goes before its.
+        lora: How adapters are made; a candidate's rank and alpha go before its.
         candidates: What is searched; default the learning rate and epochs of ``args`` alone.
         seeds: How many seeds, from ``args.seed`` on.
         metric: What candidates, and evaluations of a run, are compared by: a score of the problem, or
             ``"loss"``; default :data:`~dnachunk.evaluation.metrics.DEFAULT_METRIC`.
         patience: Evaluations without a better score or a lower loss after which a run stops; None is never.
         reverse_complement: ``"average"`` runs both strands in evaluation.
+        tokens_per_base: In (0, 1]; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         resume: Whether to go on with what an interrupted call with the same arguments left: its finished
             runs are taken over, and a begun one goes on from its last checkpoint to the same numbers.
@@ -456,10 +495,11 @@ def run_search(
         "model": model_digest(model),
         "method": method,
         "lora": None if lora is None else asdict(lora),
-        "candidates": [asdict(candidate) for candidate in candidates],
+        "candidates": [candidate.fields for candidate in candidates],
         "metric": metric,
         "patience": patience,
         "reverse_complement": reverse_complement,
+        "tokens_per_base": tokens_per_base,
         "truncate": truncate,
         "data": _digest(task),
         "arguments": plain_values(args, _DECISIVE),
@@ -477,6 +517,8 @@ def run_search(
         run_args.output_dir = str(store.folder / name)
         run_args.learning_rate = candidate.learning_rate
         run_args.num_train_epochs = candidate.num_train_epochs
+        if candidate.weight_decay is not None:
+            run_args.weight_decay = candidate.weight_decay
         run_args.seed = seed
         run_args.metric_for_best_model, run_args.greater_is_better = metric, sign > 0
         run_args.save_strategy, run_args.load_best_model_at_end = SaveStrategy.BEST, True
@@ -485,13 +527,15 @@ def run_search(
             run_args.eval_strategy = IntervalStrategy.EPOCH
         # The head and the adapters start at random.
         set_seed(seed)
+        network = load_with_head(model, task)
+        ask(network, tokens_per_base)
         trainer = FineTuner(
-            load_with_head(model, task),
+            network,
             run_args,
             task,
-            AutoTokenizer.from_pretrained(model, local_files_only=True),
+            load_tokenizer(model),
             method=method,
-            lora=replace(lora, rank=candidate.lora_rank) if lora and candidate.lora_rank else lora,
+            lora=_lora_of(lora, candidate),
             reverse_complement=reverse_complement,
             truncate=truncate,
             callbacks=None if patience is None else [StopEarly(metric, patience)],
@@ -550,6 +594,13 @@ def run_search(
         Path(args.output_dir),
         diverged,
     )
+
+
+def _lora_of(lora: LoRA | None, candidate: Candidate) -> LoRA | None:
+    if lora is None:
+        return None
+    rank, alpha = candidate.lora_rank or lora.rank, candidate.lora_alpha or lora.alpha
+    return replace(lora, rank=rank, alpha=alpha)
 
 
 def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
@@ -617,6 +668,11 @@ def several(value: Value | Sequence[Value] | None) -> Sequence[Value] | None:
     return value if value is None or isinstance(value, Sequence) else [value]
 
 
+def the_only(values: Sequence[Value] | None) -> Value | None:
+    """The value, if there is one and no more."""
+    return values[0] if values is not None and len(values) == 1 else None
+
+
 def _describe(task: Task) -> None:
     names = ", ".join(task.names[:20]) + (", …" if len(task.names) > 20 else "")
     say(f"Problem    {task.problem.value}: {names}")
@@ -661,4 +717,5 @@ __all__ = [
     "run_search",
     "several",
     "tell_skipped_rows",
+    "the_only",
 ]

@@ -1,12 +1,10 @@
 """Plans of comparisons: models to pre-train on one budget of bases, and the tasks to compare them on."""
 
 import contextlib
-import importlib
 import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +15,14 @@ from dnachunk.files import replacing
 from dnachunk.reporting import is_main_process, say, to_json
 from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.pretrain import PreTraining, prepare_pretraining
-
-# Python has it since 3.11.
-tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+from dnachunk.training.recipe import read_toml
 
 MODEL_NAME = re.compile(r"\w[\w .,:+()&-]*")
 """What a model can be called: its name is a folder's, and stands in a table."""
 
 _SETTINGS = "plan.json"
 _SETTLED = {
-    "pretrain": ("output_dir", "max_steps", "num_train_epochs", "resume_from_checkpoint"),
+    "pretrain": ("output_dir", "max_steps", "step_bp", "num_train_epochs", "resume_from_checkpoint"),
     "evaluate": ("output_dir", "data", "model", "plan", "before_models"),
 }
 
@@ -62,10 +58,7 @@ class Plan:
             OSError: If it cannot be opened.
             ValueError: If it is no TOML, or something in it is missing, unknown or of the wrong kind.
         """
-        try:
-            fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is no TOML: {error}") from error
+        fields = read_toml(path)
         kinds = {"bases": int, "pretrain": dict, "evaluate": dict, "models": dict}
         unknown = ", ".join(fields.keys() - kinds.keys())
         if unknown:
@@ -134,6 +127,9 @@ class Plan:
         genomes = options.pop("fasta", [])
         paths = [str(data / genome) for genome in ([genomes] if isinstance(genomes, str) else genomes)]
         budget = {"max_steps": self.max_steps(name), "output_dir": str(folder)}
+        # A recipe's step is another.
+        if "recipe" in options or options.get("size") == "base":
+            options.setdefault("gradient_accumulation_steps", 1)
         return {"fasta": paths, **options, **budget}
 
     def prepare(self, name: str, data: Path, folder: Path, **more: Any) -> PreTraining:

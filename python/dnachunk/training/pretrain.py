@@ -23,9 +23,12 @@ from dnachunk.alphabet import NUM_IDS
 from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, forward_flops
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
-from dnachunk.data.contents import OnError
+from dnachunk.data.contents import OnError, tell_skipped
+from dnachunk.data.genome import Stretches
 from dnachunk.data.record_names import Aliases, some
-from dnachunk.data.windows import MIN_HELD_OUT, held_out_spans
+from dnachunk.data.regions import with_regions
+from dnachunk.data.repeats import has_repeats, with_repeats
+from dnachunk.data.windows import MIN_HELD_OUT, MIN_RECORD_BP, WindowCollator, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
@@ -39,6 +42,7 @@ from dnachunk.training.baseline import Baseline, fixed_context_baseline
 from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.pretrainer import PreTrainer
 from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.recipe import RECIPE, Recipe, write_recipe
 from dnachunk.training.trainer import SETTINGS
 
 PathLike = str | os.PathLike[str]
@@ -68,7 +72,7 @@ DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
     "report_to": "none",
 }
-"""Fields of ``TrainingArguments``: the paper's optimizer (Appendix B), at a rate for small models.
+"""Fields of ``TrainingArguments`` without a recipe: MergeDNA's optimizer, at a rate for small models.
 
 Steps below 1 are shares of ``max_steps``.
 """
@@ -76,8 +80,14 @@ Steps below 1 are shares of ``max_steps``.
 # What a run that is resumed must not change, of the arguments of training.
 _DECISIVE = (
     *("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "adam_beta1", "adam_beta2"),
-    *("adam_epsilon", "weight_decay", "max_grad_norm", "bf16", "fp16"),
+    *("adam_epsilon", "weight_decay", "max_grad_norm", "bf16", "fp16", "lr_scheduler_kwargs"),
 )
+
+# What a recipe says of them.
+_OF_RECIPE = ("max_steps", *_DECISIVE)
+
+MASK_PROBABILITY = 0.15
+"""Share of the bases that are selected in masked modelling, where nothing else is said."""
 
 MAX_BPE_BP = 8 << 20
 """Bases of the training windows that byte-pair encoding is trained on, at most."""
@@ -124,6 +134,17 @@ class PreTrained(Report):
                     for name, prefix in [*own, *others]
                 ]
                 tables.append(Table([title, "accuracy", "nats"], rows))
+        names = [name.partition("/")[2] for name in metrics if name.startswith("eval_masked_nats/")]
+        if names:
+            rows = [
+                [
+                    name,
+                    f"{metrics[f'eval_masked_accuracy/{name}']:.2%}",
+                    f"{metrics[f'eval_masked_nats/{name}']:.4f}",
+                ]
+                for name in names
+            ]
+            tables.append(Table(["At [MASK], by genome", "accuracy", "nats"], rows))
         return [*tables, metrics["holdout_warning"]] if "holdout_warning" in metrics else tables
 
 
@@ -143,6 +164,8 @@ class PreTraining:
         window_bp: Bases of a window, if that is not the configuration's.
         eval_windows: Windows of it to evaluate on, at most.
         resume: Checkpoint to go on from.
+        mask_probability: Of a base being selected in masked modelling.
+        recipe: The recipe that this is, as :func:`~dnachunk.training.recipe.write_recipe` takes it.
     """
 
     network: Any
@@ -156,6 +179,8 @@ class PreTraining:
     window_bp: int | None
     eval_windows: int
     resume: str | None
+    mask_probability: float
+    recipe: dict[str, Any]
 
     def build(self) -> tuple[Any, Any]:
         """The model, untrained unless it was given, and its tokenizer."""
@@ -208,6 +233,17 @@ class PreTraining:
             say(
                 f"Genome     {genome.path.name}: {genome.length_bp:,} bases, records: {len(genome.records):,}"
             )
+        if windows.num_short:
+            say(
+                f"Records    {windows.num_short:,} are shorter than a window: each is a window of its own, "
+                "padded in its batch"
+            )
+        if windows.num_too_short:
+            say(
+                f"Records    {windows.num_too_short:,} have less than {min(MIN_RECORD_BP, window_bp)} bases, "
+                "too few to train on"
+            )
+        self._tell_repeats(network.config)
         chosen = "by default, " if self.is_default_holdout else ""
         say(
             f"Held out   {chosen}{some(map(str, holdout))}: {len(held_out):,} windows of {window_bp:,} bases "
@@ -215,7 +251,7 @@ class PreTraining:
         )
         say(
             f"Training   {args.max_steps:,} steps of {global_batch:,} windows of {window_bp:,} bases: "
-            f"{num_windows * window_bp / 1e6:,.1f} Mb"
+            f"{'up to ' if windows.num_short else ''}{num_windows * window_bp / 1e6:,.1f} Mb"
         )
         baseline = (
             fixed_context_baseline(genomes, holdout, held_out, args.seed) if is_main_process() else None
@@ -227,7 +263,9 @@ class PreTraining:
                 warning = _describe_chance(len(held_out), baseline.scores[0].masked_count)
                 say(f"Warning    {warning}")
 
-        trainer = PreTrainer(network, args, windows, held_out, tokenizer)
+        trainer = PreTrainer(
+            network, args, windows, held_out, tokenizer, mask_probability=self.mask_probability
+        )
         trainer.settings = settings
         log_lines(trainer)
         with quiet_files():
@@ -254,11 +292,15 @@ class PreTraining:
             if warning is not None:
                 metrics["holdout_warning"] = warning
             metrics |= train_metrics
-        card = self._card(trainer.model, metrics, num_windows * window_bp)
+        card = self._card(
+            trainer.model, metrics, num_windows * window_bp, "up to " if windows.num_short else ""
+        )
         if isinstance(trainer.model, DNAPreTrainedModel):
             trainer.model.card = card
         trainer.save_model()
         write_card(output_dir, card)
+        if is_main_process():
+            write_recipe(output_dir / RECIPE, self.recipe, "What this model was pre-trained with.")
         if metrics:
             write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
@@ -279,6 +321,13 @@ class PreTraining:
             "windows a step": global_batch,
             **plain_values(self.args, _DECISIVE),
         }
+        marked = {
+            "repeats": [_covered_bp(genome.repeats) for genome in self.genomes],
+            "regions": [_covered_bp(region) for genome in self.genomes for region in genome.regions],
+        }
+        settings |= {name: bases for name, bases in marked.items() if any(bases)}
+        if self.mask_probability != MASK_PROBABILITY:
+            settings["mask_probability"] = self.mask_probability
         return dict(json.loads(to_json(settings)))
 
     def _check_resumed(self, settings: dict[str, Any]) -> None:
@@ -287,19 +336,29 @@ class PreTraining:
         if self.resume is None or not path.is_file():
             return
         before = json.loads(path.read_text(encoding="utf-8"))
-        differing = [name for name in settings if settings[name] != before.get(name)]
+        differing = [name for name in {**settings, **before} if settings.get(name) != before.get(name)]
         if differing:
             raise ArgumentError(
                 f"{self.resume} is of a run with other {', '.join(differing)}: give what it was begun with, "
                 "or choose another `output_dir`"
             )
 
-    def _card(self, network: Any, metrics: dict[str, Any], num_bases: int) -> str:
+    def _tell_repeats(self, config: Any) -> None:
+        """Says where a weight of repeats has nothing to weigh."""
+        weight = getattr(config, "repeat_weight", 1)
+        unmarked = [genome.path.name for genome in self.genomes if weight != 1 and not has_repeats(genome)]
+        if unmarked:
+            say(
+                f"Repeats    {some(unmarked)}: none, neither by lower-case letters nor by a file of repeats, "
+                f"so that no base weighs {weight:g} there"
+            )
+
+    def _card(self, network: Any, metrics: dict[str, Any], num_bases: int, up_to: str) -> str:
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
         minutes = metrics.get("train_runtime", 0) / 60
         training = (
-            f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {num_bases / 1e6:,.1f} million bases, "
-            f"in {minutes:.1f} minutes. Held out{' by default' if self.is_default_holdout else ''}: "
+            f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {up_to}{num_bases / 1e6:,.1f} million "
+            f"bases, in {minutes:.1f} minutes. Held out{' by default' if self.is_default_holdout else ''}: "
             f"{some(map(str, self.holdout), 20)}."
         )
         if "holdout_warning" in metrics:
@@ -320,14 +379,19 @@ def pretrain(
     fasta: PathLike | Genome | Sequence[PathLike | Genome],
     output_dir: PathLike,
     *,
-    model: Any = "mergedna",
-    size: str = "tiny",
+    recipe: PathLike | None = None,
+    model: Any = None,
+    size: str | None = None,
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
+    repeats: PathLike | Sequence[PathLike] | None = None,
+    region_ratio: Mapping[PathLike, float] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
+    step_bp: int | None = None,
+    mask_probability: float | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
     **arguments: Any,
@@ -337,10 +401,15 @@ def pretrain(
     Args:
         fasta: A genome, or several: plain, gzip or bgzip.
         output_dir: Folder for the model, its checkpoints and ``results.json``.
+        recipe: Name of a recipe, such as ``"dnachunker"`` (:func:`~dnachunk.training.list_recipes` has all),
+            or a TOML file of one, such as the ``recipe.toml`` that lies beside a pre-trained model. Every
+            argument goes before it. Default: the paper's recipe for a model of size ``"base"``, else none.
         model: ``"mergedna"``, ``"dnachunker"``, ``"mxdna"``, ``"baseline"`` (an off-the-shelf encoder on the
             tokens of a fixed tokenizer, as wide and as deep), or a model of ours to
-            train on (a MergeDNA with another head is copied into that of pre-training).
-        size: ``"micro"``, ``"tiny"``, or ``"base"``, which is the paper's.
+            train on (a MergeDNA with another head is copied into that of pre-training). Default the recipe's,
+            or ``"mergedna"``.
+        size: ``"micro"``, ``"tiny"``, or ``"base"``, which is the paper's; default the recipe's, or
+            ``"tiny"``.
         tokenizer: Of a baseline: ``"base"``, ``"6mer"`` (1 to 8), ``"6mer-overlapping"``, or ``"bpe-1024"``,
             which is trained on the training windows.
         weight: How often each genome is drawn from, in their order; default by length.
@@ -348,9 +417,17 @@ def pretrain(
             a tenth of each genome, from its end; see :func:`~dnachunk.data.default_holdout`.
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
-        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
+        repeats: BED files of repeats, or RepeatMasker's tables (``.out``), for genomes without lower-case
+            letters: their bases weigh a DNAChunker's ``repeat_weight``.
+        region_ratio: BED files of stretches with a target ratio of their own, in (0, 1), at both stages of a
+            DNAChunker, by file; of stretches in several files the last counts. Evaluation knows nothing of
+            them.
+        on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         window_bp: Bases of a window; default the configuration's ``train_length_bp``.
+        step_bp: Bases of an optimizer step, over all ranks; the gradients of as many batches are accumulated
+            as that takes. Default: a batch of each rank.
+        mask_probability: Of a base being selected in masked modelling; default 0.15.
         eval_windows: Held-out windows to evaluate on, at most.
         config: Fields of the configuration.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, such as ``max_steps``, ``bf16`` or
@@ -369,32 +446,46 @@ def pretrain(
     return prepare_pretraining(
         fasta,
         output_dir,
+        recipe=recipe,
         model=model,
         size=size,
         tokenizer=tokenizer,
         weight=weight,
         holdout=holdout,
         aliases=aliases,
+        repeats=repeats,
+        region_ratio=region_ratio,
         on_error=on_error,
         window_bp=window_bp,
+        step_bp=step_bp,
+        mask_probability=mask_probability,
         eval_windows=eval_windows,
         config=config,
         **arguments,
     ).run()
 
 
+def _covered_bp(stretches: Stretches) -> int:
+    return sum(int((ends - starts).sum()) for starts, ends in stretches.values())
+
+
 def prepare_pretraining(
     fasta: PathLike | Genome | Sequence[PathLike | Genome],
     output_dir: PathLike,
     *,
-    model: Any = "mergedna",
-    size: str = "tiny",
+    recipe: PathLike | None = None,
+    model: Any = None,
+    size: str | None = None,
     tokenizer: str | None = None,
     weight: Sequence[float] | None = None,
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
+    repeats: PathLike | Sequence[PathLike] | None = None,
+    region_ratio: Mapping[PathLike, float] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
+    step_bp: int | None = None,
+    mask_probability: float | None = None,
     eval_windows: int = 256,
     config: Mapping[str, Any] | None = None,
     **arguments: Any,
@@ -410,6 +501,38 @@ def prepare_pretraining(
     kind = network.config.model_type if network is not None else model
     if network is not None and config:
         raise UsageError("`config` is for a model that is made, got a model and fields")
+    fields: Mapping[str, Any] = {}
+    if recipe is None and network is None and size == "base" and (kind or "mergedna") in MODEL_TYPES:
+        recipe = kind or "mergedna"
+    if recipe is not None:
+        found = Recipe.read(recipe)
+        fields = found.fields
+        if kind not in (None, fields["model"]):
+            raise UsageError(f"`recipe` {recipe} is for `model={fields['model']}`, got {kind}")
+        if network is not None and "config" in fields:
+            config_of_recipe = {name: getattr(network.config, name, None) for name in fields["config"]}
+            if config_of_recipe != fields["config"]:
+                raise UsageError(
+                    f"`recipe` {recipe} is for a model of {fields['config']}, got {config_of_recipe}"
+                )
+        arguments = _over_recipe(found.arguments, arguments)
+        say(f"Recipe     {recipe}")
+    elif size == "base" and network is None:
+        say("Recipe     none: nobody has published one for a baseline of this size")
+
+    def chosen(name: str, value: Any, default: Any = None) -> Any:
+        return fields.get(name, default) if value is None else value
+
+    is_step_given = step_bp is not None
+    kind = chosen("model", kind, "mergedna")
+    size = chosen("size", size, "tiny")
+    tokenizer = chosen("tokenizer", tokenizer)
+    window_bp = chosen("window_bp", window_bp)
+    step_bp = chosen("step_bp", step_bp)
+    is_masking_given = chosen("mask_probability", mask_probability) is not None
+    mask_probability = chosen("mask_probability", mask_probability, MASK_PROBABILITY)
+    holdout = chosen("holdout", holdout)
+    config = {**fields.get("config", {}), **(config or {})} if network is None else {}
     _check_choice("model", kind, KINDS)
     _check_choice("size", size, SIZES)
     _check_tokenizer(kind, tokenizer)
@@ -417,16 +540,40 @@ def prepare_pretraining(
     if window_bp is not None:
         require_at_least("window_bp", window_bp, 1)
         window_bp = int(window_bp)
+    if "num_train_epochs" in arguments and "max_steps" not in arguments:
+        raise UsageError(
+            "`max_steps` says how long pre-training takes, as windows are drawn at random and there are no "
+            f"epochs, got `num_train_epochs={arguments['num_train_epochs']}`"
+        )
+    if not (isinstance(mask_probability, int | float) and 0 < mask_probability < 1):
+        raise ArgumentError(f"`mask_probability` must be a number between 0 and 1, got {mask_probability!r}")
     args = training_arguments(output_dir, DEFAULTS, arguments)
-    require_own_files(Path(output_dir) / "results.json", "pretrain")
+    require_own_files(Path(output_dir) / "results.json", "pretrain", [Path(output_dir) / RECIPE])
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
     resume = _resume_point(args)
+    if region_ratio:
+        if kind != "dnachunker":
+            raise UsageError(
+                f"`region_ratio` is for `model=dnachunker`, which has a target ratio, got {kind}"
+            )
+        config = {**config, "region_ratio": [float(ratio) for ratio in region_ratio.values()]}
     if network is None:
         made = make_config(kind, size, dict(config or {}), window_bp)
     else:
         network = _for_pretraining(network)
         made = network.config
+    if is_masking_given and getattr(made, "objective", "masked") != "masked":
+        raise UsageError(
+            f"`mask_probability` is for masked modelling, which for mergedna is `config=objective=masked`, "
+            f"got {mask_probability}"
+        )
+    if step_bp is not None and not ("gradient_accumulation_steps" in arguments and not is_step_given):
+        if "gradient_accumulation_steps" in arguments:
+            raise UsageError("`step_bp` settles `gradient_accumulation_steps`: give one of them")
+        _accumulate(
+            args, step_bp, window_bp or made.train_length_bp, "per_device_train_batch_size" in arguments
+        )
     given = [fasta] if isinstance(fasta, str | os.PathLike | Genome) else list(fasta)
     genomes = [open_genome(each, aliases, on_error=on_error) for each in given]
     kept = [holdout] if isinstance(holdout, str | Interval) else list(holdout or [])
@@ -435,8 +582,34 @@ def prepare_pretraining(
             raise ArgumentError(f"`holdout` must be names of records or intervals, got {each!r}")
     if weight is not None and not all(isinstance(each, int | float) for each in weight):
         raise ArgumentError(f"`weight` must be a number for each genome, got {weight!r}")
+    if repeats is not None:
+        if not hasattr(made, "repeat_weight"):
+            raise UsageError(f"`repeats` is for `model=dnachunker`, which weighs them otherwise, got {kind}")
+        files = [repeats] if isinstance(repeats, str | os.PathLike) else list(repeats)
+        genomes, skipped = with_repeats(genomes, files, on_error=on_error)
+        tell_skipped(skipped, "lines of repeats")
+    if region_ratio:
+        made.region_ratio = [float(ratio) for ratio in region_ratio.values()]
+        made.check_fields()
+        genomes, skipped = with_regions(genomes, list(region_ratio), on_error=on_error)
+        tell_skipped(skipped, "lines of regions")
     intervals = [_read_interval(each, genomes) for each in kept]
     held_out_spans(genomes, intervals)
+    of_model: dict[str, Any] = {"model": kind, "size": size, "config": config}
+    if network is not None:
+        of_model |= {"size": "base", "config": _own_fields(made)}
+    window = window_bp or made.train_length_bp
+    used = {
+        **{name: value for name, value in of_model.items() if name != "config"},
+        "tokenizer": tokenizer,
+        "window_bp": window,
+        "step_bp": _global_batch(args) * window,
+        "mask_probability": mask_probability if getattr(made, "objective", "masked") == "masked" else None,
+        "holdout": [str(interval) for interval in intervals],
+        **{name: getattr(value := getattr(args, name), "value", value) for name in _OF_RECIPE},
+        "config": of_model["config"],
+    }
+    _settle_decay(args)
     return PreTraining(
         network,
         made,
@@ -449,7 +622,65 @@ def prepare_pretraining(
         window_bp,
         int(eval_windows),
         resume,
+        mask_probability,
+        used,
     )
+
+
+def _over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a trainer, those that are given before a recipe's."""
+    of_recipe = dict(recipe)
+    # They are the other schedule's.
+    if "lr_scheduler_type" in given:
+        of_recipe.pop("lr_scheduler_kwargs", None)
+    if given.get("fp16"):
+        of_recipe.pop("bf16", None)
+    return {**of_recipe, **given}
+
+
+def _accumulate(args: TrainingArguments, step_bp: Any, window_bp: int, is_batch_given: bool) -> None:
+    """Lets a step be of so many bases, over all ranks.
+
+    Raises:
+        ArgumentError: If no number of batches makes that.
+    """
+    require_at_least("step_bp", step_bp, 1)
+    unit_bp = window_bp * args.world_size
+    windows, rest = divmod(step_bp, unit_bp)
+    if rest or not windows:
+        nearest = max(1, round(step_bp / unit_bp)) * unit_bp
+        raise ArgumentError(
+            f"`step_bp` must be a multiple of {unit_bp}, a window of {window_bp} bases for each of "
+            f"{args.world_size} ranks, got {step_bp}; the nearest is {nearest}"
+        )
+    batch = args.per_device_train_batch_size
+    if not is_batch_given:
+        batch = max(each for each in range(1, batch + 1) if windows % each == 0)
+    if windows % batch:
+        raise ArgumentError(
+            f"`per_device_train_batch_size` must divide the {windows} windows that a rank has of `step_bp` "
+            f"{step_bp}, got {batch}"
+        )
+    args.per_device_train_batch_size, args.gradient_accumulation_steps = batch, windows // batch
+
+
+def _settle_decay(args: TrainingArguments) -> None:
+    """Makes steps of the share of ``max_steps`` that a schedule's decay may be given as."""
+    settings = args.lr_scheduler_kwargs
+    steps = settings.get("num_decay_steps", 1) if isinstance(settings, dict) else 1
+    if 0 < steps < 1:
+        args.lr_scheduler_kwargs = {**settings, "num_decay_steps": math.ceil(steps * args.max_steps)}
+
+
+def _own_fields(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that are its class's own, as plain values."""
+    own = [
+        name
+        for name in type(config).__annotations__
+        if name in config.to_dict() and name != "train_length_bp"
+    ]
+    values = {name: config.to_dict()[name] for name in own}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _read_interval(text: str | Interval, genomes: Sequence[Genome]) -> Interval:
@@ -548,14 +779,15 @@ def _check_tokenizer(model: str, name: str | None) -> None:
 
 
 def _global_batch(args: TrainingArguments) -> int:
-    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    # One process trains on one device, however many there are.
+    return args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
 def _describe_tokens(config: Any, tokenizer: FixedTokenizer, held_out: HeldOutWindows) -> str:
-    ids = torch.stack([held_out[index]["input_ids"] for index in range(min(32, len(held_out)))])
-    num_tokens = tokenize_windows(tokenizer, ids).attention_mask.sum(dim=1)
-    mean_bp = ids.numel() / int(num_tokens.sum())
-    flops = forward_flops(config, round(ids.shape[1] / mean_bp)) / ids.shape[1]
+    batch = WindowCollator()([held_out[index] for index in range(min(32, len(held_out)))])
+    num_tokens = tokenize_windows(tokenizer, batch["input_ids"]).attention_mask.sum(dim=1)
+    mean_bp = int(batch["attention_mask"].sum()) / int(num_tokens.sum())
+    flops = forward_flops(config, round(held_out.window_bp / mean_bp)) / held_out.window_bp
     return (
         f"Tokens     {tokenizer.init_kwargs['tokenization']}, {len(tokenizer):,} ids, {mean_bp:.2f} bases "
         f"each: {flops / 1e6:.2f} million operations a base, forward"

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from dnachunk.data.windows import WindowCollator
-from dnachunk.evaluation.masked_bases import MaskedBaseScores, evaluate_masked_bases
+from dnachunk.data.windows import HeldOutWindows, WindowCollator
+from dnachunk.evaluation.masked_bases import MaskedBaseScores, masked_window_sums
 from dnachunk.training.objectives import Batch, objective_of
 from dnachunk.training.trainer import WholeCheckpointTrainer
 
@@ -34,7 +34,9 @@ class PreTrainer(WholeCheckpointTrainer):
     With a fixed tokenizer, ``eval_masked_nats`` and its like are those of single bases again, whatever the
     tokens (see :mod:`dnachunk.evaluation.token_letters`, which says why byte-pair encoding has none);
     ``eval_masked_token_nats`` and ``eval_masked_token_accuracy`` are of whole tokens, hidden as in training,
-    by base (see :class:`~dnachunk.training.objectives.fixed.FixedTokenObjective`).
+    by base (see :class:`~dnachunk.training.objectives.fixed.FixedTokenObjective`). Where the windows are of
+    several genomes, each metric stands there for each of them too, ``eval_masked_nats/yeast`` for that of
+    ``yeast.fa.gz``; the others are of all windows together.
 
     The losses are sums over the global batch over its labelled bases; for what that means to adaptive masking
     with gradient accumulation see :meth:`~dnachunk.models.MergeDNAForPreTraining.forward`.
@@ -48,6 +50,7 @@ class PreTrainer(WholeCheckpointTrainer):
         eval_dataset: :class:`~dnachunk.data.HeldOutWindows`, or several by name.
         tokenizer: Saved with the model; a :class:`~dnachunk.FixedTokenizer` makes the tokens of any masked
             language model.
+        mask_probability: Of a base, or a token, being selected in masked modelling; evaluation selects 15%.
         **kwargs: Other arguments of ``Trainer``.
 
     Raises:
@@ -61,6 +64,7 @@ class PreTrainer(WholeCheckpointTrainer):
         train_dataset: Dataset[Any] | None = None,
         eval_dataset: Dataset[Any] | dict[str, Dataset[Any]] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        mask_probability: float = 0.15,
         **kwargs: Any,
     ) -> None:
         # The caller's stay as they are.
@@ -74,7 +78,7 @@ class PreTrainer(WholeCheckpointTrainer):
         super().__init__(
             model=model,
             args=args,
-            data_collator=self.objective.collator(model.config, args.seed),
+            data_collator=self.objective.collator(model.config, args.seed, mask_probability),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
@@ -172,55 +176,52 @@ class PreTrainer(WholeCheckpointTrainer):
         was_training = model.training
         model.eval()
         self.callback_handler.eval_dataloader = dataloader
+        genome_names, genome_indices = _genomes_of(dataloader.dataset)
+        # By name, of each genome the sums that a metric is made of.
         loss_sums: dict[str, torch.Tensor] = {}
         masked_sums: dict[str, torch.Tensor] = {}
         ratio_sums: dict[str, torch.Tensor] = {}
 
-        def add(sums: dict[str, torch.Tensor], name: str, value: torch.Tensor) -> None:
-            sums[name] = sums[name] + value if name in sums else value
+        def predict(batch: Batch) -> torch.Tensor:
+            return self.objective.predict(model, batch)
 
         with self.accelerator.autocast():
             for batch in self._on_device(dataloader):
-                arguments = self.objective.evaluation_inputs(config, batch, seed)
-                output = model(**arguments)
-                for name, count in self.objective.loss_counts(config, output, arguments).items():
-                    total = float(_losses(output)[name]) * float(count)
-                    add(loss_sums, name, torch.tensor([total, float(count)], dtype=torch.float64))
-                for name, sums in self.objective.masked_sums(output, arguments).items():
-                    add(masked_sums, name, sums)
-                for name, counts in self.objective.evaluation_ratios(model, batch).items():
-                    add(ratio_sums, name, counts.double().cpu())
+                for genome, part in _by_genome(batch, genome_indices):
+
+                    def add(sums: dict[str, torch.Tensor], name: str, values: torch.Tensor) -> None:
+                        zeros = torch.zeros(len(genome_names), len(values), dtype=torch.float64)
+                        sums.setdefault(name, zeros)[genome] += values.double().cpu()  # noqa: B023
+
+                    arguments = self.objective.evaluation_inputs(config, part, seed)
+                    output = model(**arguments)
+                    for name, count in self.objective.loss_counts(config, output, arguments).items():
+                        total = float(_losses(output)[name]) * float(count)
+                        add(loss_sums, name, torch.tensor([total, float(count)], dtype=torch.float64))
+                    for name, sums in self.objective.masked_sums(output, arguments).items():
+                        add(masked_sums, name, sums)
+                    for name, counts in self.objective.evaluation_ratios(model, part).items():
+                        add(ratio_sums, name, counts)
+                    if self.objective.predicts_bases:
+                        add(masked_sums, "masked", masked_window_sums(predict, part, seed=seed))
                 self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-            if self.objective.predicts_bases:
-                scores = evaluate_masked_bases(
-                    lambda batch: self.objective.predict(model, batch), self._on_device(dataloader), seed=seed
-                )
-                means = torch.tensor([scores.masked_accuracy, scores.masked_nats, 1], dtype=torch.float64)
-                masked_sums["masked"] = means * scores.masked_count
         model.train(was_training)
 
-        losses = {}
-        for name, sums in loss_sums.items():
-            total, count = self._over_ranks(sums).tolist()
-            losses[name] = total / count if count else 0.0
+        all_sums = [
+            {name: self._over_ranks(sums) for name, sums in each.items()}
+            for each in (loss_sums, ratio_sums, masked_sums)
+        ]
         weights = self.objective.loss_weights(config)
-        metrics: dict[str, float] = {
-            f"{metric_key_prefix}_loss": sum(weights[name] * loss for name, loss in losses.items())
-        }
-        metrics.update({f"{metric_key_prefix}_{name}_loss": loss for name, loss in losses.items()})
-        for name, sums in ratio_sums.items():
-            numerator, denominator = self._over_ranks(sums).tolist()
-            metrics[f"{metric_key_prefix}_{name}"] = numerator / denominator
-        for name, sums in masked_sums.items():
-            over_ranks = self._over_ranks(sums)
-            if over_ranks[2] == 0:
-                continue
-            total_scores = MaskedBaseScores.from_sums(over_ranks)
-            metrics[f"{metric_key_prefix}_{name}_accuracy"] = total_scores.masked_accuracy
-            metrics[f"{metric_key_prefix}_{name}_nats"] = total_scores.masked_nats
-            metrics[f"{metric_key_prefix}_{name}_count"] = total_scores.masked_count
+        pooled = ({name: sums.sum(dim=0) for name, sums in each.items()} for each in all_sums)
+        metrics = _metrics(weights, *pooled)
+        for genome, genome_name in enumerate(genome_names if len(genome_names) > 1 else ()):
+            of_genome = _metrics(
+                weights, *({name: sums[genome] for name, sums in each.items()} for each in all_sums)
+            )
+            metrics |= {f"{name}/{genome_name}": value for name, value in of_genome.items()}
         num_windows = len(dataloader.dataset) * self.args.world_size  # type: ignore[arg-type]
-        return EvalLoopOutput(None, None, metrics, num_windows)
+        prefixed = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(None, None, prefixed, num_windows)
 
     def _on_device(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         return (self._prepare_inputs(batch) for batch in batches)
@@ -230,6 +231,51 @@ class PreTrainer(WholeCheckpointTrainer):
         if self.args.world_size == 1:
             return sums
         return self.accelerator.reduce(sums.to(self.args.device), reduction="sum").cpu()
+
+
+def _metrics(
+    weights: dict[str, float],
+    loss_sums: dict[str, torch.Tensor],
+    ratio_sums: dict[str, torch.Tensor],
+    masked_sums: dict[str, torch.Tensor],
+) -> dict[str, float]:
+    """Metrics by name, of what sums are not empty."""
+    losses = {name: (sums[0] / sums[1]).item() if sums[1] else 0.0 for name, sums in loss_sums.items()}
+    metrics = {"loss": sum(weights[name] * loss for name, loss in losses.items())}
+    metrics |= {f"{name}_loss": loss for name, loss in losses.items()}
+    metrics |= {name: (sums[0] / sums[1]).item() for name, sums in ratio_sums.items() if sums[1]}
+    for name, sums in masked_sums.items():
+        if sums[2]:
+            scores = MaskedBaseScores.from_sums(sums)
+            metrics[f"{name}_accuracy"] = scores.masked_accuracy
+            metrics[f"{name}_nats"] = scores.masked_nats
+            metrics[f"{name}_count"] = scores.masked_count
+    return metrics
+
+
+def _genomes_of(dataset: Any) -> tuple[list[str], torch.Tensor | None]:
+    """The genomes' names, each once, and which of them each window is of; None where they are of one."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    if not isinstance(dataset, HeldOutWindows):
+        return [""], None
+    present = dataset.genome_indices.unique()
+    names: list[str] = []
+    for index in present.tolist():
+        name = dataset.genomes[index].name
+        names.append(name if name not in names else f"{name}_{index + 1}")
+    return names, torch.searchsorted(present, dataset.genome_indices) if len(names) > 1 else None
+
+
+def _by_genome(batch: Batch, genome_indices: torch.Tensor | None) -> Iterator[tuple[int, Batch]]:
+    """The parts of a batch that are of one genome each."""
+    if genome_indices is None:
+        yield 0, batch
+        return
+    genomes = genome_indices[batch["sample_index"].cpu()]
+    for genome in genomes.unique().tolist():
+        rows = (genomes == genome).nonzero()[:, 0].to(batch["sample_index"].device)
+        yield genome, {name: values[rows] for name, values in batch.items()}
 
 
 def _losses(output: Any) -> dict[str, torch.Tensor]:

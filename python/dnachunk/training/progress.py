@@ -38,7 +38,12 @@ class LogLines(ProgressCallback):
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         """Writes a line."""
-        shown = {name: value for name, value in (logs or {}).items() if not name.endswith(_LEFT_OUT)}
+        # Those of each genome stand in the results.
+        shown = {
+            name: value
+            for name, value in (logs or {}).items()
+            if not name.endswith(_LEFT_OUT) and "/" not in name
+        }
         if state.is_world_process_zero and "train_loss" not in shown:
             entries = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
             with tqdm.external_write_mode(file=sys.stdout):

@@ -26,28 +26,48 @@ class Candidate:
         learning_rate: The highest of the schedule.
         num_train_epochs: Epochs, unless ``max_steps`` says how many steps.
         lora_rank: Rank of LoRA; with another method None.
+        weight_decay: Weight decay; None where it is the same for all.
+        lora_alpha: Weight of LoRA; None where it is the same for all, or follows from the rank.
 
     Raises:
-        ValueError: If one is not above 0.
+        ValueError: If one is not above 0 (weight decay: below 0), or not finite.
     """
 
     learning_rate: float
     num_train_epochs: float
     lora_rank: int | None = None
+    weight_decay: float | None = None
+    lora_alpha: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise ValueError(f"Candidate: {name} must be above 0, got {value}")
+            may_be_zero = name == "weight_decay"
+            if value is not None and not (0 < value < math.inf or (may_be_zero and value == 0)):
+                least = "of at least" if may_be_zero else "above"
+                raise ValueError(f"Candidate: {name} must be finite and {least} 0, got {value}")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its values by name, those that are the same for all left out."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None or name not in ("weight_decay", "lora_alpha")
+        }
 
     def __str__(self) -> str:
         rank = "" if self.lora_rank is None else f", rank {self.lora_rank}"
-        return f"learning rate {self.learning_rate:g}, {self.num_train_epochs:g} epochs{rank}"
+        alpha = "" if self.lora_alpha is None else f", alpha {self.lora_alpha:g}"
+        decay = "" if self.weight_decay is None else f", weight decay {self.weight_decay:g}"
+        epochs = f"{self.num_train_epochs:g} epochs"
+        return f"learning rate {self.learning_rate:g}{decay}, {epochs}{rank}{alpha}"
 
     def run_name(self, seed: int) -> str:
         """Name of its run with a seed."""
         rank = "" if self.lora_rank is None else f"_rank{self.lora_rank}"
-        return f"rate{self.learning_rate:g}_epochs{self.num_train_epochs:g}{rank}_seed{seed}"
+        alpha = "" if self.lora_alpha is None else f"_alpha{self.lora_alpha:g}"
+        decay = "" if self.weight_decay is None else f"_decay{self.weight_decay:g}"
+        return f"rate{self.learning_rate:g}{decay}_epochs{self.num_train_epochs:g}{rank}{alpha}_seed{seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +89,11 @@ class Run:
     test: dict[str, float] | None
     steps: int
     trained_parameters: int
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its values by name, the candidate's too."""
+        return {**asdict(self), "candidate": self.candidate.fields}
 
 
 class RunStore:
@@ -127,7 +152,7 @@ class RunStore:
 
     def finish(self, name: str, run: Run) -> None:
         """Notes what a run reached, and drops its checkpoints."""
-        self._write(f"{name}.json", asdict(run))
+        self._write(f"{name}.json", run.fields)
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def publish(self) -> None:

@@ -74,10 +74,8 @@ class MxDNAConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_nucleotide_layers "
-        at_least_one += "num_token_layers train_length_bp"
-        self._require_network(at_least_one)
-        taps = self.deformable_kernel_size
-        self._require("deformable_kernel_size", int, taps, lambda v: v >= 0, "of at least 0")
+        self._require_network(at_least_one + "num_token_layers")
+        self._require_count("deformable_kernel_size", least=0)
         for field in ("rope_theta", "layer_norm_eps"):
             self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
         self._require("router_jitter", float, self.router_jitter, lambda v: 0 <= v < 1, "in [0, 1)")
@@ -86,10 +84,11 @@ class MxDNAConfig(DNAConfig):
         self._require_one_of("boundaries", self.boundaries, ("learned", "fixed", "every_base"))
         sizes = self.kernel_sizes
         are_sizes = isinstance(sizes, list) and all(type(size) is int and 1 <= size <= 64 for size in sizes)
-        if not are_sizes or not (sizes or self.boundaries == "every_base"):
+        fewest = 0 if self.boundaries == "every_base" else 1
+        if not are_sizes or not fewest <= len(sizes) <= 64:
             raise ValueError(
-                f"{type(self).__name__}: kernel_sizes must be one number or more in [1, 64] "
-                f"(none only with boundaries='every_base'), got {sizes!r}"
+                f"{type(self).__name__}: kernel_sizes must be {fewest} to 64 numbers in [1, 64], "
+                f"got {sizes!r}"
             )
         self._require_one_of("cross_attention_position", self.cross_attention_position, ("center", "index"))
         self._require_one_of("pooling", self.pooling, ("cls", "mean"))

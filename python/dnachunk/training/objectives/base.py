@@ -21,8 +21,8 @@ class Objective(Protocol):
 
     predicts_bases: bool
 
-    def collator(self, config: Any, seed: int) -> Any:
-        """What makes a training batch of windows."""
+    def collator(self, config: Any, seed: int, mask_probability: float = 0.15) -> Any:
+        """What makes a training batch of windows, of whose bases so many are selected to be guessed."""
 
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """Arguments of the model's ``forward`` for a batch of ``collator`` in one optimizer step.

@@ -15,15 +15,16 @@ class DNAChunkerObjective:
 
     predicts_bases = True
 
-    def collator(self, config: Any, seed: int) -> MaskingCollator:
+    def collator(self, config: Any, seed: int, mask_probability: float = 0.15) -> MaskingCollator:
         """See :class:`Objective`."""
         del config
-        return MaskingCollator(seed=seed)
+        return MaskingCollator(mask_probability, seed)
 
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """See :class:`Objective`; nothing is drawn."""
         del config, seed, step
-        return {**model_inputs(batch), "repeat_mask": batch["repeat_mask"]}
+        regions = {name: batch[name] for name in ("region_index",) if name in batch}
+        return {**model_inputs(batch), "repeat_mask": batch["repeat_mask"], **regions}
 
     def evaluation_inputs(self, config: Any, batch: Batch, seed: int) -> dict[str, Any]:
         """See :class:`Objective`."""

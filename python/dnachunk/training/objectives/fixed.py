@@ -27,10 +27,10 @@ class FixedTokenObjective:
         self.tokenizer = tokenizer
         self.predicts_bases = tokenizer.kind.k is not None
 
-    def collator(self, config: Any, seed: int) -> TokenMaskingCollator:
+    def collator(self, config: Any, seed: int, mask_probability: float = 0.15) -> TokenMaskingCollator:
         """See :class:`Objective`."""
         del config
-        return TokenMaskingCollator(self.tokenizer, seed)
+        return TokenMaskingCollator(self.tokenizer, seed, mask_probability)
 
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """See :class:`Objective`; nothing is drawn."""

@@ -16,9 +16,13 @@ class MergeDNAObjective:
 
     predicts_bases = True
 
-    def collator(self, config: Any, seed: int) -> WindowCollator | MaskingCollator:
-        """See :class:`Objective`."""
-        return MaskingCollator(seed=seed) if config.objective == "masked" else WindowCollator()
+    def collator(
+        self, config: Any, seed: int, mask_probability: float = 0.15
+    ) -> WindowCollator | MaskingCollator:
+        """See :class:`Objective`; adaptive masking draws its own."""
+        if config.objective == "masked":
+            return MaskingCollator(mask_probability, seed)
+        return WindowCollator()
 
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """See :class:`Objective`; the keep ratio is one draw for the global batch."""

@@ -19,10 +19,10 @@ class MxDNAObjective:
 
     predicts_bases = True
 
-    def collator(self, config: Any, seed: int) -> MaskingCollator:
+    def collator(self, config: Any, seed: int, mask_probability: float = 0.15) -> MaskingCollator:
         """See :class:`Objective`."""
         del config
-        return MaskingCollator(seed=seed)
+        return MaskingCollator(mask_probability, seed)
 
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """See :class:`Objective`; the router's jitter is drawn."""
