@@ -337,11 +337,11 @@ def test_masking_of_a_recipe_goes_with_its_objective(fasta, tmp_path):
 
 def test_more_is_masked_where_that_is_asked_for(fasta, tmp_path):
     def selected(**arguments):
+        arguments["eval_strategy"] = "no"
         prepared = prepare(fasta, tmp_path, model="mxdna", size="micro", **arguments)
         network, tokenizer = prepared.build()
-        trainer = PreTrainer(
-            network, prepared.args, tokenizer=tokenizer, mask_probability=prepared.mask_probability
-        )
+        probability = prepared.mask_probability
+        trainer = PreTrainer(network, prepared.args, tokenizer=tokenizer, mask_probability=probability)
         windows = WindowDataset(prepared.genomes, 510, num_windows=16, seed=0)
         labels = trainer.data_collator([windows[index] for index in range(16)])["labels"]
         return (labels != IGNORE_INDEX).float().mean().item()
