@@ -5,6 +5,7 @@ operations' own entry points on tensors without memory, at the sizes of the publ
 constants are those of real calls.
 """
 
+import math
 import re
 import subprocess
 import sys
@@ -50,6 +51,7 @@ class Launch:
     kernel: Any
     arguments: dict[str, Any]
     options: dict[str, int]
+    programs: int
 
     @property
     def name(self) -> str:
@@ -93,10 +95,11 @@ def recorded(call: Callable[[], Any]) -> list[Launch]:
     launches: list[Launch] = []
 
     def record(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
-        del grid, warmup
+        del warmup
         names = [parameter.name for parameter in self.params]
         arguments = dict(zip(names, args, strict=False)) | {k: v for k, v in kwargs.items() if k in names}
-        launches.append(Launch(self, arguments, {k: v for k, v in kwargs.items() if k not in names}))
+        options = {k: v for k, v in kwargs.items() if k not in names}
+        launches.append(Launch(self, arguments, options, math.prod(grid)))
 
     run = JITFunction.run
     JITFunction.run = record
@@ -127,13 +130,7 @@ def compiled(launch: Launch, target: str) -> Resources:
             4 * waves // warps if not shared else min(4 * waves // warps, SHARED_KIB[target] * 1024 // shared)
         )
         return Resources(registers, spilled, shared, warps, groups * warps / 32)
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(kernel.asm["cubin"])
-        file.flush()
-        tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-        told = subprocess.run(
-            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
-        ).stdout
+    told = cuobjdump(kernel.asm["cubin"], "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", told)
     assert found is not None, told
     registers, stack = int(found[1]), int(found[2])
@@ -141,6 +138,15 @@ def compiled(launch: Launch, target: str) -> Resources:
     groups = min(32, 64 // warps, 65536 // (-(-registers * 32 // 256) * 256 * warps))
     groups = min(groups, SHARED_KIB[target] * 1024 // (shared + 1024))
     return Resources(registers, stack, shared, warps, groups * warps / 64)
+
+
+def cuobjdump(cubin: bytes, flag: str) -> str:
+    """What NVIDIA's tool, which comes with Triton, tells of a binary."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return subprocess.run([tool, flag, file.name], capture_output=True, text=True, check=True).stdout
 
 
 def _meta(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
@@ -209,6 +215,22 @@ def _rotary() -> Iterator[Callable[[], Any]]:
     yield lambda: forward(_meta(B, N, 3, H, d), angles, angles)
 
 
+def _rms_norm() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.rms_norm.triton import backward, forward
+
+    rows, weight = _meta(8 * 4096, 1024, dtype=torch.float32), _meta(1024, dtype=torch.float32)
+    yield lambda: forward(rows, weight, 1e-6, "bfloat16")
+    yield lambda: backward(_meta(8 * 4096, 1024), weight.new_empty(8 * 4096), rows, weight)
+
+
+def _swiglu() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.swiglu.triton import backward, forward
+
+    rows = _meta(8 * 4096, 2 * 2752)
+    yield lambda: forward(rows)
+    yield lambda: backward(_meta(8 * 4096, 2752), rows)
+
+
 def _dechunk() -> Iterator[Callable[[], Any]]:
     from dnachunk.ops.dechunk.triton import backward, forward
 
@@ -274,6 +296,8 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "global_match": _global_match,
     "boundary_routing": _boundary_routing,
     "deformable_conv": _deformable_conv,
+    "rms_norm": _rms_norm,
+    "swiglu": _swiglu,
 }
 
 

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,15 +21,20 @@ class DisagreementError(Exception):
     """Two forms of one computation gave different results."""
 
 
-def find_cases(name_contains: str = "") -> list[Case]:
-    """The cases under ``benchmarks/cases`` with this in their name, in order of their files."""
+def find_cases(parts: Iterable[str] = ("",)) -> list[Case]:
+    """The cases under ``benchmarks/cases`` with any of these in their name, in order of their files."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.cases.__path__))
     cases = [importlib.import_module(f"benchmarks.cases.{name}").CASE for name in names]
-    return [case for case in cases if name_contains in case.name]
+    return [case for case in cases if any(part in case.name for part in parts)]
 
 
 def run_case(
-    case: Case, shape: Shape, device: torch.device, limits: Limits, repeats: int
+    case: Case,
+    shape: Shape,
+    device: torch.device,
+    limits: Limits,
+    repeats: int,
+    without: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Times one case at one shape.
 
@@ -39,6 +44,7 @@ def run_case(
         device: Where the inputs live.
         limits: Rates of this device.
         repeats: Samples of each form, at most.
+        without: Forms to leave out.
 
     Yields:
         One record for the forward pass or the whole call and, where there is a gradient, one for both passes.
@@ -51,7 +57,7 @@ def run_case(
     arguments = case.inputs(device, **shape)
     for name in case.differentiable:
         arguments[name].requires_grad_()
-    forms = case.forms(shape)
+    forms = {name: form for name, form in case.forms(shape).items() if name not in without}
     forward = {name: _forward_step(form, arguments) for name, form in forms.items()}
     passes = {"forward" if case.differentiable else "call": (forward, case.forward_work(**shape))}
     if case.differentiable:

@@ -1,5 +1,7 @@
 """Every operation and the model on a CUDA device give what they give on the CPU."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -183,3 +185,39 @@ def test_pretraining_step(kind, device, autocast):
     # Near-ties may fall otherwise: losses agree, single tokens need not.
     torch.testing.assert_close(output.loss.cpu(), expected.loss, rtol=2e-2, atol=0)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def counted_waits(step):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return [str(warning.message) for warning in caught if "synchronizing" in str(warning.message)]
+
+
+@needs_cuda
+@pytest.mark.cuda
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_step_waits_for_no_more_than_the_number_of_chunks(kind):
+    model = AutoModelForPreTraining.from_config(CONFIGS[kind].micro()).cuda()
+    inputs = {name: value.cuda() for name, value in pretraining_inputs(kind).items()}
+
+    def step():
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model(**inputs).loss
+        loss.backward()
+
+    # What is kept on the device is copied there by the first step.
+    step()
+    if kind == "dnachunker":
+        waits = counted_waits(step)
+        assert len(waits) <= 2, waits
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

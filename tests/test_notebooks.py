@@ -87,6 +87,19 @@ def test_is_kept_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_chooses_a_gpu_and_says_what_runs_where(path):
+    notebook = nbformat.read(path, as_version=4)
+    for expected in ("on a GPU where there is one", "Triton", "Rust", "`dnachunk doctor`"):
+        assert expected in notebook.cells[0].source
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    # The package's own functions choose as well; what a notebook moves itself goes where this says.
+    if "device)" in code.replace(".device)", ""):
+        assert 'device = "cuda" if torch.cuda.is_available() else "cpu"' in code
+    else:
+        assert re.search(r"dnachunk\.(pretrain|load)\(", code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_names_no_path_of_a_machine(path):
     cells = json.loads(path.read_text())["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells)

@@ -249,15 +249,18 @@ def test_load_and_encode_tokens(runs, kind):
     assert without_padding.segmentation.tokens(texts[1]) == full.segmentation.tokens(texts[1], 1)
 
 
-def test_only_a_budget_is_chosen(runs):
+def test_a_budget_is_asked_of_those_that_have_one(runs):
     ids = torch.full((1, 20), 5)
-    merged = dnachunk.load(runs / "mergedna", device="cpu").encode_tokens(ids, keep_ratio=0.3)
+    merged = dnachunk.load(runs / "mergedna", device="cpu").encode_tokens(ids, tokens_per_base=0.3)
     assert merged.segmentation.num_tokens.tolist() == [6]
-    for kind in ("dnachunker", "mxdna"):
-        with pytest.raises(
-            ValueError, match=f"keep_ratio is for mergedna; a {kind} model cuts as it learned"
-        ):
-            dnachunk.load(runs / kind, device="cpu").encode_tokens(ids, keep_ratio=0.3)
+    # 20 bases, ⌈20 √0.09⌉ chunks, ⌈6 √0.09⌉ of these.
+    chunked = dnachunk.load(runs / "dnachunker", device="cpu").encode_tokens(ids, tokens_per_base=0.09)
+    assert chunked.segmentation.num_tokens.tolist() == [2]
+    for model in (dnachunk.load(runs / "mxdna", device="cpu"), dnachunk.load("3mer")):
+        with pytest.raises(ValueError, match="tokens_per_base"):
+            model.encode_tokens(ids, tokens_per_base=0.3)
+    with pytest.raises(ValueError, match=r"tokens_per_base must be in \(0, 1\], got 0"):
+        dnachunk.load(runs / "dnachunker", device="cpu").encode_tokens(ids, tokens_per_base=0)
 
 
 def test_load_names_and_refuses(runs, tmp_path):
@@ -337,6 +340,43 @@ def test_embed_genome(runs, tmp_path):
     torch.testing.assert_close(vector, mean)
     with pytest.raises(ArgumentError, match="per must be record or token, got base"):
         dnachunk.embed_genome(runs / "mergedna", fasta, per="base")
+
+
+def test_scores_and_trainings_heed_a_budget(runs, fasta, table, tmp_path):
+    genome = Genome(fasta)
+    ids, _ = genome.fetch(0, 199, 200)
+    reference = DNATokenizer().decode(ids)
+    alternate = "A" if reference != "A" else "C"
+    lines = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
+    lines += [f"CHLTCG\t200\t.\t{reference}\t{alternate}\t.\t.\t."]
+    (tmp_path / "v.vcf").write_text("\n".join(lines) + "\n")
+    for kind in ("mergedna", "dnachunker"):
+        scores = [
+            next(
+                iter(dnachunk.score_variants(runs / kind, genome, tmp_path / "v.vcf", tokens_per_base=budget))
+            )
+            for budget in (None, 0.9, 0.9)
+        ]
+        assert scores[0] != scores[1]
+        assert scores[1] == scores[2]
+    with pytest.raises(ArgumentError, match="tokens_per_base is for mergedna and dnachunker"):
+        dnachunk.score_variants(runs / "mxdna", genome, tmp_path / "v.vcf", tokens_per_base=0.9)
+    found = dnachunk.finetune(
+        runs / "dnachunker", tmp_path / "tuned", train=table, tokens_per_base=0.25, **QUICK
+    )
+    assert found is not None
+    tuned = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert tuned["boundary_budget"] == [0.5, 0.5]
+    sequence = ["ACGTTGCAACGTTTGACAGT" * 3]
+    asked = [
+        [
+            prediction.values
+            for prediction in dnachunk.predict(tmp_path / "tuned", sequence, tokens_per_base=budget)
+        ]
+        for budget in (None, 0.25, 1.0)
+    ]
+    assert torch.equal(asked[0][0], asked[1][0])
+    assert not torch.equal(asked[0][0], asked[2][0])
 
 
 def test_score_variants(runs, fasta, tmp_path):

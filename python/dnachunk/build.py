@@ -38,8 +38,6 @@ def _backends(device: torch.device) -> dict[str, str]:
     for name in sorted(set(ops.__all__) - set(_NO_OPERATIONS)):
         if device.type == "cpu" or name in _ON_THE_HOST:
             backends[name] = "rust"
-        elif name == "rms_norm":
-            backends[name] = "torch: fused there"
         elif name not in HAS_TRITON:
             backends[name] = "torch: a kernel of ours would save little"
         else:

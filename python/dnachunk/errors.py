@@ -16,11 +16,11 @@ class ArgumentError(ValueError):
         message: Names of arguments, or ``name=value``, stand between backticks in it.
 
     Example:
-        >>> error = ArgumentError("`keep_ratio` needs `model=mergedna`, got 0.5")
+        >>> error = ArgumentError("`tokens_per_base` needs `model=mergedna`, got 0.5")
         >>> str(error)
-        "keep_ratio needs model='mergedna', got 0.5"
+        "tokens_per_base needs model='mergedna', got 0.5"
         >>> error.as_options()
-        '--keep-ratio needs --model mergedna, got 0.5'
+        '--tokens-per-base needs --model mergedna, got 0.5'
     """
 
     def __init__(self, message: str) -> None:

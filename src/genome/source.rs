@@ -56,6 +56,10 @@ impl Source {
 
     /// Takes the block index beside the file, or builds it from the blocks' headers; None if a block is
     /// followed by gzip that is not bgzip's.
+    ///
+    /// An index is held against the file where it is used: its last block begins and ends where it says, and so
+    /// does each that is read. To look at all would be to build it. So an index of another file is told, but not
+    /// one that was made to mislead, whose entries agree about blocks that are there and lie elsewhere.
     pub(super) fn bgzf(path: &Path, file: &File, opening: &Opening) -> Result<Option<Self>> {
         let file_size = file.metadata().map_err(|error| io_error(path, error))?.len();
         let index_path = path.with_added_extension("gzi");

@@ -213,7 +213,7 @@ def test_what_is_not_found_is_told(run, model, tmp_path):
     assert "TATA box (0 of 0 found)" in result.out
     assert "gene start (0 of 1 found)" in result.out
     assert "There is no run of one letter of 8 bp or more" in result.out
-    assert "No boundary survival: HeldOutWindows" in result.out
+    assert "No boundary survival: there are no 64 bases in a row without N to mutate." in result.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "results.json",
         "runs.png",
@@ -230,6 +230,18 @@ def test_what_is_not_found_is_told(run, model, tmp_path):
     ]
     metrics = metrics_of(tmp_path / "out")
     assert (metrics["profiles"], metrics["boundary_survival"], metrics["mutated_windows"]) == ({}, {}, 0)
+
+
+def test_empty_records_change_nothing(run, model, sequences, tmp_path):
+    whole, fasta = tmp_path / "whole", tmp_path / "genome.fa"
+    fasta.write_text(">empty\n" + (sequences / "genome.fa").read_text())
+    for path, out in ((sequences / "genome.fa", whole), (fasta, tmp_path / "out")):
+        words = ("--model", model, "--fasta", path, "--output-dir", out, *QUICK)
+        assert run("compare-tokens", *words).status == 0
+    whole, found = metrics_of(whole), metrics_of(tmp_path / "out")
+    for name in ("tokenizers", "boundary_survival", "mutated_windows"):
+        assert found[name] == whole[name]
+    assert found["mutated_windows"] == 6
 
 
 def refused(result, said, status=1):
@@ -257,6 +269,7 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--model", "absent"], "absent", 1),
         (["--tokenizer", "6mer", "--bedgraph", "p.bedgraph"], "--bedgraph needs one model", 1),
         (["--tokenizer", "6mer", "--feature", "CDS"], "--feature 'CDS' is no type of the annotation", 1),
+        (["--tokenizer", "6mer", "--seed", 1 << 63], "--seed must be a whole number of 64 bits", 1),
         (["--tokenizer", "6mer", "--region", "three"], "no record 'three'", 1),
         (
             ["--tokenizer", "6mer", "--annotation", "bad.bed"],

@@ -1,16 +1,46 @@
 import gzip
 import importlib
 
+import pytest
+
 from dnachunk.data import Genome, packaged_genome
 from tests.cli.conftest import SMALL
 
 
-def test_it_ends_with_tokens_and_plots(run, tmp_path, monkeypatch):
+@pytest.fixture
+def short(monkeypatch):
+    """The demo's module, with a model and a training that take a second."""
     demo = importlib.import_module("dnachunk.cli.demo")
-    monkeypatch.setattr(demo, "FIELDS", SMALL[1::2])
-    monkeypatch.setattr(demo, "WINDOW_BP", 64)
-    monkeypatch.setattr(demo, "STEPS", 2)
-    monkeypatch.setattr(demo, "EVAL_WINDOWS", 8)
+    for name, value in (("FIELDS", SMALL[1::2]), ("WINDOW_BP", 64), ("STEPS", 2), ("EVAL_WINDOWS", 8)):
+        monkeypatch.setattr(demo, name, value)
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokens.bed", "theirs"),
+        ("tokens_of_a_gene.png", "theirs"),
+        ("results.json", "[]"),
+        ("results.json", "{"),
+        ("results.json", '{"command": "dnachunk demolish"}'),
+    ],
+)
+def test_what_is_not_an_earlier_demos_stays(run, short, tmp_path, name, text):
+    (tmp_path / "config.json").write_text("theirs")
+    (tmp_path / name).write_text(text)
+    result = run("demo", "--output-dir", tmp_path)
+    assert result.status == 1
+    assert f"{tmp_path / name} is not of an earlier demo" in result.err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "config.json": "theirs",
+        name: text,
+    }
+
+
+def test_it_ends_with_tokens_and_plots(run, short, tmp_path):
+    assert run("demo", "--output-dir", tmp_path / "demo").status == 0
+    # The same again replaces its own.
     result = run("demo", "--output-dir", tmp_path / "demo")
     assert result.status == 0, result.err
     made = {path.name for path in (tmp_path / "demo").iterdir()}
@@ -18,13 +48,13 @@ def test_it_ends_with_tokens_and_plots(run, tmp_path, monkeypatch):
     assert (tmp_path / "demo" / "tokens_of_a_gene.png").read_bytes().startswith(b"\x89PNG")
 
     with gzip.open(packaged_genome().with_name("chlamydia_trachomatis_d.gff3.gz"), "rt") as file:
-        gene = next(line.split("\t") for line in file if f"gene={demo.GENE};" in line)
+        gene = next(line.split("\t") for line in file if f"gene={short.GENE};" in line)
     start_bp = int(gene[3]) - 1
     # The printed tokens are the sequence around the gene's start, and the bar stands at the start.
     printed = [line.strip() for line in result.out.splitlines() if set(line.strip()) <= set("ACGT |")]
     before, after = (part.replace(" ", "") for part in " ".join(printed).split("|"))
-    assert len(before) >= demo.BEFORE_BP
-    assert len(after) >= demo.AFTER_BP - 16
+    assert len(before) >= short.BEFORE_BP
+    assert len(after) >= short.AFTER_BP - 16
     ids, _ = Genome(packaged_genome()).fetch(0, start_bp - len(before), start_bp + len(after))
     assert before + after == "".join("ACGT"[base - 5] for base in ids.tolist())
     rows = [line.split("\t") for line in (tmp_path / "demo" / "tokens.bed").read_text().splitlines()]

@@ -10,11 +10,18 @@ import time
 
 import pytest
 
-from tests.cli.test_outputs import commands, contents, labelled, scan, vcf  # noqa: F401
+from tests.cli.test_outputs import (
+    FILES,
+    FOLDERS,
+    classifier,  # noqa: F401
+    commands,  # noqa: F401
+    contents,
+    labelled,  # noqa: F401
+    scan,  # noqa: F401
+    vcf,  # noqa: F401
+)
 
 MOMENTS = 20
-FILES = {"tokenize": "out.bed", "embed": "out.safetensors", "score-variants": "out.tsv"}
-FOLDERS = ["score-mutations", "compare-tokens", "pretrain", "finetune", "evaluate"]
 TRAININGS = ["pretrain", "finetune"]
 
 

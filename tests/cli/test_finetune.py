@@ -323,10 +323,11 @@ def test_a_sequence_longer_than_the_model_takes(run, train, tmp_path):
     ("words", "status", "said"),
     [
         (["--method", "full", "--lora-rank", "4"], 2, "need --method lora, got full"),
-        (["--lora-rank", "0"], 1, "lora_rank must be above 0, got 0"),
+        (["--lora-rank", "0"], 1, "lora_rank must be finite and above 0, got 0"),
         (["--method", "all"], 2, "all"),
         (["--learning-rate", "much"], 2, "--learning-rate"),
-        (["--learning-rate", "0"], 1, "learning_rate must be above 0, got 0"),
+        (["--learning-rate", "0"], 1, "learning_rate must be finite and above 0, got 0"),
+        (["--num-train-epochs", "inf"], 1, "num_train_epochs must be finite and above 0, got inf"),
         (["--max-stepz", "3"], 2, "--max-stepz"),
         (["--seeds", "0"], 2, "--seeds"),
         (["--valid-share", "2"], 1, "valid_share must be between 0 and 1, got 2.0"),

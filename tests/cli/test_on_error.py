@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -73,6 +74,7 @@ def test_what_cannot_be_read(run, files, model, tmp_path, command, numbers, skip
     words = words_of(command, files, model, output)
     result = run(command, *words)
     assert result.status == 1
+    assert re.search("--on-error skip leaves such (records|lines) out", result.err)
     assert not list(output.iterdir())
     result = run(command, *words, "--on-error", "skip")
     assert result.status == 0, result.err

@@ -86,9 +86,11 @@ def test_mxdna_names_the_expert_of_each_unit(run, models, tmp_path):
 
 def test_what_only_one_model_has(run, models, model, fasta, tmp_path):
     words = ["--fasta", fasta, "--output", tmp_path / "t.bed"]
-    refused = run("tokenize", "--model", models["mxdna"], *words, "--keep-ratio", 0.5)
+    refused = run("tokenize", "--model", models["mxdna"], *words, "--tokens-per-base", 0.5)
     assert refused.status == 1
-    assert "--keep-ratio is for mergedna; a mxdna model cuts as it learned to" in refused.err
+    assert (
+        "--tokens-per-base is for mergedna and dnachunker; a mxdna model cuts as it learned to" in refused.err
+    )
     refused = run("tokenize", "--model", model, *words, "--receptive-positions", tmp_path / "r.tsv")
     assert refused.status == 1
     assert "--receptive-positions is for mxdna; a mergedna model" in refused.err

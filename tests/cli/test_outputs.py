@@ -7,10 +7,13 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from dnachunk import DNATokenizer, MxDNAConfig, MxDNAForMaskedLM
+from dnachunk.data import Task, read_labelled
+from dnachunk.training.adaptation import load_with_head
 from tests.cli.conftest import SMALL
 
 VARIANTS = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -46,8 +49,18 @@ def labelled(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def classifier(model, labelled, tmp_path_factory):
+    """The model with a head for the labels, which predicts as badly as any."""
+    directory = tmp_path_factory.mktemp("classifier")
+    task = Task.of({"train": read_labelled(labelled)}, valid_share=0.2)
+    load_with_head(model, task).save_pretrained(directory)
+    DNATokenizer().save_pretrained(directory)
+    return directory
+
+
 @pytest.fixture
-def commands(model, fasta, vcf, scan, labelled, tmp_path):
+def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     """By command: its words without the output, and the inputs that it reads."""
     suite = tmp_path / "suite"
     for split in ("train", "test"):
@@ -63,6 +76,10 @@ def commands(model, fasta, vcf, scan, labelled, tmp_path):
             ["--model", model, "--fasta", scan / "cds.fa", "--variants", scan / "dms.csv"],
             [scan / "cds.fa", scan / "dms.csv"],
         ),
+        "predict": (
+            ["--model", classifier, "--sequences", labelled],
+            [labelled, classifier / "model.safetensors"],
+        ),
         "compare-tokens": ([*of_genome, "--mutated-windows", 2, "--region", "one:1-400"], [fasta]),
         "pretrain": (["--fasta", fasta, "--eval-windows", 2, *short, *SMALL], [fasta]),
         "finetune": (["--model", model, "--train", labelled, *short], [labelled]),
@@ -70,9 +87,14 @@ def commands(model, fasta, vcf, scan, labelled, tmp_path):
     }
 
 
-FILES = {"tokenize": "out.bed", "embed": "out.safetensors", "score-variants": "out.tsv"}
+FILES = {
+    "tokenize": "out.bed",
+    "embed": "out.safetensors",
+    "score-variants": "out.tsv",
+    "predict": "out.tsv",
+}
 FOLDERS = ["score-mutations", "compare-tokens", "pretrain", "finetune", "evaluate"]
-STREAMING = ["tokenize", "score-variants"]
+STREAMING = ["tokenize", "score-variants", "predict"]
 
 
 def contents(folder):
@@ -186,6 +208,15 @@ def test_files_beside_the_output_replace_no_others(run, commands, tmp_path, comm
     assert theirs.read_text() == "the user's own"
 
 
+@pytest.mark.parametrize("command", FILES)
+def test_the_output_is_not_where_the_numbers_go(run, commands, tmp_path, command):
+    words, _ = commands[command]
+    result = run(command, *words, "--output", tmp_path / "x.json")
+    assert result.status != 0
+    assert "must not end in .json" in result.err or "must end in .safetensors or .npz" in result.err
+    assert not list(tmp_path.glob("x*"))
+
+
 def test_another_commands_numbers_are_kept(run, commands, tmp_path):
     words, _ = commands["tokenize"]
     assert run("tokenize", *words, "--output", tmp_path / "x.bed").status == 0
@@ -225,6 +256,19 @@ def test_a_model_is_not_written_over(run, commands, model, tmp_path, command):
     assert result.status == 1
     assert "holds a model: choose another" in result.err
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "training_args.bin"])
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_part_of_a_model_is_not_written_over(run, commands, tmp_path, command, name):
+    folder = tmp_path / "part"
+    folder.mkdir()
+    (folder / name).write_text("theirs")
+    words, _ = commands[command]
+    result = run(command, *words, "--output-dir", folder)
+    assert result.status == 1
+    assert "holds a model: choose another" in result.err
+    assert contents(folder) == {Path(name): b"theirs"}
 
 
 @pytest.mark.parametrize("command", FOLDERS)

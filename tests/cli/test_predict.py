@@ -83,6 +83,21 @@ def test_classes_and_their_probabilities(run, heads, tmp_path):
     assert result.out.startswith("7 sequences predicted: ")
 
 
+def test_sequences_of_a_list_that_cannot_be_read(heads):
+    folder = heads[Problem.single_label]
+    texts = ["ACGTACGT", "AC!T", "TTTT", None]
+    with pytest.raises(
+        ValueError, match=r"index 1: .*'!' at position 2.*on_error='skip' leaves such rows out"
+    ):
+        list(dnachunk.predict(folder, texts))
+    predictions = dnachunk.predict(folder, texts, on_error="skip")
+    assert [(each.place, each.positions_bp) for each in predictions] == [
+        (("0",), range(8)),
+        (("2",), range(4)),
+    ]
+    assert [text.partition(":")[0] for text in predictions.skipped] == ["index 1", "index 3"]
+
+
 def test_several_labels(run, heads, tmp_path):
     folder = heads[Problem.multi_label]
     found = list(dnachunk.predict(folder, SEQUENCES))
@@ -208,6 +223,7 @@ def test_sequences_too_long_are_refused_left_out_or_cut_off(run, tmp_path):
     ("words", "said"),
     [
         (["--keep-column", "nothing"], "must have a column 'nothing'"),
+        (["--keep-column", "id", "--keep-column", "id"], "--keep-column must name each column once"),
         (["--sequence-column", "dna"], "must have a column 'dna'"),
         (["--regions", "peaks.bed"], "--regions are of a FASTA file"),
     ],
@@ -218,6 +234,17 @@ def test_what_does_not_fit_is_told(run, heads, tmp_path, words, said):
     result = run("predict", "--model", folder, "--sequences", table, "--output", tmp_path / "o.tsv", *words)
     assert result.status == 1
     assert said in result.err
+    assert not (tmp_path / "o.tsv").exists()
+
+
+@pytest.mark.parametrize("column", ["line", "predicted_label", "probability_yes"])
+def test_a_column_is_not_written_twice(run, heads, tmp_path, column):
+    table = tmp_path / "new.csv"
+    table.write_text(f"{column},sequence\n7,ACGTACGT\n")
+    words = ("--model", heads[Problem.single_label], "--sequences", table, "--keep-column", column)
+    result = run("predict", *words, "--output", tmp_path / "o.tsv")
+    assert result.status == 1
+    assert f"none that the output has, got '{column}'" in result.err
     assert not (tmp_path / "o.tsv").exists()
 
 

@@ -182,6 +182,7 @@ def test_values_out_of_range(run, fasta, tmp_path, words, said):
         (["--max-step", "3"], "--max-step"),
         (["--max-steps", "many"], "invalid int value: 'many'"),
         (["--max-steps", "0"], "--max-steps"),
+        (["--num-train-epochs", "3"], "there are no epochs, got --num-train-epochs 3"),
         (["--config", "keep_ratio"], "FIELD=VALUE"),
         (["stray"], "stray"),
         (["--size", "huge"], "huge"),

@@ -264,6 +264,7 @@ def test_nothing_that_can_be_scored(run, model, fasta, table, folder):
     words = ["--model", model, "--fasta", fasta, "--variants", table, "--output-dir", folder]
     result = succeeds(run("score-mutations", *words))
     assert "0 of 2 variants scored" in result.out
+    assert "nan" not in result.out
     metrics = json.loads((folder / "results.json").read_text())["metrics"]
     assert metrics["llr_spearman"] is None
     assert metrics["random_spearman_deviation"] is None

@@ -56,7 +56,7 @@ def test_every_base_is_in_one_token_with_its_letters(run, model, fasta, tmp_path
 def test_one_window_is_the_models_own_segmentation(run, model, tmp_path):
     (tmp_path / "short.fa").write_text(">short\nACGTTGCAACGGATTACAGATTACACCAGT\n")
     words = ["tokenize", "--model", model, "--fasta", tmp_path / "short.fa", "--output", tmp_path / "t.bed"]
-    assert run(*words, "--keep-ratio", 0.6).status == 0
+    assert run(*words, "--tokens-per-base", 0.6).status == 0
     ids, _ = Genome(tmp_path / "short.fa").fetch(0, 0, 30)
     output = AutoModel.from_pretrained(model)(ids[None].long(), keep_ratio=0.6)
     want = output.segmentation.tokens("ACGTTGCAACGGATTACAGATTACACCAGT")
@@ -142,8 +142,11 @@ def test_bad_files(run, bad_fasta, model, tmp_path, fault):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--keep-ratio", 1.5], "keep_ratio must be in (0, 1], got 1.5"),
-        (["--keep-ratio", 0.1], "keep_ratio must be within reach of 2 merging layers"),
+        (["--tokens-per-base", 1.5], "--tokens-per-base must be in (0, 1], got 1.5"),
+        (
+            ["--tokens-per-base", 0.1],
+            "--tokens-per-base must be at least 0.25 with 2 merging blocks, got 0.1",
+        ),
         (
             ["--window-bp", 64, "--overlap-bp", 40],
             "overlap_bp must be from 0 to half of window_bp = 64, got 40",

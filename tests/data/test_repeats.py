@@ -79,7 +79,7 @@ def test_several_genomes(genome, tmp_path):
     ("name", "text", "said"),
     [
         ("r.bed", "one\t5\n", r"r\.bed, line 1: expected 3 or more columns, got 2"),
-        ("r.bed", "one\t5\t21\n", "line 1: a repeat must end inside its record of 20 bases, got 21"),
+        ("r.bed", "one\t5\t21\n", "line 1: an interval must end inside its record of 20 bases, got 21"),
         ("r.bed", "one\t0\t1\none\tx\t2\n", "line 2: start must be a whole number, got 'x'"),
         ("r.bed", "", "it names none"),
         ("r.out", "12 1 0 0 one 5 4 (1) + A B 1 2 (3) 1\n", "positions must be 1 <= begin <= end, got 5, 4"),

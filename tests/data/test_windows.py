@@ -483,7 +483,7 @@ def test_bad_dataset(small, changes, message):
     [
         ({"genomes": []}, "HeldOutWindows: genomes must be at least one Genome, got none"),
         ({"window_bp": -3}, "window_bp must be at least 1, got -3"),
-        ({"holdout": []}, r"holdout must hold a window of 20 bp with at most 10% N, got \[\]"),
+        ({"holdout": []}, r"there must be a window of 20 bp with at most 10% N to evaluate on, in .*\.fa"),
         ({"holdout": [Interval("one", 3, 22)]}, r"must hold a window of 20 bp .* got \['one:4-22'\]"),
         ({"holdout": [Interval("three")]}, r"holdout must name records of .*small\.fa, got 'three'"),
         ({"max_windows": 0}, "max_windows must be at least 1, got 0"),

@@ -39,6 +39,8 @@ def test_small_sizes(size, millions):
     ("field", "value", "message"),
     [
         ("hidden_size", 0, "of at least 1, got 0"),
+        ("state_size", 10**9, "of at most 1,048,576, got 1000000000"),
+        ("num_hidden_layers", 10**6, "of at most 1,000, got 1000000"),
         ("hidden_size", 642, "divisible by 20, got 642"),
         ("num_attention_heads", True, "got True"),
         ("num_encoder_layers", 0, "of at least 1, got 0"),

@@ -34,10 +34,13 @@ def test_small_sizes(size, millions):
     ("field", "value", "message"),
     [
         ("hidden_size", 0, "of at least 1, got 0"),
+        ("hidden_size", 10**9, "of at most 1,048,576, got 1000000000"),
+        ("num_token_layers", 10**6, "of at most 1,000, got 1000000"),
         ("hidden_size", 500, "divisible by 32, got 500"),
         ("num_token_layers", 1.0, "got 1.0"),
         ("kernel_sizes", [], r"in \[1, 64\], got \[\]"),
         ("kernel_sizes", [1, 65], r"in \[1, 64\], got \[1, 65\]"),
+        ("kernel_sizes", [1] * 65, r"1 to 64 numbers in \[1, 64\], got"),
         ("kernel_sizes", 3, r"in \[1, 64\], got 3"),
         ("router_jitter", 1.0, r"in \[0, 1\), got 1.0"),
         ("load_balancing_weight", -0.1, "of at least 0, got -0.1"),

@@ -1,10 +1,12 @@
 """What DNAChunker computes beyond the laws of all models."""
 
+import math
+
 import pytest
 import torch
 
 from dnachunk import DNAChunkerConfig, DNAChunkerForMaskedLM, DNAChunkerModel
-from dnachunk.alphabet import IGNORE_INDEX, MASK_ID
+from dnachunk.alphabet import IGNORE_INDEX, MASK_ID, PAD_ID
 from dnachunk.models.dnachunker.modeling_dnachunker import ratio_loss
 from dnachunk.nn import Dechunk
 from dnachunk.nn.chunking import Routing
@@ -57,6 +59,48 @@ def test_ratio_loss_by_hand():
 def test_ratio_loss_is_one_at_the_target():
     probability = [[1.0, 0.7, 0.3]]
     assert ratio_loss(routing_of(probability, [[1, 1, 0]], [[1, 0, 0]]), 0.5).item() == pytest.approx(1)
+
+
+def test_ratio_loss_of_regions_is_that_of_each_alone_by_its_share():
+    probability = [[1.0, 0.9, 0.2, 0.7, 0.1, 0.6, 0.3]]
+    routing = routing_of(probability, [[1, 1, 0, 1, 0, 1, 0]], [[1, 0, 0, 0, 0, 0, 0]])
+    regions = torch.tensor([[0, 0, 1, 1, 1, 2, 0]])
+    # Elsewhere positions 1 and 6, in the first region 2 to 4, in the second 5.
+    want = 0.0
+    for share, p, alpha, count in ((0.5, 0.6, 0.5, 2), (1 / 3, 1 / 3, 0.3, 3), (1.0, 0.6, 0.8, 1)):
+        want += count / 6 * (share * p / alpha + (1 - share) * (1 - p) / (1 - alpha))
+    assert ratio_loss(routing, 0.5, [0.3, 0.8], regions).item() == pytest.approx(want)
+    nowhere = ratio_loss(routing, 0.5, [0.3, 0.8], torch.zeros_like(regions))
+    torch.testing.assert_close(nowhere, ratio_loss(routing, 0.5))
+
+
+def test_regions_have_their_own_target_at_both_stages():
+    model = build(DNAChunkerForMaskedLM, region_ratio=(0.9,))
+    ids = random_input(mask_share=0.0)
+    labels = torch.full_like(ids, IGNORE_INDEX)
+    everywhere = torch.zeros_like(ids)
+    everywhere[:, 20:40] = 1
+    losses = model(ids, labels=labels, region_index=everywhere).losses
+    encoded, _ = model.model._encode(ids)
+    regions = everywhere
+    for stage, done in enumerate(encoded):
+        want = ratio_loss(done.routing, 0.5, [0.9], regions)
+        torch.testing.assert_close(losses[f"ratio_{stage}"], want)
+        chunked = torch.zeros(done.chunks.shape[:2], dtype=torch.int64)
+        for row, begins in enumerate(done.routing.is_boundary):
+            places = begins.nonzero().flatten()
+            chunked[row, : len(places)] = regions[row, places]
+        regions = chunked
+    without = model(ids, labels=labels).losses
+    assert without["ratio_0"] != losses["ratio_0"]
+    with pytest.raises(
+        ValueError, match=r"region_index must be in \[0, 1\], as config.region_ratio has 1, got 2"
+    ):
+        model(ids, labels=labels, region_index=torch.full_like(ids, 2))
+    with pytest.raises(ValueError, match=r"region_index must be torch.int64 \[2, 64\], got torch.bool"):
+        model(ids, labels=labels, region_index=ids > 9)
+    with pytest.raises(ValueError, match=r"region_ratio must be numbers in \(0, 1\), got \[1.5\]"):
+        DNAChunkerConfig(region_ratio=[1.5])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -210,3 +254,49 @@ def test_positions_of_the_main_network_are_in_base_pairs():
     lengths, starts = segmentation.lengths, segmentation.starts
     expected = torch.where(lengths > 0, starts + (lengths - 1) / 2, seen[0])
     torch.testing.assert_close(seen[0], expected.float())
+
+
+def test_a_budget_is_exact_at_both_stages_and_of_the_call_or_the_configuration():
+    model, ids = build(), random_input(batch=3, length=60, mask_share=0.0)
+    mask = torch.ones_like(ids)
+    mask[1, 41:] = 0
+    ids = ids.masked_fill(mask == 0, PAD_ID)
+    free = model(ids, mask).segmentation
+    spent = model(ids, mask, boundary_budget=(0.5, 0.3))
+    # ⌈0.5 · 60⌉ = 30 and ⌈0.3 · 30⌉ = 9; ⌈0.5 · 41⌉ = 21 and ⌈0.3 · 21⌉ = 7.
+    assert [stage.num_tokens.tolist() for stage in spent.stage_segmentations] == [[30, 21, 30], [9, 7, 9]]
+    model.config.boundary_budget = [0.5, 0.3]
+    assert torch.equal(model(ids, mask).last_hidden_state, spent.last_hidden_state)
+    model.config.boundary_budget = None
+    assert torch.equal(model(ids, mask).segmentation.token_index, free.token_index)
+    model.config.set_tokens_per_base(0.15)
+    assert model.config.boundary_budget == [pytest.approx(0.15**0.5)] * 2
+    assert model(ids, mask).segmentation.num_tokens[0] == math.ceil(0.15**0.5 * math.ceil(0.15**0.5 * 60))
+
+
+def test_a_budget_is_split_as_the_target_ratios_are():
+    config = DNAChunkerConfig(target_ratio=(0.5, 0.25))
+    config.set_tokens_per_base(0.5**3)
+    assert config.boundary_budget == [pytest.approx(0.5), pytest.approx(0.25)]
+    with pytest.raises(ValueError, match=r"tokens_per_base must be in \(0, 1\], got 2"):
+        config.set_tokens_per_base(2)
+    assert config.boundary_budget == [pytest.approx(0.5), pytest.approx(0.25)]
+
+
+def test_training_under_a_budget_reaches_the_routers():
+    model = build(DNAChunkerForMaskedLM, boundary_budget=(0.5, 0.5)).train()
+    ids = random_input()
+    labels = torch.where(ids == MASK_ID, 5, IGNORE_INDEX)
+    output = model(ids, labels=labels)
+    # The share is the target: nothing is left for the ratio loss to say.
+    output.loss.backward()
+    for stage in model.model.stages:
+        assert stage.router.q_proj.weight.grad.any()
+        assert stage.router.q_proj.weight.grad.isfinite().all()
+
+
+def test_under_a_budget_the_whole_model_is_one_graph():
+    model = build(boundary_budget=(0.5, 0.5)).float()
+    ids = random_input()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
+    torch.testing.assert_close(compiled(ids).last_hidden_state, model(ids).last_hidden_state)

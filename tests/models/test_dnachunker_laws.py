@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -92,6 +93,26 @@ def chunk_and_dechunk(length):
     x = encode(torch.randn(1, length, 16))
     routing = route(x)
     dechunk(chunk(x, routing).values, routing).square().sum().backward()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_compile_into_one_graph(training):
+    # With a symbol for the number of chunks.
+    with torch._dynamo.config.patch(capture_scalar_outputs=True):
+        laws.check_compile(CASE, "masked_lm", training=training, backend="aot_eager", lengths=[(61, 40)])
+
+
+def test_graphs_are_cut_where_chunks_are_counted_alone():
+    model, batch = CASE.build("base"), CASE.batch([61, 40])
+    torch._dynamo.reset()
+    try:
+        with torch.no_grad():
+            reasons = torch._dynamo.explain(model)(**batch).break_reasons
+    finally:
+        torch._dynamo.reset()
+    innermost = [reason.user_stack[-1] for reason in reasons]
+    assert innermost
+    assert {(Path(place.filename).name, place.name) for place in innermost} == {("chunking.py", "forward")}
 
 
 @pytest.mark.slow

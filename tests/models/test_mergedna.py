@@ -303,8 +303,9 @@ def test_the_second_pass_does_not_reach_the_local_encoder():
     model = pretraining().train()
     losses = model(**CASE.batch([61, 40]), **DRAWS).losses
     loss = losses["latent_reconstruction"]
-    assert all(grad is None for grad in gradient_of(loss, model.model.local_encoder))
-    assert all(grad is None for grad in gradient_of(loss, model.model.embed_tokens))
+    # Decoded in one batch with the passes that do reach it: nothing of theirs, to the last bit.
+    for part in (model.model.local_encoder, model.model.embed_tokens):
+        assert not any(grad is not None and grad.any() for grad in gradient_of(loss, part))
     for part in (model.model.latent_encoder, model.latent_decoder, model.local_decoder, model.lm_head):
         assert all(grad is not None and grad.any() for grad in gradient_of(loss, part))
     for name in ("reconstruction", "masked"):

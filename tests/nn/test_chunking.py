@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -71,8 +72,10 @@ def test_router_starts_as_the_identity():
     x, lengths, is_protected, routing = sample(router)
     expected = boundary_routing(x, x, lengths, is_protected)
     assert isinstance(routing, Routing)
-    for got, want in zip(vars(routing).values(), (*expected, lengths), strict=True):
+    *decisions, most_tokens = vars(routing).values()
+    for got, want in zip(decisions, (*expected, lengths), strict=True):
         assert torch.equal(got, want)
+    assert most_tokens is None
     assert {name for name, _ in router.named_parameters()} == {"q_proj.weight", "k_proj.weight"}
 
 
@@ -110,6 +113,94 @@ def test_router_compares_queries_with_the_keys_before():
     assert torch.equal(routing.token_index, token_index)
     assert torch.equal(routing.num_tokens, num_tokens)
     Segmentation(routing.token_index, routing.num_tokens).validate()
+
+
+def routed_within(probability, lengths, is_protected, budget):
+    """The definition: forced places, then the most probable, the first of equals, up to the budget."""
+    index = torch.full(probability.shape, -1)
+    forced = torch.zeros(probability.shape, dtype=torch.bool)
+    for row, length in enumerate(lengths.tolist()):
+
+        def is_forced(t, row=row):
+            return t == 0 or bool(is_protected[row, t] or is_protected[row, t - 1])
+
+        def place(t, row=row):
+            level = round((0.5 - probability[row, t].item()) * 8192)
+            return (not is_forced(t), 0 if is_forced(t) else level, t)
+
+        count = math.ceil(budget * length - 1e-9)
+        begins = sorted(range(length), key=place)[:count]
+        for t in range(length):
+            index[row, t] = sum(begin <= t for begin in begins) - 1
+        forced[row, [t for t in begins if is_forced(t)]] = True
+    return index, forced
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.5, 0.3, 0.1])
+def test_a_budget_is_spent_where_the_probability_is_highest(budget):
+    router = drawn_router()
+    x, lengths, is_protected, free = sample(router)
+    x[0, 5:9] = x[0, 4]  # ties
+    free = router(x, lengths)
+    routing = router(x, lengths, is_protected, budget)
+    index, forced = routed_within(free.boundary_probability, lengths, is_protected, budget)
+    assert torch.equal(routing.token_index, index)
+    assert torch.equal(routing.is_forced, forced)
+    assert routing.num_tokens.tolist() == [math.ceil(budget * length - 1e-9) for length in LENGTHS]
+    assert routing.most_tokens == math.ceil(budget * 40 - 1e-9)
+    expected = torch.where(forced, 1.0, free.boundary_probability)
+    assert torch.equal(routing.boundary_probability, expected)
+    assert torch.equal(routing.is_boundary, Segmentation(index, routing.num_tokens).boundaries)
+    Segmentation(routing.token_index, routing.num_tokens).validate()
+
+
+def test_a_budget_is_the_modules_or_the_calls():
+    x = torch.randn(2, 30, 8)
+    router = Router(8, budget=0.2)
+    assert router(x).num_tokens.tolist() == [6, 6]
+    assert router(x, budget=0.5).num_tokens.tolist() == [15, 15]
+    assert torch.equal(Router(8)(x, budget=0.2).token_index, router(x).token_index)
+    assert "budget=0.2" in repr(router)
+    for wrong in (0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"Router: budget must be in \(0, 1\], got"):
+            router(x, budget=wrong)
+        with pytest.raises(ValueError, match=r"Router: budget must be in \(0, 1\], got"):
+            Router(8, budget=wrong)
+
+
+def test_what_is_not_a_number_begins_no_chunk_before_others():
+    x = torch.randn(1, 20, 8)
+    x[0, 7] = math.nan
+    routing = Router(8, budget=0.9)(x)
+    assert routing.num_tokens.tolist() == [18]
+    # The two places that compare with it.
+    assert routing.is_boundary[0].logical_not().nonzero().flatten().tolist() == [7, 8]
+
+
+def test_a_budget_gives_a_gradient_to_every_free_decision():
+    router = drawn_router()
+    x, lengths, is_protected, _ = sample(router)
+    routing = router(x, lengths, is_protected, 0.3)
+    (given,) = torch.autograd.grad(routing.boundary_probability.sum(), router.q_proj.weight)
+    free = router(x, lengths).boundary_probability
+    (want,) = torch.autograd.grad(torch.where(routing.is_forced, 0.0, free).sum(), router.q_proj.weight)
+    assert torch.equal(given, want)
+    assert given.any()
+
+
+def test_under_a_budget_shapes_follow_from_shapes():
+    stage = Stage(Router(8, budget=0.4))
+    compiled = torch.compile(stage, fullgraph=True, backend="aot_eager", dynamic=False)
+    x = torch.randn(3, 40, 8)
+    out, routing = compiled(x)
+    expected, expected_routing = stage(x)
+    torch.testing.assert_close(out, expected)
+    assert torch.equal(routing.token_index, expected_routing.token_index)
+    # Padded as far as a sequence of this width could need.
+    lengths = torch.tensor([40, 3, 0])
+    assert Chunk()(x, Router(8, budget=0.4)(x, lengths)).values.shape == (3, 16, 8)
+    exported = torch.export.export(stage, (x,)).module()
+    assert torch.equal(exported(x)[1].token_index, routing.token_index)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "boundary"])
@@ -200,9 +291,9 @@ def test_checkpointing_changes_nothing():
 class Stage(torch.nn.Module):
     """There and back, as one module."""
 
-    def __init__(self):
+    def __init__(self, route=None):
         super().__init__()
-        self.route, self.chunk, self.dechunk = drawn_router(), Chunk(), Dechunk()
+        self.route, self.chunk, self.dechunk = route or drawn_router(), Chunk(), Dechunk()
 
     def forward(self, x):
         routing = self.route(x)

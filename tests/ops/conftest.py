@@ -15,11 +15,13 @@ SMALL = {
     "boundary_routing.triton": {"POSITIONS": 8, "CHANNELS": 16, "BLOCK": 16},
     "dechunk.triton": {"BLOCK": 8, "CHANNELS": 16, "POSITIONS": 16},
     "basic_units.triton": {"BLOCK": 16},
-    "causal_conv.triton": {"POSITIONS": 16, "CHANNELS": 16, "TILES": 2},
+    "causal_conv.triton": {"BLOCK": 8, "CHANNELS": 16},
     "neighbor_match.triton": {"BLOCK": 32},
+    "rms_norm.triton": {"ELEMENTS": 64, "PROGRAMS": 3},
     "rotary.triton": {"PAIRS": 64},
     "selective_scan.op": {"_BLOCK": 8},
     "selective_scan.triton": {"BLOCK": 8, "SUB_BLOCK": 2, "PROGRAMS": 8},
+    "swiglu.triton": {"COLUMNS": 16},
 }
 
 

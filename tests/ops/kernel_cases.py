@@ -13,8 +13,10 @@ from dnachunk.ops.dechunk import dechunk_naive
 from dnachunk.ops.deformable_conv import deformable_conv_naive
 from dnachunk.ops.global_match import global_match_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
+from dnachunk.ops.rms_norm import rms_norm_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
+from dnachunk.ops.swiglu import swiglu_naive
 from dnachunk.ops.token_merge import token_merge_naive
 from dnachunk.ops.window_attention import window_attention_naive
 from tests.ops import (
@@ -25,8 +27,10 @@ from tests.ops import (
     test_deformable_conv,
     test_global_match,
     test_neighbor_match,
+    test_rms_norm,
     test_rotary,
     test_selective_scan,
+    test_swiglu,
     test_token_merge,
     test_window_attention,
 )
@@ -114,6 +118,16 @@ def turn(shared=False):
     return Case("rotary", rotary_naive, kwargs, ["qkv"], ["qkv"], ["cos", "sin"])
 
 
+def norm(**changes):
+    kwargs = test_rms_norm.sample(37) | changes
+    names = test_rms_norm.DIFFERENTIABLE
+    return Case("rms_norm", rms_norm_naive, kwargs, names, names)
+
+
+def gate():
+    return Case("swiglu", swiglu_naive, test_swiglu.sample(), ["gate_up"], ["gate_up"])
+
+
 def smooth(**changes):
     kwargs = test_dechunk.sample(13, **changes)
     gates = ["boundary_probability"]
@@ -189,12 +203,14 @@ CASES = {
     "neighbor_match alone": lambda: match(window=1, length=9),
     "causal_conv": conv,
     "causal_conv in reverse": lambda: conv(reverse=True),
+    "rms_norm": norm,
     "rotary": turn,
     "rotary by shared angles": lambda: turn(shared=True),
     "selective_scan": scan,
     "selective_scan in reverse": lambda: scan(reverse=True),
     "selective_scan of more channels than lanes": lambda: scan((9, 3), channels=33, states=4),
     "selective_scan ungated": lambda: scan((9, 8), without=("gate", "delta_bias"), reverse=True),
+    "swiglu": gate,
     "window_attention": lambda: attend(window=8, shift=3),
     "window_attention in wide windows": lambda: attend((40, 39), window=19, head_dim=6),
 }

@@ -3,7 +3,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnachunk.ops import rms_norm
+from dnachunk.ops import rms_norm, use_backend
 from dnachunk.ops.rms_norm import rms_norm_naive
 from tests.support import op_case
 from tests.support.asserts import assert_close_to_reference
@@ -86,7 +86,7 @@ def test_torch_form_is_fused_on_cuda():
             seen.append(func)
             return func(*args, **(kwargs or {}))
 
-    with FakeTensorMode(), Launches():
+    with FakeTensorMode(), Launches(), use_backend("torch"):
         x, weight = torch.empty(3, 8, device="cuda"), torch.empty(8, device="cuda")
         assert rms_norm(x, weight, dtype=torch.bfloat16).dtype == torch.bfloat16
     assert torch.ops.aten._fused_rms_norm.default in seen

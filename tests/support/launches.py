@@ -10,6 +10,7 @@ from unittest import mock
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from triton.runtime.jit import JITFunction
 
 from dnachunk import segmentation
@@ -38,8 +39,6 @@ _KERNELS = {
     "index_put": 2,
     "masked_fill": 2,
     "native_layer_norm_backward": 2,
-    "rms_norm": 1,
-    "rms_norm_backward": 2,
     "scatter": 2,
     "scatter_add": 2,
     "select_backward": 2,
@@ -60,6 +59,8 @@ class LaunchCounter(TorchDispatchMode):
         launches: How often each operation's kernels were launched; those of the operations of ours with
             Triton kernels by what their launching functions launch and copy.
         waits: How often each operation made the host wait.
+        sequence: What was launched, in order: an operation with the shapes and the strides of its results, or
+            one of ours with the grid of its kernel.
     """
 
     def __init__(self, answer: int) -> None:
@@ -67,6 +68,7 @@ class LaunchCounter(TorchDispatchMode):
         self.answer = answer
         self.launches: collections.Counter[str] = collections.Counter()
         self.waits: collections.Counter[str] = collections.Counter()
+        self.sequence: list[tuple[str, Any]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -78,30 +80,28 @@ class LaunchCounter(TorchDispatchMode):
             self.waits[name] += 1
             if name == "_local_scalar_dense":
                 return self.answer
-        if func.namespace == "dnachunk" and name not in _KERNELS:
+        if func.namespace == "dnachunk":
             of_op = f"dnachunk.ops.{name.removesuffix('_backward')}.triton"
             home = importlib.import_module(_HOMES.get(name, of_op))
             with self._named(name):
                 return getattr(home, "backward" if name.endswith("_backward") else "forward")(*args)
         returns_views = any(result.alias_info is not None for result in func._schema.returns)
+        result = func(*args, **kwargs)
         if (func._schema.is_mutable or not returns_views) and name not in _WITHOUT_A_KERNEL:
             self.launches[name] += _KERNELS.get(name, 1)
-        return func(*args, **kwargs)
+            tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+            self.sequence.append((name, [(tensor.shape, tensor.stride()) for tensor in tensors]))
+        return result
 
     @contextlib.contextmanager
     def _named(self, name: str) -> Iterator[None]:
-        def run(*_: Any, **__: Any) -> None:
+        def run(*_: Any, grid: Any, **__: Any) -> None:
             self.launches[name] += 1
+            self.sequence.append((name, grid))
 
         # A mode is off inside its own handler; what the launching function copies is to be counted.
         with mock.patch.object(JITFunction, "run", run), self:
             yield
-
-
-def _rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
-    """In place of PyTorch's own, which has a kernel on a GPU and none here."""
-    name = str(x.dtype).removeprefix("torch.")
-    return torch.ops.dnachunk.rms_norm(x.flatten(0, -2), weight, epsilon, name)[0].view(x.shape).to(dtype)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,6 @@ def counting(answer: int = 1) -> Iterator[LaunchCounter]:
         # The branch of a process whose Triton interprets kernels on the CPU.
         mock.patch.object(_backend, "INTERPRETED", True),
         mock.patch.object(segmentation, "_reads_counts", return_value=False),
-        mock.patch("dnachunk.ops.rms_norm.op.rms_norm_torch", _rms_norm),
         use_backend("triton"),
         LaunchCounter(answer) as counter,
     ):

@@ -1,13 +1,15 @@
+import json
 import shutil
 
 import pytest
 import safetensors.torch
 import torch
-from transformers import AutoModel, AutoModelForPreTraining
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification
 
-from dnachunk import MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
+from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForPreTraining, MergeDNAModel
 from dnachunk.files import written_whole
-from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
+from dnachunk.training.adaptation import is_of_head
 from tests.training.runs import FEW_LAYERS
 
 
@@ -32,6 +34,19 @@ def test_it_loads_the_whole_or_a_part(saved):
     assert not part.training
     for name, weight in part.state_dict().items():
         assert torch.equal(weight, whole.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_latent_encoder_layers", 1000), ("hidden_size", 1 << 20), ("num_labels", 10**6)],
+)
+def test_a_configuration_far_larger_than_its_weights_is_refused(saved, field, value):
+    fields = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**fields, field: value}))
+    with pytest.raises(
+        ValueError, match=r"of a model of [\d,]+ parameters, and the weights .* \d+,\d+ bytes"
+    ):
+        load_pretrained(AutoModelForSequenceClassification, saved, may_be_new=is_of_head)
 
 
 def test_a_missing_tensor_is_named(saved):
@@ -94,3 +109,18 @@ def test_files_are_written_all_or_none(tmp_path):
         (staging / "a").write_text("new")
         (staging / "b").write_text("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+
+
+def test_a_model_of_ours_has_a_tokenizer_of_ours(tmp_path):
+    MergeDNAModel(MergeDNAConfig.micro()).save_pretrained(tmp_path)
+    DNATokenizer().save_pretrained(tmp_path)
+    assert isinstance(load_tokenizer(tmp_path), DNATokenizer)
+    DNATokenizer(cls_sep=True).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"DNATokenizer\(cls_sep=False\), which a mergedna model reads, got DNAT"
+    ):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nc\ng\nt\n")
+    with pytest.raises(ValueError, match=r"must be DNATokenizer\(cls_sep=False\), .* got Bert"):
+        load_tokenizer(tmp_path)

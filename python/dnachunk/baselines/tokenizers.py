@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrai
 
 from dnachunk.alphabet import BASES, NUM_IDS, SPECIAL_TOKENS, TOKENS
 from dnachunk.baselines.windows import tokenize_windows
+from dnachunk.errors import ArgumentError
 from dnachunk.fixed_vocabulary import FixedVocabulary
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.ops._lengths import real_positions
@@ -140,7 +141,7 @@ class FixedTokenizer(FixedVocabulary, PreTrainedTokenizerFast):
         attention_mask: torch.Tensor | None = None,
         *,
         vectors: bool = True,
-        keep_ratio: float | None = None,
+        tokens_per_base: float | None = None,
     ) -> Encoded:
         """Cuts sequences of bases into tokens, as a model's ``encode_tokens`` does.
 
@@ -148,18 +149,16 @@ class FixedTokenizer(FixedVocabulary, PreTrainedTokenizerFast):
             input_ids: ``[B, N]`` int64 ids of bases on the CPU, padded on the right.
             attention_mask: ``[B, N]``, 1 at bases, 0 at padding; default all bases.
             vectors: A tokenizer has none; they are None whatever is asked for.
-            keep_ratio: Must be None.
+            tokens_per_base: Must be None.
 
         Raises:
-            ValueError: If words overlap, which is no segmentation, or there is a keep ratio.
+            ValueError: If words overlap, which is no segmentation, or so many tokens are asked for.
         """
         del vectors
         if self.kind.is_overlapping:
             raise ValueError("FixedTokenizer.encode_tokens: words that overlap are no segmentation")
-        if keep_ratio is not None:
-            raise ValueError(
-                f"FixedTokenizer.encode_tokens: keep_ratio must be None: tokens are fixed, got {keep_ratio}"
-            )
+        if tokens_per_base is not None:
+            raise ArgumentError(f"`tokens_per_base` is not for fixed tokens, got {tokens_per_base}")
         # Where only the tokenizer is wanted, nothing of the models is loaded.
         from dnachunk.models.modeling_common import check_ids, real_lengths
 

@@ -80,7 +80,7 @@ def run(words: list[str]) -> int:
     except Terminated as error:
         print(f"dnachunk {words[0]}: ended by {error}", file=sys.stderr)
         return 128 + error.number
-    except (OSError, ValueError, FloatingPointError, ImportError) as error:
+    except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
         told = error.as_options() if isinstance(error, ArgumentError) else str(error)
         message = " ".join(told.split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:

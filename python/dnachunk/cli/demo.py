@@ -1,6 +1,5 @@
 """``dnachunk demo``: the main job on the genome that ships with the package, in minutes."""
 
-import json
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from dnachunk.cli.pretrain import read_fields
 from dnachunk.cli.tokenize import written
-from dnachunk.reporting import say
+from dnachunk.reporting import require_own_files, say
 
 SIZE = "tiny"
 WINDOW_BP = 256
@@ -99,10 +98,16 @@ def demo(
 
 
 def _remove_earlier(output_dir: Path) -> None:
-    """Removes the model of an earlier demo from the folder, and no other's."""
+    """Removes the model of an earlier demo from the folder, and no other's.
+
+    Raises:
+        FileExistsError: If files that the demo writes lie there, and are not of an earlier one.
+    """
     results = output_dir / "results.json"
-    if results.is_file() and str(json.loads(results.read_text())["command"]).startswith("dnachunk demo"):
-        for name in ("config.json", "model.safetensors"):
+    tokens = [output_dir / f"tokens{ending}" for ending in (".bed", ".json", ".png", "_of_a_gene.png")]
+    require_own_files(results, "demo", tokens)
+    if results.is_file():
+        for name in ("config.json", "model.safetensors", "tokenizer_config.json", "training_args.bin"):
             (output_dir / name).unlink(missing_ok=True)
 
 

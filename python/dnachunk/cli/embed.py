@@ -9,13 +9,13 @@ import typer
 from dnachunk.cli.options import (
     BatchSizeOption,
     FastaOption,
-    KeepRatioOption,
     ModelOption,
     OnError,
     OverlapOption,
     ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
+    TokensPerBaseOption,
     WindowOption,
     output_file,
 )
@@ -40,7 +40,7 @@ def embed(
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
-    keep_ratio: KeepRatioOption = None,
+    tokens_per_base: TokensPerBaseOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
 ) -> None:
@@ -67,7 +67,7 @@ def embed(
         reverse_complement=reverse_complement.value,
         window_bp=window_bp,
         overlap_bp=overlap_bp,
-        keep_ratio=keep_ratio,
+        tokens_per_base=tokens_per_base,
         on_error=on_error.value,
         batch_size=batch_size,
     )

@@ -22,6 +22,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
 )
 from dnachunk.cli.report import leave_process_group
@@ -95,6 +96,7 @@ def finetune(
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
@@ -136,6 +138,7 @@ def finetune(
         seeds=seeds,
         patience=patience,
         reverse_complement=reverse_complement.value,
+        tokens_per_base=tokens_per_base,
         truncate=truncate,
         **fields,
     )

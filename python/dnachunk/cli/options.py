@@ -61,8 +61,9 @@ OverlapOption = Annotated[
     int | None,
     typer.Option(help="Bases that two windows share; joined near its middle. Default: a quarter.", min=0),
 ]
-KeepRatioOption = Annotated[
-    float | None, typer.Option(help="Tokens per base, in (0, 1]. Default: the model's configuration.")
+TokensPerBaseOption = Annotated[
+    float | None,
+    typer.Option(help="In (0, 1], of MergeDNA and DNAChunker. Default: as the model is configured."),
 ]
 BatchSizeOption = Annotated[int, typer.Option(help="Windows run at once; changes no result.", min=1)]
 ReverseComplementOption = Annotated[

@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     ReverseComplement,
     ReverseComplementOption,
     SequenceColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
     output_file,
 )
@@ -53,6 +54,7 @@ def predict(
         ),
     ] = OnError.fail,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
     batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
 ) -> None:
@@ -80,6 +82,7 @@ def predict(
         aliases=aliases,
         on_error=on_error.value,
         reverse_complement=reverse_complement.value,
+        tokens_per_base=tokens_per_base,
         truncate=truncate,
         batch_size=batch_size,
     )

@@ -1,6 +1,7 @@
 """``dnachunk pretrain``: from FASTA files to a pre-trained model."""
 
 import json
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from dnachunk.cli.arguments import read_training_arguments
 from dnachunk.cli.options import AliasesOption, OnError, ReadOnErrorOption
 from dnachunk.cli.report import leave_process_group
+from dnachunk.errors import ArgumentError
 from dnachunk.reporting import say
 
 
@@ -86,6 +88,14 @@ def pretrain(
             "DNAChunker's repeat_weight; can be repeated.",
         ),
     ] = None,
+    region_ratio: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.bed=RATIO",
+            help="Stretches with a target ratio of their own, in (0, 1), at both stages of a DNAChunker; "
+            "can be repeated.",
+        ),
+    ] = None,
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: Annotated[
         int | None, typer.Option(help="Bases of a window. Default: the configuration's train_length_bp.")
@@ -140,6 +150,7 @@ def pretrain(
         holdout=holdout,
         aliases=aliases,
         repeats=repeats,
+        region_ratio=_ratios(region_ratio or []),
         on_error=on_error.value,
         window_bp=window_bp,
         step_bp=step_bp,
@@ -169,3 +180,16 @@ def read_fields(texts: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[name] = value
     return values
+
+
+def _ratios(given: list[str]) -> dict[str | os.PathLike[str], float] | None:
+    ratios: dict[str | os.PathLike[str], float] = {}
+    for text in given:
+        file, _, ratio = text.rpartition("=")
+        try:
+            ratios[Path(file)] = float(ratio)
+        except ValueError:
+            raise ArgumentError(f"`region_ratio` must be FILE.bed=RATIO, got {text}") from None
+        if not file:
+            raise ArgumentError(f"`region_ratio` must be FILE.bed=RATIO, got {text}")
+    return ratios or None

@@ -14,6 +14,7 @@ from dnachunk.cli.options import (
     ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
+    TokensPerBaseOption,
     WindowOption,
 )
 from dnachunk.cli.report import say_report
@@ -30,6 +31,7 @@ def score_mutations(
     ] = None,
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
+    tokens_per_base: TokensPerBaseOption = None,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     positive: PositiveOption = None,
     negative: NegativeOption = None,
@@ -58,6 +60,7 @@ def score_mutations(
         measured=measured,
         on_error=on_error.value,
         window_bp=window_bp,
+        tokens_per_base=tokens_per_base,
         reverse_complement=reverse_complement.value,
         positive=positive,
         negative=negative,

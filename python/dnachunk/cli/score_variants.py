@@ -16,6 +16,7 @@ from dnachunk.cli.options import (
     ReadOnErrorOption,
     ReverseComplement,
     ReverseComplementOption,
+    TokensPerBaseOption,
     WindowOption,
     output_file,
 )
@@ -37,6 +38,7 @@ def score_variants(
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
+    tokens_per_base: TokensPerBaseOption = None,
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     positive: PositiveOption = None,
     negative: NegativeOption = None,
@@ -65,6 +67,7 @@ def score_variants(
         aliases=aliases,
         on_error=on_error.value,
         window_bp=window_bp,
+        tokens_per_base=tokens_per_base,
         reverse_complement=reverse_complement.value,
         positive=positive,
         negative=negative,

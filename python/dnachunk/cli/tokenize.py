@@ -9,11 +9,11 @@ from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
     FastaOption,
-    KeepRatioOption,
     ModelOption,
     OnError,
     OverlapOption,
     ReadOnErrorOption,
+    TokensPerBaseOption,
     WindowOption,
     output_file,
 )
@@ -41,7 +41,7 @@ def tokenize(
     ],
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
-    keep_ratio: KeepRatioOption = None,
+    tokens_per_base: TokensPerBaseOption = None,
     region: Annotated[
         str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
     ] = None,
@@ -80,7 +80,7 @@ def tokenize(
         output,
         window_bp=window_bp,
         overlap_bp=overlap_bp,
-        keep_ratio=keep_ratio,
+        tokens_per_base=tokens_per_base,
         region=region,
         aliases=aliases,
         on_error=on_error.value,

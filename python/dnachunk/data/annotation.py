@@ -100,7 +100,9 @@ def read_annotation(
             found = _features(parsed, genome, parsed.record in circular)
         except FaultyLineError as error:
             if on_error == "fail":
-                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+                raise ArgumentError(
+                    f"{contents.path}, line {number}: {error} (`on_error=skip` leaves such lines out)"
+                ) from None
             skipped.append(Skipped(number, str(error)))
             continue
         num_empty += parsed.start_bp == parsed.stop_bp
@@ -169,7 +171,9 @@ def read_regions(path: str | os.PathLike[str], genome: Genome, *, on_error: OnEr
                 )
         except FaultyLineError as error:
             if on_error == "fail" and not unknown:
-                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+                raise ArgumentError(
+                    f"{contents.path}, line {number}: {error} (`on_error=skip` leaves such lines out)"
+                ) from None
             skipped.append(Skipped(number, str(error)))
             continue
         regions.append(Feature(index, *parsed[1:5]))

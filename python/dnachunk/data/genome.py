@@ -1,7 +1,7 @@
 """Genome files: ids of any stretch of a FASTA file that is never loaded."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import torch
 from dnachunk._native import rust
 from dnachunk.data.contents import Contents, OnError, Skipped, is_standard_input, locate, unpacked_name
 from dnachunk.data.record_names import Aliases, RecordNames
-from dnachunk.errors import require_one_of
+from dnachunk.errors import ArgumentError, require_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,16 @@ class Piece(NamedTuple):
     repeat_mask: torch.Tensor
 
 
+Stretches = Mapping[int, torch.Tensor]
+"""By record index ``[2, n]`` int64: starts, 0-based, and ends, in order, none touching another."""
+
+
 class Genome:
     """An open FASTA file, plain, bgzip or gzip.
 
     Windows of plain and bgzip files are read in place. A ``.fai`` (and ``.gzi``) beside the file is used,
-    after a check against the file; otherwise one streaming pass finds the records and checks every byte.
+    after a check against the file (which does not find out a block index that was made to mislead, its
+    entries agreeing with each other); otherwise one streaming pass finds the records and checks every byte.
     A gzip file cannot be entered in its middle: it is unpacked into a temporary file without a name, one
     byte a base, in ``TMPDIR``; so is a file whose records have ragged lines. Memory is a few MiB and the
     index, whatever the genome's size. A file packed by bzip2 or xz is unpacked, and one behind a URL fetched
@@ -103,11 +108,16 @@ class Genome:
         self.name = Path(unpacked_name(contents.path)).stem
         self._on_error: OnError = on_error
         self._contents = contents
-        self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
+        try:
+            self._file = rust.Genome(contents.path, contents.place, on_error == "skip")
+        except ValueError as error:
+            # A command tells it in the words of its option.
+            raise ArgumentError(str(error).replace("on_error='skip'", "`on_error=skip`")) from None
         self.records = [Record(name, length_bp) for name, length_bp in self._file.records()]
         self.skipped = [Skipped(name, reason) for name, reason in self._file.skipped()]
         self.names = RecordNames((record.name for record in self.records), aliases)
-        self.repeats: Mapping[int, torch.Tensor] = {}
+        self.repeats: Stretches = {}
+        self.regions: tuple[Stretches, ...] = ()
 
     @property
     def length_bp(self) -> int:
@@ -120,18 +130,43 @@ class Genome:
         Args:
             aliases: Other names that mean its records; see :class:`~dnachunk.data.record_names.RecordNames`.
         """
-        return _opened(self._contents, aliases, self._on_error, self.repeats)
+        return _opened(self._contents, aliases, self._on_error, self.repeats, self.regions)
 
-    def with_repeats(self, repeats: Mapping[int, torch.Tensor]) -> "Genome":
+    def with_repeats(self, repeats: "Stretches") -> "Genome":
         """The same genome, with stretches that count as repeats beside its lower-case letters.
 
         Args:
             repeats: By record index, ``[2, n]`` int64: starts, 0-based, and ends of stretches, in order, none
                 touching another.
         """
+        return self._with(repeats=repeats)
+
+    def with_regions(self, regions: Sequence["Stretches"]) -> "Genome":
+        """The same genome, with stretches that :meth:`region_index` tells by numbers from 1.
+
+        Args:
+            regions: Of each number, stretches as in :meth:`with_repeats`.
+        """
+        return self._with(regions=tuple(regions))
+
+    def _with(self, **fields: Any) -> "Genome":
         genome = Genome.__new__(Genome)
-        genome.__dict__.update(self.__dict__, repeats=repeats)
+        genome.__dict__.update(self.__dict__, **fields)
         return genome
+
+    def region_index(
+        self, record_index: int, start_bp: int, end_bp: int, *, reverse_complement: bool = False
+    ) -> torch.Tensor:
+        """Which region each base of a stretch is in: arguments as :meth:`fetch`.
+
+        Returns:
+            ``[n]`` int64: 0 in none, ``g`` in the ``g``-th of :attr:`regions`, of several the last.
+        """
+        index = torch.zeros(end_bp - start_bp, dtype=torch.int64)
+        for number, regions in enumerate(self.regions, start=1):
+            if record_index in regions:
+                index[_covered(regions[record_index], start_bp, end_bp)] = number
+        return index.flip(0) if reverse_complement else index
 
     def index_of(self, name: str) -> int:
         """The index of the record of this name, or that this name means.
@@ -165,13 +200,8 @@ class Genome:
             OSError: If the file cannot be read.
         """
         ids, repeat_mask = self._file.fetch(record_index, start_bp, end_bp, reverse_complement)
-        stretches = self.repeats.get(record_index)
-        if stretches is not None:
-            first = torch.searchsorted(stretches[1], start_bp, right=True)
-            last = torch.searchsorted(stretches[0], end_bp)
-            is_repeat = torch.zeros_like(repeat_mask)
-            for repeat_start_bp, repeat_end_bp in stretches[:, first:last].T.tolist():
-                is_repeat[max(repeat_start_bp - start_bp, 0) : repeat_end_bp - start_bp] = True
+        if record_index in self.repeats:
+            is_repeat = _covered(self.repeats[record_index], start_bp, end_bp)
             repeat_mask |= is_repeat.flip(0) if reverse_complement else is_repeat
         return ids, repeat_mask
 
@@ -199,19 +229,32 @@ class Genome:
         return isinstance(name, str) and self.names.find(name) is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_opened, (self._contents, self.names.aliases, self._on_error, self.repeats))
+        return (_opened, (self._contents, self.names.aliases, self._on_error, self.repeats, self.regions))
 
     def __repr__(self) -> str:
         return f"Genome({self._contents.path!r}: {len(self.records)} records, {self.length_bp} bp)"
 
 
 def _opened(
-    contents: Contents, aliases: Aliases | None, on_error: OnError, repeats: Mapping[int, torch.Tensor]
+    contents: Contents,
+    aliases: Aliases | None,
+    on_error: OnError,
+    repeats: Stretches,
+    regions: tuple[Stretches, ...],
 ) -> Genome:
     genome = Genome.__new__(Genome)
     genome._open(contents, aliases, on_error)
-    genome.repeats = repeats
-    return genome
+    return genome._with(repeats=repeats, regions=regions)
+
+
+def _covered(stretches: torch.Tensor, start_bp: int, end_bp: int) -> torch.Tensor:
+    """``[n]`` bool: which bases from ``start_bp`` to ``end_bp`` lie in ``stretches [2, n]``."""
+    first = torch.searchsorted(stretches[1], start_bp, right=True)
+    last = torch.searchsorted(stretches[0], end_bp)
+    is_covered = torch.zeros(end_bp - start_bp, dtype=torch.bool)
+    for stretch_start_bp, stretch_end_bp in stretches[:, first:last].T.tolist():
+        is_covered[max(stretch_start_bp - start_bp, 0) : stretch_end_bp - start_bp] = True
+    return is_covered
 
 
 def packaged_genome() -> Path:

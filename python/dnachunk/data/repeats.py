@@ -38,6 +38,32 @@ def with_repeats(
         ValueError: If its name has another ending, a line cannot be read, no record of it is one of the
             genomes', or one is of several of them.
     """
+    repeats, skipped = read_stretches(genomes, paths, "repeats", on_error)
+    return [genome.with_repeats(each) for genome, each in zip(genomes, repeats, strict=True)], skipped
+
+
+def read_stretches(
+    genomes: Sequence[Genome],
+    paths: Sequence[str | os.PathLike[str]],
+    option: str,
+    on_error: OnError = "fail",
+) -> tuple[list[dict[int, torch.Tensor]], list[Skipped]]:
+    """What intervals cover, as :func:`with_repeats` reads them.
+
+    Args:
+        genomes: See there, like ``paths`` and ``on_error``.
+        paths: See there.
+        option: Of whose argument the paths are, for messages.
+        on_error: See there.
+
+    Returns:
+        For each genome by record index ``[2, n]`` int64: starts, 0-based, and ends of stretches, in order,
+        none touching another; and the lines that could not be read.
+
+    Raises:
+        OSError: See there.
+        ValueError: See there.
+    """
     require_one_of("on_error", on_error, ("fail", "skip"))
     bounds: dict[tuple[int, int], tuple[array[int], array[int]]] = defaultdict(
         lambda: (array("q"), array("q"))
@@ -47,11 +73,11 @@ def with_repeats(
         places: dict[str, tuple[int, int] | None] = {}
         unknown: Counter[str] = Counter()
         contents = Contents(path)
-        for number, read in _lines(contents, path):
+        for number, read in _lines(contents, path, option):
             try:
                 line = read()
                 if line.record not in places:
-                    places[line.record] = _place(genomes, line.record, contents.path)
+                    places[line.record] = _place(genomes, line.record, contents.path, option)
                 place = places[line.record]
                 if place is None:
                     unknown[line.record] += 1
@@ -59,7 +85,7 @@ def with_repeats(
                 length_bp = genomes[place[0]].records[place[1]].length_bp
                 if line.stop_bp > length_bp:
                     raise FaultyLineError(
-                        f"a repeat must end inside its record of {length_bp} bases, got {line.stop_bp}"
+                        f"an interval must end inside its record of {length_bp} bases, got {line.stop_bp}"
                     )
             except FaultyLineError as error:
                 if on_error == "fail":
@@ -73,13 +99,13 @@ def with_repeats(
         if not any(places.values()):
             told = "; ".join(f"of {genome.path} {genome.names.instead(unknown)}" for genome in genomes)
             raise ArgumentError(
-                f"`repeats` {contents.path} has no interval on a record of the genomes: it names "
+                f"`{option}` {contents.path} has no interval on a record of the genomes: it names "
                 f"{some(unknown) or 'none'}, and {told}"
             )
-    repeats: list[dict[int, torch.Tensor]] = [{} for _ in genomes]
+    stretches: list[dict[int, torch.Tensor]] = [{} for _ in genomes]
     for (genome_index, record_index), (starts, ends) in bounds.items():
-        repeats[genome_index][record_index] = _joined(starts, ends)
-    return [genome.with_repeats(each) for genome, each in zip(genomes, repeats, strict=True)], skipped
+        stretches[genome_index][record_index] = _joined(starts, ends)
+    return stretches, skipped
 
 
 def has_repeats(genome: Genome) -> bool:
@@ -95,7 +121,7 @@ def has_repeats(genome: Genome) -> bool:
     return any(bool(genome.fetch(*piece)[1].any()) for piece in pieces[::step])
 
 
-def _lines(contents: Contents, path: str | os.PathLike[str]) -> Lines:
+def _lines(contents: Contents, path: str | os.PathLike[str], option: str) -> Lines:
     suffix = Path(unpacked_name(path)).suffix.lower()
     if suffix == ".bed":
         return bed_lines(contents)
@@ -103,7 +129,7 @@ def _lines(contents: Contents, path: str | os.PathLike[str]) -> Lines:
         # Three lines of headings, of which no first word is a number.
         numbered = ((number, line.split()) for number, line in body_lines(contents))
         return ((number, partial(_out_line, words)) for number, words in numbered if words[0].isdigit())
-    raise ArgumentError(f"`repeats` {path} must end in .bed or .out (and .gz), got {suffix or 'no ending'}")
+    raise ArgumentError(f"`{option}` {path} must end in .bed or .out (and .gz), got {suffix or 'no ending'}")
 
 
 def _out_line(words: list[str]) -> Line:
@@ -115,12 +141,14 @@ def _out_line(words: list[str]) -> Line:
     return Line(words[4], first - 1, last, words[10], words[8] == "C", False)
 
 
-def _place(genomes: Sequence[Genome], record: str, path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def _place(
+    genomes: Sequence[Genome], record: str, path: str | os.PathLike[str], option: str
+) -> tuple[int, int] | None:
     """Which genome and record a name means."""
     places = [(index, genome.index_of(record)) for index, genome in enumerate(genomes) if record in genome]
     if len(places) > 1:
         files = ", ".join(str(genomes[index].path) for index, _ in places)
-        raise ArgumentError(f"`repeats` {path} must name records of one genome, got {record!r}, of {files}")
+        raise ArgumentError(f"`{option}` {path} must name records of one genome, got {record!r}, of {files}")
     return places[0] if places else None
 
 
@@ -134,4 +162,4 @@ def _joined(starts: "array[int]", ends: "array[int]") -> torch.Tensor:
     return torch.stack([start[is_first], end[is_last]])
 
 
-__all__ = ["has_repeats", "with_repeats"]
+__all__ = ["has_repeats", "read_stretches", "with_repeats"]

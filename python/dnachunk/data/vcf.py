@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dnachunk.data.contents import Contents, OnError, Skipped
 from dnachunk.data.text import read_lines
-from dnachunk.errors import require_one_of
+from dnachunk.errors import ArgumentError, require_one_of
 
 _COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 _INFO = 7
@@ -150,7 +150,8 @@ class VCF:
             if fault is None:
                 yield record
             elif self._on_error == "fail":
-                raise self._fault(line_number, fault, line)
+                told = self._fault(line_number, fault, line)
+                raise ArgumentError(f"{told} (`on_error=skip` leaves such lines out)")
             else:
                 skipped.append(Skipped(line_number, fault))
 

@@ -153,7 +153,8 @@ class WindowDataset(Dataset[Item]):
     of the stretch share them evenly.
 
     Items have ``input_ids`` ``[n]`` int64, ``repeat_mask`` ``[n]`` bool and ``sample_index`` ``[]`` int64,
-    which is ``index``; ``n`` is ``window_bp``, or less where the record is shorter.
+    which is ``index``; ``n`` is ``window_bp``, or less where the record is shorter. Where a genome has
+    regions, all have ``region_index`` ``[n]`` int64; see :meth:`Genome.region_index`.
 
     Attributes:
         num_short: Records that are shorter than a window and drawn.
@@ -190,6 +191,7 @@ class WindowDataset(Dataset[Item]):
         if num_windows < 0:
             raise ValueError(f"WindowDataset: num_windows must be at least 0, got {num_windows}")
         self.genomes = list(genomes)
+        self.has_regions = any(genome.regions for genome in genomes)
         self.window_bp = window_bp
         self.num_windows = num_windows
         self.seed = seed
@@ -226,9 +228,13 @@ class WindowDataset(Dataset[Item]):
         is_reverse = self.reverse_complement and mix(self.seed, index, _STRAND) % 2 == 1
         for attempt in range(MAX_ATTEMPTS):
             record_index, start_bp, end_bp = places[mix(self.seed, index, _PLACE, attempt) % len(places)]
-            ids, repeat_mask = genome.fetch(record_index, start_bp, end_bp, reverse_complement=is_reverse)
+            place = (record_index, start_bp, end_bp)
+            ids, repeat_mask = genome.fetch(*place, reverse_complement=is_reverse)
             if (ids == N_ID).sum().item() <= self.max_n_fraction * len(ids):
-                return _item(ids, repeat_mask, index)
+                item = _item(ids, repeat_mask, index)
+                if self.has_regions:
+                    item["region_index"] = genome.region_index(*place, reverse_complement=is_reverse)
+                return item
         raise ValueError(
             f"WindowDataset: {MAX_ATTEMPTS} windows of {self.window_bp} bp drawn from {genome.path} for item "
             f"{index} all had more than {self.max_n_fraction:.0%} N"
@@ -280,10 +286,12 @@ class HeldOutWindows(Dataset[Item]):
             )
         ]
         if not windows:
-            raise ArgumentError(
-                f"HeldOutWindows: `holdout` must hold a window of {window_bp} bp with at most "
-                f"{max_n_fraction:.0%} N, got {[str(interval) for interval in holdout[:5]]}"
-            )
+            wanted = f"a window of {window_bp} bp with at most {max_n_fraction:.0%} N"
+            if not holdout:
+                where = ", ".join(str(genome.path) for genome in genomes)
+                raise ArgumentError(f"HeldOutWindows: there must be {wanted} to evaluate on, in {where}")
+            got = [str(interval) for interval in holdout[:5]]
+            raise ArgumentError(f"HeldOutWindows: `holdout` must hold {wanted}, got {got}")
         count = len(windows) if max_windows is None else min(max_windows, len(windows))
         self._windows = [windows[index * len(windows) // count] for index in range(count)]
         self.genome_indices = torch.tensor([genome_index for genome_index, *_ in self._windows])
@@ -313,7 +321,8 @@ class WindowCollator:
     """Makes a batch of windows: pads on the right to the longest and adds mask and labels.
 
     A batch has ``input_ids``, ``attention_mask`` and ``labels`` (the id at A, C, G and T, -100 elsewhere),
-    each ``[B, N]`` int64, ``repeat_mask`` ``[B, N]`` bool and ``sample_index`` ``[B]`` int64.
+    each ``[B, N]`` int64, ``repeat_mask`` ``[B, N]`` bool and ``sample_index`` ``[B]`` int64; of windows
+    that have it also ``region_index`` ``[B, N]`` int64.
     """
 
     def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> Item:
@@ -330,12 +339,14 @@ class WindowCollator:
             return pad_sequence(values, batch_first=True, padding_value=padding)
 
         input_ids = pad([item["input_ids"] for item in items], PAD_ID)
+        regions = [item["region_index"] for item in items if "region_index" in item]
         return {
             "input_ids": input_ids,
             "attention_mask": pad([torch.ones_like(item["input_ids"]) for item in items], 0),
             "labels": input_ids.where(is_base(input_ids), IGNORE_INDEX),
             "repeat_mask": pad([item["repeat_mask"] for item in items], 0),
             "sample_index": torch.stack([item["sample_index"] for item in items]),
+            **({"region_index": pad(regions, 0)} if regions else {}),
         }
 
 

@@ -70,10 +70,8 @@ class MutationScores(Report):
             correlation = self.metrics[f"{name}_spearman"]
             nothing = "too few" if np.isnan(values).all() or count < 2 else "all alike"
             lines.append([name, nothing if correlation is None else f"{correlation:.3f}"])
-        deviation = random_correlation_deviation(count)
-        table = Table(
-            [f"score ({count:,} variants)", "Spearman"], [*lines, ["random", f"0 ± {deviation:.3f}"]]
-        )
+        random = "too few" if count < 2 else f"0 ± {random_correlation_deviation(count):.3f}"
+        table = Table([f"score ({count:,} variants)", "Spearman"], [*lines, ["random", random]])
         parts = [first, *reasons_table(self.metrics["reasons"]), table]
         return [*parts, separation_report(self.metrics)] if self.has_classes else parts
 
@@ -108,6 +106,7 @@ def score_mutations(
     measured: str | Sequence[str] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
+    tokens_per_base: float | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
     negative: str | None = None,
@@ -129,6 +128,8 @@ def score_mutations(
         on_error: ``"skip"``: rows that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
+            model is given; default as the model is configured.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which are positives, by a column: ``"class=LOF"``, ``"score<-1"``.
         negative: Which are negatives, written alike; default all that are no positives.
@@ -163,7 +164,7 @@ def score_mutations(
         if unknown:
             raise ValueError(f"{variants} has no column {unknown[0]!r}")
         check_classes(Counter(labels))
-    network, window_bp = resolve_zero_shot(model, window_bp)
+    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base)
 
     outcomes: list[zero_shot.Outcome] = []
     with progress(len(rows), "score-mutations", "variants") as advance:

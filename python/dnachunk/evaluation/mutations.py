@@ -28,6 +28,7 @@ from dnachunk.data.contents import OnError, Skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.labelled import is_missing
 from dnachunk.data.text import read_lines
+from dnachunk.errors import ArgumentError
 from dnachunk.evaluation.against_random import Floats
 from dnachunk.evaluation.zero_shot import Edit, Unscorable, Variant, read_variant
 from dnachunk.ops import decode_dna, encode_dna
@@ -136,7 +137,9 @@ def read_mutations(
             rows.append(_read_row(reader.line_num + 1, cells, layout, genome))
         except (csv.Error, ValueError) as error:
             if on_error == "fail":
-                raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from error
+                raise ArgumentError(
+                    f"{path}, line {reader.line_num + 1}: {error} (`on_error=skip` leaves such lines out)"
+                ) from error
             skipped.append(Skipped(reader.line_num + 1, str(error)))
     if not rows:
         raise ValueError(f"{path} has no row" + (" that can be read" if skipped else ""))

@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
 )
 
 from dnachunk.alphabet import IGNORE_INDEX
@@ -32,8 +31,8 @@ from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import best_device, load_pretrained, model_files
-from dnachunk.ops import decode_dna
+from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, model_files
+from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
 
@@ -66,7 +65,8 @@ class Prediction(NamedTuple):
             class for each. Of numbers there is none.
         values: ``[K]`` float32: the probability of each class or label, or the numbers, in the order of
             :attr:`Predictions.names`; ``[n, K]`` of bases.
-        positions_bp: Of the bases, 0-based, where each has a label: in the record, or in the sequence.
+        positions_bp: Of the bases, 0-based, of labels of bases those that have one: in the record, or in the
+            sequence.
     """
 
     place: tuple[str, ...]
@@ -141,7 +141,7 @@ class Predictions(Report):
             text_writer(temporary, bgzip=path.suffix == ".gz") as file,
         ):
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-            writer.writerow(self._header())
+            writer.writerow(self.header())
             for prediction in self:
                 writer.writerows(self._rows(prediction))
 
@@ -195,9 +195,14 @@ class Predictions(Report):
             best = values.argmax(-1).tolist()
             label = self.names[best] if isinstance(best, int) else tuple(self.names[each] for each in best)
             self.counts.update([label] if isinstance(label, str) else label)
-        return Prediction(query.place, label, values, query.positions_bp[: len(logits)])
+        positions = query.positions_bp
+        if self.problem is Problem.per_base:
+            # Of what is cut off, there are no labels.
+            positions = positions[: len(logits)]
+        return Prediction(query.place, label, values, positions)
 
-    def _header(self) -> list[str]:
+    def header(self) -> list[str]:
+        """Names of the columns that :meth:`write` writes."""
         if self.problem is Problem.regression:
             return [*self.columns, *(f"predicted_{name}" for name in self.names)]
         position = ["position_bp"] if self.problem is Problem.per_base else []
@@ -234,6 +239,7 @@ def predict(
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
@@ -254,6 +260,8 @@ def predict(
         on_error: ``"skip"``: sequences that cannot be read, or are too long, are left out, counted and
             listed; ``"fail"``: they are refused.
         reverse_complement: ``"average"``: both strands are run and averaged.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
+            model is given; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         batch_size: Sequences run at once; changes no result beyond rounding.
 
@@ -274,6 +282,7 @@ def predict(
     if output is not None:
         output_file(output)
     network, tokenizer = _with_head(model)
+    ask(network, tokens_per_base)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
     columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)
@@ -316,6 +325,11 @@ def predict(
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
     )
+    twice = [name for name, number in Counter(predictions.header()).items() if number > 1]
+    if twice:
+        raise ArgumentError(
+            f"`keep_column` must name each column once, and none that the output has, got {twice[0]!r}"
+        )
     if output is not None:
         predictions.write(output)
     return predictions
@@ -339,7 +353,7 @@ def _with_head(model: Any) -> tuple[Any, Any]:
     is_per_base = head.endswith("ForTokenClassification")
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
     network = load_pretrained(auto_class, model).to(best_device())
-    return network, AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return network, load_tokenizer(model)
 
 
 def _check_head(name: str) -> None:
@@ -397,7 +411,12 @@ def _read(
 
         def of_list() -> Iterator[Query | ValueError]:
             for index, text in enumerate(texts):
-                yield Query((str(index),), text.upper(), range(len(text)))
+                try:
+                    encode_dna([text])
+                except (TypeError, ValueError) as error:
+                    yield ValueError(f"index {index}: {error}")
+                else:
+                    yield Query((str(index),), text.upper(), range(len(text)))
 
         return ("index",), len(texts), of_list
     genome = open_genome(sequences, aliases, on_error=on_error)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -256,6 +257,8 @@ def compare_tokens(
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise ArgumentError(f"`seed` must be a whole number of 64 bits, got {seed}")
     require_different_files(
         model=[file for _, each in models for file in model_files(each)],
         fasta=fasta,
@@ -364,7 +367,11 @@ def _bedgraph_writer(
 
 def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
     if interval is None:
-        return [Span(index, 0, record.length_bp) for index, record in enumerate(genome.records)]
+        return [
+            Span(index, 0, record.length_bp)
+            for index, record in enumerate(genome.records)
+            if record.length_bp > 0
+        ]
     index = genome.index_of(interval.record)
     return [Span(index, interval.start_bp, interval.end_bp or genome.records[index].length_bp)]
 
@@ -419,8 +426,8 @@ def _mutation_windows(
     ]
     try:
         total = len(HeldOutWindows([genome], window_bp, intervals, max_n_fraction=0))
-    except ValueError as error:
-        say(f"No boundary survival: {error}")
+    except ArgumentError:
+        say(f"No boundary survival: there are no {window_bp:,} bases in a row without N to mutate.")
         return None
     # Where all windows of a genome would be mutated, every second is, and the others are trained on.
     for most in (min(count, total), min(count, -(-total // 2))):
@@ -674,7 +681,10 @@ def _survival_table(comparison: TokenComparison) -> Table:
         [
             name,
             f"{found.bases_per_token:.3f}",
-            *(f"{share:.1%}" for share in [*found.shares.values(), 1 / found.bases_per_token]),
+            *(
+                "none" if math.isnan(share) else f"{share:.1%}"
+                for share in [*found.shares.values(), 1 / found.bases_per_token]
+            ),
         ]
         for name, found in comparison.survival.items()
     ]

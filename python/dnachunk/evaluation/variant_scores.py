@@ -237,6 +237,7 @@ def score_variants(
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
+    tokens_per_base: float | None = None,
     reverse_complement: Strands = "none",
     positive: str | None = None,
     negative: str | None = None,
@@ -258,6 +259,8 @@ def score_variants(
         on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in the model's training.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
+            model is given; default as the model is configured.
         reverse_complement: ``"average"``: both strands are run and averaged.
         positive: Which variants are positives, by an INFO field: ``"AF>=0.05"``, ``"class=LOF"``, ``"FLAG"``.
         negative: Which are negatives, written alike; default all that are no positives.
@@ -298,7 +301,7 @@ def score_variants(
         if unknown:
             raise ValueError(f"{vcf} has no INFO field {unknown[0]!r} in its header")
         check_classes(labels)
-    network, window_bp = resolve_zero_shot(model, window_bp)
+    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base)
     scores = VariantScores(
         network,
         genome,

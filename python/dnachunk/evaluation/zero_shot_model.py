@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM
 
 from dnachunk.baselines import FixedTokenizer
 from dnachunk.baselines.windows import tokenize_windows
@@ -13,19 +13,20 @@ from dnachunk.evaluation.token_letters import hidden_base_logits
 from dnachunk.evaluation.zero_shot import Batch, ZeroShotModel
 from dnachunk.inference.tokens import mean_vectors
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import best_device, load_pretrained
+from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.tokenization import DNATokenizer
 
 
 def load_zero_shot(
-    directory: str | os.PathLike[str], window_bp: int | None = None
+    directory: str | os.PathLike[str], window_bp: int | None = None, tokens_per_base: float | None = None
 ) -> tuple[ZeroShotModel, int]:
     """Loads a masked language model, onto a GPU where there is one, and finds how wide a window it reads.
 
     Args:
         directory: What a training run wrote.
         window_bp: Bases of a window; None is as the model was trained.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker; None is as the model is configured.
 
     Raises:
         OSError: If the directory holds no model or no tokenizer.
@@ -34,9 +35,8 @@ def load_zero_shot(
             model.
     """
     network = load_pretrained(AutoModelForMaskedLM, directory).eval().to(best_device())
-    return make_zero_shot_model(
-        network, AutoTokenizer.from_pretrained(directory, local_files_only=True), window_bp, str(directory)
-    )
+    ask(network, tokens_per_base)
+    return make_zero_shot_model(network, load_tokenizer(directory), window_bp, str(directory))
 
 
 def make_zero_shot_model(
@@ -96,7 +96,9 @@ def make_zero_shot_model(
     return ZeroShotModel(predict, embed, tokenizer.cls_sep), window_bp
 
 
-def resolve_zero_shot(model: Any, window_bp: int | None) -> tuple[ZeroShotModel, int]:
+def resolve_zero_shot(
+    model: Any, window_bp: int | None, tokens_per_base: float | None
+) -> tuple[ZeroShotModel, int]:
     """A masked language model from its folder, or from a loaded model of ours.
 
     Raises:
@@ -104,12 +106,13 @@ def resolve_zero_shot(model: Any, window_bp: int | None) -> tuple[ZeroShotModel,
         ValueError: See there; or if a loaded model is none of ours, or has no head for bases.
     """
     if isinstance(model, str | os.PathLike):
-        return load_zero_shot(model, window_bp)
+        return load_zero_shot(model, window_bp, tokens_per_base)
     if not isinstance(model, DNAPreTrainedModel) or model.get_output_embeddings() is None:
         raise ArgumentError(
             "`model` must be a masked language model of ours, or the folder of one, "
             f"got a {type(model).__name__}"
         )
+    ask(model, tokens_per_base)
     return make_zero_shot_model(
         model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna"), window_bp
     )

@@ -167,7 +167,7 @@ class GenomeTokens:
         interval: Where in it; None is all of it.
         window_bp: Bases of a tile.
         overlap_bp: Bases that two tiles share.
-        keep_ratio: Tokens per base; None is as the model is configured.
+        tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
         statistics: What :meth:`write` found; None before.
     """
@@ -177,7 +177,7 @@ class GenomeTokens:
     interval: Interval | None
     window_bp: int
     overlap_bp: int
-    keep_ratio: float | None
+    tokens_per_base: float | None
     batch_size: int
     statistics: TokenStatistics | None = None
 
@@ -187,7 +187,7 @@ class GenomeTokens:
             self.model,
             self.genome,
             self._tiles(),
-            keep_ratio=self.keep_ratio,
+            tokens_per_base=self.tokens_per_base,
             batch_size=self.batch_size,
         )
 
@@ -337,7 +337,7 @@ def tokenize_genome(
     *,
     window_bp: int | None = None,
     overlap_bp: int | None = None,
-    keep_ratio: float | None = None,
+    tokens_per_base: float | None = None,
     region: str | Interval | None = None,
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
@@ -355,7 +355,7 @@ def tokenize_genome(
         output: BED file to write; see :meth:`GenomeTokens.write`. Default: nothing is written.
         window_bp: Bases read at once; default as in the model's training.
         overlap_bp: Bases that two windows share; default a quarter of a window.
-        keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker; default as the model is configured.
         region: Only tokens that touch it, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
         aliases: Names that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
@@ -387,7 +387,7 @@ def tokenize_genome(
     widths = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
-    tokens = GenomeTokens(network, genome, interval, *widths, keep_ratio, batch_size)
+    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size)
     if output is not None:
         tokens.write(output, receptive_positions=receptive_positions)
     elif receptive_positions is not None:
@@ -482,7 +482,7 @@ def embed_genome(
     reverse_complement: Strands = "none",
     window_bp: int | None = None,
     overlap_bp: int | None = None,
-    keep_ratio: float | None = None,
+    tokens_per_base: float | None = None,
     on_error: OnError = "fail",
     batch_size: int = 8,
 ) -> Embeddings:
@@ -500,7 +500,7 @@ def embed_genome(
         reverse_complement: ``"average"``: both strands are run and averaged.
         window_bp: Bases read at once; default as in the model's training.
         overlap_bp: Bases that two windows share; default a quarter of a window.
-        keep_ratio: Tokens per base, in (0, 1], of a model that has a budget; default its configuration's.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker; default as the model is configured.
         on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
@@ -536,7 +536,7 @@ def embed_genome(
             network,
             genome,
             tiles,
-            keep_ratio=keep_ratio,
+            tokens_per_base=tokens_per_base,
             batch_size=batch_size,
             vectors=True,
             reverse=reverse,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,9 @@ class TileTokens:
 
 def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
     """Raises :class:`ValueError` unless tiles of ``window_bp`` can overlap by ``overlap_bp``."""
+    for name, value in (("window_bp", window_bp), ("overlap_bp", overlap_bp)):
+        if not isinstance(value, numbers.Integral):
+            raise ValueError(f"{function}: {name} must be a whole number, got {value!r}")
     if window_bp < 1:
         raise ValueError(f"{function}: window_bp must be at least 1, got {window_bp}")
     if not 0 <= 2 * overlap_bp <= window_bp:
@@ -164,7 +168,7 @@ def run_tiles(
     genome: Genome,
     tiles: Iterable[Tile],
     *,
-    keep_ratio: float | None = None,
+    tokens_per_base: float | None = None,
     batch_size: int = 8,
     vectors: bool = False,
     reverse: bool = False,
@@ -175,7 +179,7 @@ def run_tiles(
         model: What :func:`~dnachunk.load` gives.
         genome: Where the tiles lie.
         tiles: Tiles of one strand, in order.
-        keep_ratio: Tokens per base; None is as the model is configured.
+        tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
         reverse: Whether they are tiles of the reverse complement.
@@ -188,7 +192,7 @@ def run_tiles(
         remaining = iter(tiles)
         while batch := list(itertools.islice(remaining, batch_size)):
             rows = [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
-            found = encode_rows(model, rows, keep_ratio=keep_ratio, vectors=vectors)
+            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors)
             lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
             counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
             probability = found.boundary_probability

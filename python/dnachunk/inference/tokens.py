@@ -144,21 +144,23 @@ def resolve(model: Any, *, needs_network: bool = False) -> Any:
 
 
 def encode_rows(
-    model: Any, rows: Sequence[torch.Tensor], *, keep_ratio: float | None = None, vectors: bool = False
+    model: Any, rows: Sequence[torch.Tensor], *, tokens_per_base: float | None = None, vectors: bool = False
 ) -> Encoded:
     """Cuts sequences into tokens, all at once, without gradients.
 
     Args:
         model: What :func:`load` gives.
         rows: Ids of bases, ``[n]`` int64 each.
-        keep_ratio: Tokens per base; None is as the model is configured.
+        tokens_per_base: Tokens per base; None is as the model is configured.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
     """
     device = "cpu" if isinstance(model, FixedTokenizer) else model.device
     ids = pad_sequence(list(rows), batch_first=True, padding_value=PAD_ID)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     with torch.inference_mode():
-        return model.encode_tokens(ids.to(device), mask.to(device), vectors=vectors, keep_ratio=keep_ratio)
+        return model.encode_tokens(
+            ids.to(device), mask.to(device), vectors=vectors, tokens_per_base=tokens_per_base
+        )
 
 
 def mean_vectors(model: Any, inputs: dict[str, torch.Tensor], *, cls_sep: bool = False) -> torch.Tensor:

@@ -9,9 +9,14 @@ from typing import Any, ClassVar, Literal
 from transformers import PreTrainedConfig
 
 from dnachunk.alphabet import NUM_IDS, PAD_ID
+from dnachunk.errors import ArgumentError
 
 Boundaries = Literal["learned", "fixed"]
 """Whether a model learns where tokens begin, or its control cuts at fixed places."""
+
+MAX_LAYERS, MAX_WIDTH = 1_000, 1 << 20
+"""Most layers of a kind, and most channels, heads and the like: far above any model there is, so that a
+damaged configuration is told before memory ends."""
 
 # Fields of transformers that PreTrainedConfig takes without declaring them.
 _OF_TRANSFORMERS = frozenset(
@@ -122,19 +127,71 @@ class DNAConfig(PreTrainedConfig):
 
     def check_fields(self) -> None:
         """Raises :class:`ValueError` on the first field out of range; extended by each configuration."""
-        self._require("vocab_size", int, self.vocab_size, lambda v: v >= NUM_IDS, f"at least {NUM_IDS}")
+        self._require_count("vocab_size", least=NUM_IDS)
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
         self._require("tie_word_embeddings", bool, self.tie_word_embeddings, lambda v: True, "")
 
+    def budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """The fields that ask for so many tokens per base.
+
+        Args:
+            tokens_per_base: In (0, 1].
+
+        Returns:
+            Names and values.
+
+        Raises:
+            ArgumentError: If it is out of range or out of reach, or if the system's tokens follow from the
+                sequence alone.
+        """
+        if not 0 < tokens_per_base <= 1:
+            raise ArgumentError(f"`tokens_per_base` must be in (0, 1], got {tokens_per_base}")
+        return self._budget_fields(tokens_per_base)
+
+    def _budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """:meth:`budget_fields` of a system, which has them unless its tokens follow from the sequence."""
+        raise ArgumentError(
+            f"`tokens_per_base` is for mergedna and dnachunker; a {self.model_type} model cuts as it learned "
+            f"to, got {tokens_per_base}"
+        )
+
+    def set_tokens_per_base(self, tokens_per_base: float) -> None:
+        """Asks for so many tokens per base from now on; a model of this configuration heeds it at once.
+
+        Args:
+            tokens_per_base: In (0, 1]. Of DNAChunker split over its stages as their target ratios are.
+
+        Raises:
+            ValueError: If it is out of range, out of the model's reach, or of a system that cannot be asked.
+                The configuration is then as it was.
+        """
+        asked = self.budget_fields(tokens_per_base)
+        before = {name: getattr(self, name) for name in asked}
+        try:
+            for name, value in asked.items():
+                setattr(self, name, value)
+            self.check_fields()
+        except ValueError:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+
     def _require_network(self, counts: str) -> None:
         """Checks what every network has: ``counts`` of at least 1, heads that fit, dropout before a head."""
-        for field in counts.split():
-            self._require(field, int, getattr(self, field), lambda v: v >= 1, "of at least 1")
         fields: Any = self
+        self._require("train_length_bp", int, fields.train_length_bp, lambda v: v >= 1, "of at least 1")
+        for field in counts.split():
+            self._require_count(field)
         pair = 2 * fields.num_attention_heads
         self._require("hidden_size", int, fields.hidden_size, lambda v: v % pair == 0, f"divisible by {pair}")
         dropout = fields.classifier_dropout
         self._require("classifier_dropout", float, dropout, lambda v: 0 <= v < 1, "in [0, 1)")
+
+    def _require_count(self, field: str, least: int = 1) -> None:
+        """Checks a number of layers, channels or the like."""
+        value, most = getattr(self, field), MAX_LAYERS if field.endswith("_layers") else MAX_WIDTH
+        self._require(field, int, value, lambda v: v >= least, f"of at least {least}")
+        self._require(field, int, value, lambda v: v <= most, f"of at most {most:,}")
 
     def _require(self, field: str, kind: type, value: Any, fits: Any, expected: str) -> None:
         kinds = (int, float) if kind is float else (kind,)

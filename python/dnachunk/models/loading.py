@@ -4,21 +4,27 @@ import contextlib
 import fnmatch
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
+from dnachunk.errors import ArgumentError
+from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
+from dnachunk.tokenization import DNATokenizer
 
 _MODEL_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
     *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
 )
+# Weights may be packed, and a head start at random; more than that is none of a model's.
+_PARAMETERS_PER_BYTE, _NEW_PARAMETERS = 8, 10_000_000
 
 
 def best_device() -> torch.device:
@@ -59,6 +65,7 @@ def load_pretrained(
     if not (directory / "config.json").is_file():
         raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
     with _quiet(), readable(directory):
+        _require_weights(auto_class, directory, fields)
         model, info = auto_class.from_pretrained(
             directory,
             output_loading_info=True,
@@ -83,6 +90,64 @@ def load_pretrained(
     if hasattr(model, "card"):
         model.card = read_card(directory)
     return model
+
+
+def _require_weights(auto_class: Any, directory: Path, fields: Mapping[str, Any]) -> None:
+    """Raises if a configuration, such as a damaged one, is of a model far larger than the weights beside it.
+
+    ``from_pretrained`` makes room for all tensors before it tells which are missing.
+    """
+    weights = [path for path in model_files(directory) if path.suffix in (".safetensors", ".bin")]
+    size_bytes = sum(path.stat().st_size for path in weights)
+    config, _ = AutoConfig.from_pretrained(
+        directory, return_unused_kwargs=True, local_files_only=True, **fields
+    )
+    make = getattr(auto_class, "from_config", auto_class)
+    with torch.device("meta"):
+        num_parameters = sum(parameter.numel() for parameter in make(config).parameters())
+    if weights and num_parameters > _PARAMETERS_PER_BYTE * size_bytes + _NEW_PARAMETERS:
+        raise ValueError(
+            f"load_pretrained: {directory / 'config.json'} is of a model of {num_parameters:,} parameters, "
+            f"and the weights beside it are {size_bytes:,} bytes"
+        )
+
+
+def load_tokenizer(directory: str | os.PathLike[str]) -> Any:
+    """The tokenizer that lies beside a saved model, which for a model of ours must be of ours.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it cannot be read, or writes other ids than the model reads.
+    """
+    with readable(directory):
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    if isinstance(config, DNAConfig):
+        cls_sep = config.model_type == "mxdna"
+        if not isinstance(tokenizer, DNATokenizer) or tokenizer.cls_sep != cls_sep:
+            got = f"{type(tokenizer).__name__}"
+            got += f"(cls_sep={tokenizer.cls_sep})" if isinstance(tokenizer, DNATokenizer) else ""
+            raise ValueError(
+                f"the tokenizer in {directory} must be DNATokenizer(cls_sep={cls_sep}), which a "
+                f"{config.model_type} model reads, got {got}"
+            )
+    return tokenizer
+
+
+def ask(model: Any, tokens_per_base: float | None) -> None:
+    """Asks a model for so many tokens per base: changes its configuration; None changes nothing.
+
+    Raises:
+        ArgumentError: If it is out of range or of reach, or the model cannot be asked.
+    """
+    if tokens_per_base is None:
+        return
+    if not isinstance(model.config, DNAConfig):
+        raise ArgumentError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for a "
+            f"{type(model).__name__}"
+        )
+    model.config.set_tokens_per_base(tokens_per_base)
 
 
 def non_finite(model: torch.nn.Module) -> list[str]:
@@ -127,8 +192,9 @@ def model_digest(directory: str | os.PathLike[str]) -> str:
 
 
 def holds_model(directory: Path) -> bool:
-    """Whether weights or a configuration lie in a directory."""
-    names = ("config.json", "*.safetensors", "pytorch_model*")
+    """Whether files lie in a directory that saving a model there would replace."""
+    weights = ("*.safetensors", "pytorch_model*")
+    names = ("config.json", *weights, "tokenizer.json", "tokenizer_config.json", "training_args.bin")
     return any(any(directory.glob(name)) for name in names)
 
 
@@ -173,9 +239,11 @@ def _quiet() -> Iterator[None]:
 
 __all__ = [
     "abridged",
+    "ask",
     "best_device",
     "holds_model",
     "load_pretrained",
+    "load_tokenizer",
     "model_digest",
     "model_files",
     "non_finite",

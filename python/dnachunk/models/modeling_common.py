@@ -10,7 +10,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
-from dnachunk.errors import ArgumentError
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
 from dnachunk.nn.start import StartsItself
@@ -45,7 +44,7 @@ class DNAPreTrainedModel(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         *,
         vectors: bool = True,
-        keep_ratio: float | None = None,
+        tokens_per_base: float | None = None,
     ) -> Encoded:
         """Cuts sequences into tokens; the same for all models, with a head or without.
 
@@ -54,15 +53,15 @@ class DNAPreTrainedModel(PreTrainedModel):
                 reads.
             attention_mask: ``[B, N]``, 1 at bases, 0 at padding on the right; default all bases.
             vectors: Whether to run the whole model, for the tokens' vectors, or only what decides the tokens.
-            keep_ratio: Tokens per base, in (0, 1], of a model that has a budget (MergeDNA); default its
-                configuration's.
+            tokens_per_base: In (0, 1], of a model that can be asked for so many (MergeDNA and DNAChunker, see
+                :meth:`DNAConfig.set_tokens_per_base`); default as it is configured.
 
         Returns:
             The tokens; gradients are kept unless they are switched off (``torch.inference_mode()``).
 
         Raises:
-            ValueError: On inputs out of shape or range, padding on the left, or a keep ratio out of reach or
-                of a model that has none.
+            ValueError: On inputs out of shape or range, padding on the left, or tokens per base out of reach
+                or of a model that cannot be asked.
 
         Example:
             >>> from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAModel
@@ -72,21 +71,11 @@ class DNAPreTrainedModel(PreTrainedModel):
             5
         """
         model = self.base_model
-        if keep_ratio is not None and not hasattr(model.config, "keep_ratio"):
-            kind = model.config.model_type
-            raise ArgumentError(
-                f"`keep_ratio` is for mergedna; a {kind} model cuts as it learned to, got {keep_ratio}"
-            )
-        return model._encode_tokens(input_ids, attention_mask, vectors, keep_ratio)
+        budget = {} if tokens_per_base is None else model.config.budget_fields(tokens_per_base)
+        return model._encode_tokens(input_ids, attention_mask, vectors, **budget)
 
-    def _encode_tokens(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        vectors: bool,
-        keep_ratio: float | None,
-    ) -> Encoded:
-        """:meth:`encode_tokens` of the model without a head."""
+    def _encode_tokens(self, *args: Any, **kwargs: Any) -> Encoded:
+        """:meth:`encode_tokens` of the model without a head, under fields of its configuration."""
         raise NotImplementedError
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dnachunk.nn.norm import projection_dtype
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
 from dnachunk.ops import backend_of, rotary, window_attention
 from dnachunk.ops._backend import reads_values
@@ -20,11 +21,16 @@ def _angles_beside(qkv: torch.Tensor, rotation: Rotation) -> Rotation:
 
 
 def _attend_in_windows(
-    qkv: torch.Tensor, rotation: Rotation, lengths: torch.Tensor | None, window: int, shift: int = 0
+    qkv: torch.Tensor,
+    rotation: Rotation,
+    lengths: torch.Tensor | None,
+    window: int,
+    shift: int = 0,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     if lengths is None:
         lengths = full_lengths(qkv)
-    return window_attention(qkv, *_angles_beside(qkv, rotation), lengths, window, shift).flatten(2)
+    return window_attention(qkv, *_angles_beside(qkv, rotation), lengths, window, shift, bias).flatten(2)
 
 
 def _attend(
@@ -66,9 +72,8 @@ def keys_to_attend(
     """
     if lengths is None or backend_of("window_attention", x) == "rust":
         return lengths, None
-    return None, torch.zeros(x.shape[:2], device=x.device).masked_fill(
-        ~real_positions(lengths, x.shape[1]), -torch.inf
-    )
+    bias = torch.zeros(x.shape[:2], device=x.device, dtype=projection_dtype(x))
+    return None, bias.masked_fill_(~real_positions(lengths, x.shape[1]), -torch.inf)
 
 
 def _check_implementation(module: str, implementation: str) -> str:
@@ -135,13 +140,21 @@ class WindowAttention(_SelfAttentionBase):
         self.shift = shift
 
     def attend(
-        self, qkv: torch.Tensor, rotation: Rotation, lengths: torch.Tensor | None = None
+        self,
+        qkv: torch.Tensor,
+        rotation: Rotation,
+        lengths: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; the rest as in :meth:`forward`."""
-        return self.out(_attend_in_windows(qkv, rotation, lengths, self.window, self.shift))
+        return self.out(_attend_in_windows(qkv, rotation, lengths, self.window, self.shift, bias))
 
     def forward(
-        self, x: torch.Tensor, rotation: Rotation | None = None, lengths: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        rotation: Rotation | None = None,
+        lengths: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attends.
 
@@ -149,11 +162,12 @@ class WindowAttention(_SelfAttentionBase):
             x: ``[B, L, d_model]``.
             rotation: Angles of :class:`RotaryEmbedding` for the positions; default 0, 1, 2, ….
             lengths: ``[B]`` int64 real positions; default all.
+            bias: ``[B, L]`` float32 added to the scores of each position as a key; default none.
 
         Returns:
             ``[B, L, d_model]``, 0 on padding.
         """
-        return self.attend(self.project(x), self._rotation(x, rotation), lengths)
+        return self.attend(self.project(x), self._rotation(x, rotation), lengths, bias)
 
 
 class SelfAttention(_SelfAttentionBase):

@@ -24,6 +24,7 @@ import dataclasses
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dnachunk.nn.start import IdentityLinear
@@ -44,6 +45,8 @@ class Routing:
         token_index: ``[B, N]`` int64 chunk of each position, −1 on padding.
         num_tokens: ``[B]`` int64 chunks.
         lengths: ``[B]`` int64 real positions.
+        most_tokens: No sequence of ``N`` positions has more chunks, where that is known without asking the
+            device (under a budget); else None.
     """
 
     boundary_probability: torch.Tensor
@@ -52,6 +55,7 @@ class Routing:
     token_index: torch.Tensor
     num_tokens: torch.Tensor
     lengths: torch.Tensor
+    most_tokens: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Chunks:
     """One vector for each chunk of ``B`` sequences.
 
     Attributes:
-        values: ``[B, L, D]``, 0 on padding; ``L`` is the most chunks of a sequence.
+        values: ``[B, L, D]``, 0 on padding; ``L`` is the most chunks of a sequence, or under a budget the
+            most that one of ``N`` positions could have.
         lengths: ``[B]`` int64 chunks.
     """
 
@@ -83,37 +88,68 @@ class Router(nn.Module):
     See :func:`dnachunk.ops.boundary_routing`. Query and key start as the positions themselves. It learns
     through the probabilities that :class:`Dechunk` uses, or a loss on them.
 
+    A boundary is where the probability is at least 0.5; or, with a budget, one of exactly ``⌈budget · n⌉``
+    places of a sequence of ``n`` positions: the forced ones, then those of the highest probability (compared
+    on the operation's grid of 2⁻¹²), the first of equals. Shapes then follow from shapes: nothing waits for
+    the device. Weights learned in one way can be read in the other. (The threshold is H-Net's; the budget is
+    ours.)
+
     Args:
         d_model: Channels.
+        budget: Chunks per position, in (0, 1]; default the threshold. :meth:`forward` can be given another.
+
+    Raises:
+        ValueError: If ``budget`` is out of range.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]]])
-        >>> Router(2)(x).token_index
-        tensor([[0, 0, 1, 2]])
+        >>> Router(2)(x).token_index, Router(2, budget=0.5)(x).token_index
+        (tensor([[0, 0, 1, 2]]), tensor([[0, 0, 0, 1]]))
     """
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, budget: float | None = None) -> None:
         super().__init__()
         self.q_proj = IdentityLinear(d_model)
         self.k_proj = IdentityLinear(d_model)
+        self.budget = _checked(budget)
 
     def forward(
         self,
         x: torch.Tensor,
         lengths: torch.Tensor | None = None,
         is_protected: torch.Tensor | None = None,
+        budget: float | None = None,
     ) -> Routing:
         """Decides.
 
         Args:
             x: ``[B, N, d_model]``.
             lengths: ``[B]`` int64 real positions, the others on the right; default all.
-            is_protected: ``[B, N]`` bool: positions that are to be chunks of their own; default none.
+            is_protected: ``[B, N]`` bool: positions that are to be chunks of their own; default none. Where a
+                budget has no room for all of them, the first are.
+            budget: Instead of the module's own.
 
         Returns:
             The decisions.
+
+        Raises:
+            ValueError: If ``budget`` is out of range.
         """
-        return _route(self.q_proj(x), self.k_proj(x), lengths, is_protected)
+        query, key = self.q_proj(x), self.k_proj(x)
+        budget = self.budget if budget is None else _checked(budget)
+        if budget is None:
+            return _route(query, key, lengths, is_protected)
+        return _route_within(query, key, lengths, is_protected, budget)
+
+    def extra_repr(self) -> str:
+        """What printing shows."""
+        return "" if self.budget is None else f"budget={self.budget}"
+
+
+def _checked(budget: float | None) -> float | None:
+    if budget is not None and not 0 < budget <= 1:
+        raise ValueError(f"Router: budget must be in (0, 1], got {budget}")
+    return budget
 
 
 class GridRouter(nn.Module):
@@ -143,10 +179,12 @@ class GridRouter(nn.Module):
         x: torch.Tensor,
         lengths: torch.Tensor | None = None,
         is_protected: torch.Tensor | None = None,
+        budget: float | None = None,
     ) -> Routing:
-        """As :meth:`Router.forward`; of ``x [B, N, any]`` only the shape counts."""
+        """As :meth:`Router.forward`, a budget being another ratio; of ``x`` only the shape counts."""
         # In whole numbers, so that every device has the same grid.
-        steps = (torch.arange(x.shape[1] + 1, device=x.device) - 1) * round(self.ratio * 2**32) >> 32
+        ratio = _checked(budget) or self.ratio
+        steps = (torch.arange(x.shape[1] + 1, device=x.device) - 1) * round(ratio * 2**32) >> 32
         key = x.new_ones(*x.shape[:2], 1)
         # A query that points away from its key is a boundary.
         query = torch.where(steps.diff()[:, None] > 0, -key, key)
@@ -159,6 +197,41 @@ def _route(
     if lengths is None:
         lengths = full_lengths(query)
     return Routing(*boundary_routing(query, key, lengths, is_protected), lengths)
+
+
+def _within(budget: float, positions: Any) -> Any:
+    """``⌈budget · positions⌉`` of a number or a tensor of them, for the decimal that was asked for."""
+    return -(-(positions * budget - 1e-9) // 1)
+
+
+def _route_within(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    lengths: torch.Tensor | None,
+    is_protected: torch.Tensor | None,
+    budget: float,
+) -> Routing:
+    if lengths is None:
+        lengths = full_lengths(query)
+    free, *_ = boundary_routing(query, key, lengths)
+    length = query.shape[1]
+    is_real = real_positions(lengths, length)
+    is_forced = is_real & (torch.arange(length, device=query.device) == 0)
+    if is_protected is not None:
+        is_forced = is_forced | (is_real & (is_protected | F.pad(is_protected, (1, 0))[:, :-1]))
+    # The cosine on its grid, lowest first; forced ones before all, padding behind all, NaN no boundary.
+    level = ((0.5 - free.detach()) * 8192).round().nan_to_num(4096.0)
+    level = torch.where(is_forced, -8192.0, level).masked_fill(~is_real, 8192.0)
+    order = level.argsort(dim=1, stable=True)
+    places = torch.arange(length, device=query.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    num_tokens = _within(budget, lengths.double()).long()
+    is_boundary = rank < num_tokens[:, None]
+    is_forced = is_forced & is_boundary
+    token_index = (is_boundary.long().cumsum(dim=1) - 1).masked_fill(~is_real, -1)
+    probability = torch.where(is_forced, 1.0, free)
+    most = int(_within(budget, length))
+    return Routing(probability, is_boundary, is_forced, token_index, num_tokens, lengths, most)
 
 
 class Chunk(nn.Module):
@@ -184,9 +257,15 @@ class Chunk(nn.Module):
         self.pooling: Pooling = pooling
 
     def forward(self, x: torch.Tensor, routing: Routing) -> Chunks:
-        """``x [B, N, D]`` to its chunks. Waits for the device, which alone knows how many there are."""
-        # Unlike int(), what item() gives is a symbol under torch.export.
-        most: Any = routing.num_tokens.max().item() if len(routing.num_tokens) else 0
+        """``x [B, N, D]`` to its chunks.
+
+        Waits for the device, which alone knows how many there are, and there ``torch.compile`` cuts its
+        graph, unless ``torch._dynamo.config.capture_scalar_outputs`` is set; neither under a budget.
+        """
+        most: Any = routing.most_tokens
+        if most is None:
+            # Unlike int(), what item() gives is a symbol under torch.export.
+            most = routing.num_tokens.max().item() if len(routing.num_tokens) else 0
         return Chunks(chunk_pool(x, routing.token_index, most, self.pooling), routing.num_tokens)
 
 

@@ -7,6 +7,13 @@ from dnachunk.nn.start import StartsItself
 from dnachunk.ops import rms_norm
 
 
+def projection_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype that a projection computes ``x`` in: autocast's, where that is on and takes it."""
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
 class RMSNorm(StartsItself, nn.Module):
     """``x / √(mean(x²) + ε) ⊙ weight`` over the last dimension, computed in float32 at least.
 
@@ -35,7 +42,4 @@ class RMSNorm(StartsItself, nn.Module):
         Returns:
             The shape of ``x``, in its dtype unless said otherwise.
         """
-        dtype = None
-        if before_projection and x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-        return rms_norm(x, self.weight, self.eps, dtype)
+        return rms_norm(x, self.weight, self.eps, projection_dtype(x) if before_projection else None)

@@ -50,6 +50,6 @@ class RotaryEmbedding(nn.Module):
         """
         dtype = torch.float64 if positions.dtype == torch.float64 else torch.float32
         # Built here rather than kept as a buffer: no dtype cast of the module can round it.
-        exponent = torch.arange(0, self.head_dim, 2, device=positions.device, dtype=dtype) / self.head_dim
-        angles = positions.to(dtype)[..., None] * self.base**-exponent
+        exponent = torch.arange(0, -self.head_dim, -2, device=positions.device, dtype=dtype) / self.head_dim
+        angles = positions.to(dtype)[..., None] * self.base**exponent
         return angles.cos(), angles.sin()

@@ -7,13 +7,14 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import nn
 
+from dnachunk.nn.soft_merge import distinct, soft_assignment, soft_merge
 from dnachunk.nn.start import FrozenProjection
 from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
 from dnachunk.ops._backend import reads_values
 from dnachunk.ops._check import check_shape
 from dnachunk.ops._lengths import full_lengths, real_positions
 
-MergeGradient = Literal["straight_through", "frozen", "none"]
+MergeGradient = Literal["soft", "straight_through", "frozen", "none"]
 Budget = Literal["window", "sequence"]
 
 Count = TypeVar("Count", int, torch.Tensor)
@@ -28,12 +29,15 @@ class MergedTokens:
         sizes: ``[B, L]`` int64 bases per token, 0 on padding.
         lengths: ``[B]`` int64 real tokens.
         token_index: ``[B, N]`` int64 token of each of the layer's positions, −1 on padding.
+        mass: ``[B, L]`` float, with ``merge_gradient="soft"``: what tokens are made of in training, in bases,
+            as shares of positions; elsewhere their sizes. 0 on padding.
     """
 
     values: torch.Tensor
     sizes: torch.Tensor
     lengths: torch.Tensor
     token_index: torch.Tensor
+    mass: torch.Tensor | None = None
 
     @property
     def is_padding(self) -> torch.Tensor:
@@ -48,15 +52,20 @@ def _larger(a: Any, b: Any) -> Any:
 
 def _fewest_tokens(length: Any, window: int, shift: int) -> Any:
     """What is left when every candidate merges that has a keeper."""
-
-    def merges(positions: Any) -> Any:
-        return (positions + 1) // 2 - 1 * (positions == 1)
-
     left, rest = length, length
     if shift:
         rest = _larger(length - shift, length * 0)
-        left = length - merges(length - rest)
-    return left - rest // window * merges(window) - merges(rest % window)
+        left = length - _most_merges(length - rest, shift)
+    return left - _most_merges(rest, window)
+
+
+def _most_merges(positions: Any, window: int) -> Any:
+    """The candidates of consecutive windows, all but one that is alone in the last."""
+    if window == 1:
+        return positions * 0
+    # A window of odd length has one candidate more than keepers.
+    extra = positions // window if window % 2 else 0
+    return (positions + (1 + extra)) // 2 - 1 * (positions % window == 1)
 
 
 def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Sequence[int]) -> list[Count]:
@@ -85,11 +94,16 @@ def merge_schedule(lengths: Count, keep_ratio: float, window: int, shifts: Seque
     bases: Any = lengths.double() if isinstance(lengths, torch.Tensor) else float(lengths)
     kept = -(-(bases * keep_ratio - 1e-9) // 1)
     bases = _larger(bases, bases * 0 + 1)
-    schedule, ratio = [lengths], kept / bases
-    for layer, shift in enumerate(shifts, start=1):
-        exact = bases * ratio ** (layer / layers)
-        rounded = (exact + 0.5) // 1
-        whole = rounded.long() if isinstance(rounded, torch.Tensor) else int(rounded)
+    ratio = kept / bases
+    if isinstance(lengths, torch.Tensor):
+        # Of all layers at once: few launches on a GPU.
+        layer = torch.arange(1, layers + 1, device=lengths.device, dtype=torch.float64)
+        exact = bases[..., None] * ratio[..., None] ** (layer / layers)
+        wanted: Any = (exact + 0.5).floor().long().unbind(-1)
+    else:
+        wanted = [int((bases * ratio ** (layer / layers) + 0.5) // 1) for layer in range(1, layers + 1)]
+    schedule = [lengths]
+    for shift, whole in zip(shifts, wanted, strict=True):
         schedule.append(_larger(_fewest_tokens(schedule[-1], window, shift), whole))
     # Windows of two or more that are not shifted always reach half of their positions.
     may_miss = keep_ratio * 2**layers < 1 or window < 2 or any(shifts)
@@ -114,11 +128,15 @@ class TokenMerge(nn.Module):
         budget: ``"window"`` or ``"sequence"``; see :func:`dnachunk.ops.neighbor_match`.
         merge_gradient: ``"none"``: what is compared gets no gradient, and is the caller's metric, or the
             positions themselves; ``"straight_through"``: a grouping embedding ``W_g`` of the positions is
-            compared, and learns through soft assignments; ``"frozen"``: ``W_g`` stays as initialised.
+            compared, and learns through soft assignments of the hard decision's edges; ``"frozen"``: ``W_g``
+            stays as initialised; ``"soft"``: ``W_g`` of what tells the positions of a window apart, which
+            gives them no gradient, and in training everything is merged by shares
+            (:mod:`dnachunk.nn.soft_merge`).
         temperature: τ of the soft assignments.
 
     Raises:
-        ValueError: If ``merge_gradient`` is none of the three.
+        ValueError: If ``merge_gradient`` is none of the four, or ``"soft"`` with another budget than
+            ``"window"``.
 
     Example:
         >>> merge = TokenMerge(8)
@@ -145,10 +163,15 @@ class TokenMerge(nn.Module):
         self.window = window
         self.shift = shift
         self.budget: Budget = budget
+        if merge_gradient == "soft" and budget != "window":
+            raise ValueError(
+                f"TokenMerge: budget must be 'window' with merge_gradient='soft', got {budget!r}"
+            )
         self.learns = merge_gradient == "straight_through"
+        self.is_soft = merge_gradient == "soft"
         self.temperature = temperature
         self.grouping: nn.Module | None = None
-        if merge_gradient == "straight_through":
+        if self.learns or self.is_soft:
             self.grouping = nn.Linear(d_model, group_dim, bias=False)
         elif merge_gradient == "frozen":
             self.grouping = FrozenProjection(d_model, group_dim)
@@ -162,6 +185,7 @@ class TokenMerge(nn.Module):
         sizes: torch.Tensor | None = None,
         lengths: torch.Tensor | None = None,
         metric: torch.Tensor | None = None,
+        mass: torch.Tensor | None = None,
     ) -> MergedTokens:
         """Merges.
 
@@ -172,6 +196,7 @@ class TokenMerge(nn.Module):
             sizes: ``[B, N]`` int64 bases per position; default 1.
             lengths: ``[B]`` int64 real positions; default all.
             metric: ``[B, N, any]`` vectors to compare, with ``merge_gradient="none"``; default ``x``.
+            mass: ``[B, N]`` of the layer before, with ``merge_gradient="soft"``; default ``sizes``.
 
         Returns:
             The tokens.
@@ -202,14 +227,23 @@ class TokenMerge(nn.Module):
             raise ValueError("TokenMerge: padded_tokens must be given with a tensor num_tokens, got None")
         if self.grouping is None:
             metric = x if metric is None else metric
+        elif metric is None and self.is_soft:
+            metric = self.grouping(distinct(x.detach(), lengths, self.window, self.shift).to(x.dtype))
         elif metric is None:
             metric = self.grouping(x if self.learns else x.detach())
         else:
             raise ValueError("TokenMerge: metric must be None where a grouping embedding is compared")
-        scores = neighbor_cosine(metric if self.learns else metric.detach())
-        token_index, threshold = neighbor_match(
-            scores, lengths, lengths - num_tokens, self.window, self.shift, self.budget
-        )
+        scores = neighbor_cosine(metric if self.learns or self.is_soft else metric.detach())
+        merges = lengths - num_tokens
+        token_index, threshold = neighbor_match(scores, lengths, merges, self.window, self.shift, self.budget)
+        if self.is_soft and self.training:
+            mass = sizes.to(scores.dtype) if mass is None else mass
+            assignment = soft_assignment(scores, lengths, merges, self.window, self.shift, self.temperature)
+            values, mass = soft_merge(
+                x, mass, assignment, token_index, padded_tokens, self.window, self.shift
+            )
+            slots = sizes.new_zeros(batch, padded_tokens + 1).scatter_add(1, token_index + 1, sizes)
+            return MergedTokens(values, slots[:, 1:], num_tokens, token_index, mass)
         values, merged_sizes = token_merge(
             x,
             sizes,
@@ -221,4 +255,5 @@ class TokenMerge(nn.Module):
             self.shift,
             self.temperature,
         )
-        return MergedTokens(values, merged_sizes, num_tokens, token_index)
+        mass = merged_sizes.to(scores.dtype) if self.is_soft else None
+        return MergedTokens(values, merged_sizes, num_tokens, token_index, mass)

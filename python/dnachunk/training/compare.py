@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoTokenizer, TrainingArguments
+from transformers import AutoModel, TrainingArguments
 
 from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
@@ -23,7 +23,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import load_pretrained, model_digest
+from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -379,7 +379,7 @@ def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[st
     network = load_pretrained(
         AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
     )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoConfig, AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
@@ -22,7 +22,7 @@ from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
-from dnachunk.models.loading import model_digest
+from dnachunk.models.loading import ask, load_tokenizer, model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
@@ -217,6 +217,7 @@ def finetune(
     seeds: int = 1,
     patience: int = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     **arguments: Any,
 ) -> FineTuned:
@@ -254,6 +255,8 @@ def finetune(
         seeds: How often the best is trained, from ``seed`` on.
         patience: Evaluations without a better one after which a run stops.
         reverse_complement: ``"average"``: both strands are run and averaged in evaluation.
+        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, kept in the configuration of what is trained;
+            default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
             ``resume_from_checkpoint="last"`` goes on with what an interrupted call left.
@@ -324,6 +327,7 @@ def finetune(
             metric=args.metric_for_best_model,
             patience=patience,
             reverse_complement=reverse_complement,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             resume=resume == "last",
             before_run=before_run,
@@ -424,6 +428,7 @@ def run_search(
     metric: str | None = None,
     patience: int | None = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     resume: bool = False,
     before_run: Callable[[FineTuner, Candidate, int], Any] | None = None,
@@ -449,6 +454,7 @@ def run_search(
             ``"loss"``; default :data:`~dnachunk.evaluation.metrics.DEFAULT_METRIC`.
         patience: Evaluations without a better score or a lower loss after which a run stops; None is never.
         reverse_complement: ``"average"`` runs both strands in evaluation.
+        tokens_per_base: In (0, 1]; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
         resume: Whether to go on with what an interrupted call with the same arguments left: its finished
             runs are taken over, and a begun one goes on from its last checkpoint to the same numbers.
@@ -493,6 +499,7 @@ def run_search(
         "metric": metric,
         "patience": patience,
         "reverse_complement": reverse_complement,
+        "tokens_per_base": tokens_per_base,
         "truncate": truncate,
         "data": _digest(task),
         "arguments": plain_values(args, _DECISIVE),
@@ -520,11 +527,13 @@ def run_search(
             run_args.eval_strategy = IntervalStrategy.EPOCH
         # The head and the adapters start at random.
         set_seed(seed)
+        network = load_with_head(model, task)
+        ask(network, tokens_per_base)
         trainer = FineTuner(
-            load_with_head(model, task),
+            network,
             run_args,
             task,
-            AutoTokenizer.from_pretrained(model, local_files_only=True),
+            load_tokenizer(model),
             method=method,
             lora=_lora_of(lora, candidate),
             reverse_complement=reverse_complement,

@@ -24,7 +24,9 @@ from dnachunk.baselines import FixedTokenizer, Tokenization, baseline_config, fo
 from dnachunk.baselines.windows import tokenize_windows
 from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset, default_holdout
 from dnachunk.data.contents import OnError, tell_skipped
+from dnachunk.data.genome import Stretches
 from dnachunk.data.record_names import Aliases, some
+from dnachunk.data.regions import with_regions
 from dnachunk.data.repeats import has_repeats, with_repeats
 from dnachunk.data.windows import MIN_HELD_OUT, MIN_RECORD_BP, WindowCollator, held_out_spans
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
@@ -320,11 +322,11 @@ class PreTraining:
             "windows a step": global_batch,
             **plain_values(self.args, _DECISIVE),
         }
-        repeats = [
-            sum(int((ends - starts).sum()) for starts, ends in each.repeats.values()) for each in self.genomes
-        ]
-        if any(repeats):
-            settings["repeats"] = repeats
+        marked = {
+            "repeats": [_covered_bp(genome.repeats) for genome in self.genomes],
+            "regions": [_covered_bp(region) for genome in self.genomes for region in genome.regions],
+        }
+        settings |= {name: bases for name, bases in marked.items() if any(bases)}
         if self.mask_probability != MASK_PROBABILITY:
             settings["mask_probability"] = self.mask_probability
         return dict(json.loads(to_json(settings)))
@@ -386,6 +388,7 @@ def pretrain(
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
     repeats: PathLike | Sequence[PathLike] | None = None,
+    region_ratio: Mapping[PathLike, float] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
     step_bp: int | None = None,
@@ -417,6 +420,9 @@ def pretrain(
             :class:`~dnachunk.data.record_names.RecordNames`.
         repeats: BED files of repeats, or RepeatMasker's tables (``.out``), for genomes without lower-case
             letters: their bases weigh a DNAChunker's ``repeat_weight``.
+        region_ratio: BED files of stretches with a target ratio of their own, in (0, 1), at both stages of a
+            DNAChunker, by file; of stretches in several files the last counts. Evaluation knows nothing of
+            them.
         on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         window_bp: Bases of a window; default the configuration's ``train_length_bp``.
@@ -449,6 +455,7 @@ def pretrain(
         holdout=holdout,
         aliases=aliases,
         repeats=repeats,
+        region_ratio=region_ratio,
         on_error=on_error,
         window_bp=window_bp,
         step_bp=step_bp,
@@ -457,6 +464,10 @@ def pretrain(
         config=config,
         **arguments,
     ).run()
+
+
+def _covered_bp(stretches: Stretches) -> int:
+    return sum(int((ends - starts).sum()) for starts, ends in stretches.values())
 
 
 def prepare_pretraining(
@@ -471,6 +482,7 @@ def prepare_pretraining(
     holdout: str | Interval | Sequence[str | Interval] | None = None,
     aliases: Aliases | None = None,
     repeats: PathLike | Sequence[PathLike] | None = None,
+    region_ratio: Mapping[PathLike, float] | None = None,
     on_error: OnError = "fail",
     window_bp: int | None = None,
     step_bp: int | None = None,
@@ -532,6 +544,11 @@ def prepare_pretraining(
     if window_bp is not None:
         require_at_least("window_bp", window_bp, 1)
         window_bp = int(window_bp)
+    if "num_train_epochs" in arguments and "max_steps" not in arguments:
+        raise UsageError(
+            "`max_steps` says how long pre-training takes, as windows are drawn at random and there are no "
+            f"epochs, got `num_train_epochs={arguments['num_train_epochs']}`"
+        )
     if not (isinstance(mask_probability, int | float) and 0 < mask_probability < 1):
         raise ArgumentError(f"`mask_probability` must be a number between 0 and 1, got {mask_probability!r}")
     args = training_arguments(output_dir, DEFAULTS, arguments)
@@ -539,6 +556,12 @@ def prepare_pretraining(
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
     resume = _resume_point(args)
+    if region_ratio:
+        if kind != "dnachunker":
+            raise UsageError(
+                f"`region_ratio` is for `model=dnachunker`, which has a target ratio, got {kind}"
+            )
+        config = {**config, "region_ratio": [float(ratio) for ratio in region_ratio.values()]}
     if network is None:
         made = make_config(kind, size, dict(config or {}), window_bp)
     else:
@@ -569,6 +592,11 @@ def prepare_pretraining(
         files = [repeats] if isinstance(repeats, str | os.PathLike) else list(repeats)
         genomes, skipped = with_repeats(genomes, files, on_error=on_error)
         tell_skipped(skipped, "lines of repeats")
+    if region_ratio:
+        made.region_ratio = [float(ratio) for ratio in region_ratio.values()]
+        made.check_fields()
+        genomes, skipped = with_regions(genomes, list(region_ratio), on_error=on_error)
+        tell_skipped(skipped, "lines of regions")
     intervals = [_read_interval(each, genomes) for each in kept]
     held_out_spans(genomes, intervals)
     of_model: dict[str, Any] = {"model": kind, "size": size, "config": config}

@@ -30,7 +30,7 @@ class Candidate:
         lora_alpha: Weight of LoRA; None where it is the same for all, or follows from the rank.
 
     Raises:
-        ValueError: If one is not above 0, or the weight decay below 0.
+        ValueError: If one is not above 0 (weight decay: below 0), or not finite.
     """
 
     learning_rate: float
@@ -41,11 +41,10 @@ class Candidate:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name == "weight_decay":
-                if value is not None and not value >= 0:
-                    raise ValueError(f"Candidate: weight_decay must be at least 0, got {value}")
-            elif value is not None and not value > 0:
-                raise ValueError(f"Candidate: {name} must be above 0, got {value}")
+            may_be_zero = name == "weight_decay"
+            if value is not None and not (0 < value < math.inf or (may_be_zero and value == 0)):
+                least = "of at least" if may_be_zero else "above"
+                raise ValueError(f"Candidate: {name} must be finite and {least} 0, got {value}")
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Configuration of DNAChunker."""
 
+import math
 from typing import Any
 
 from dnachunk.models.configuration_common import Boundaries, DNAConfig
@@ -31,8 +32,14 @@ class DNAChunkerConfig(DNAConfig):
             control for what is learned [ours].
         mask_protection: Whether every ``[MASK]`` is a chunk of its own at both stages.
         residual_gating: Whether chunks with a ``[MASK]`` get no residual around the dechunking.
+        boundary_budget: Chunks per position of each stage, in (0, 1]: exactly so many, where the boundary
+            probability is highest, instead of every place where it is at least 0.5, which None stands for
+            [ours]. May be changed after training: weights learned in one way can be read in the other.
         target_ratio: α of each stage, the share of positions that begin a chunk, in (0, 1): 0.33 in the
             paper's later version, about 9 bases a chunk; 0.5 in :meth:`tiny` and :meth:`micro` [ours].
+        region_ratio: α at both stages of stretches that have their own, in the order in which a training was
+            given them, each in (0, 1); empty where there are none. Only the ratio loss reads it, and only
+            beside ``region_index`` (after GeneZip's region-aware ratio loss).
         ratio_weight: λ, weight of the ratio losses; 0 leaves them out [ours].
         repeat_weight: What a base that is flagged as a repeat weighs in the masked loss.
         classifier_dropout: Dropout before a classification head.
@@ -61,7 +68,9 @@ class DNAChunkerConfig(DNAConfig):
     boundaries: Boundaries = "learned"
     mask_protection: bool = True
     residual_gating: bool = True
+    boundary_budget: tuple[float, float] | list[float] | None = None
     target_ratio: tuple[float, float] | list[float] = (0.33, 0.33)
+    region_ratio: tuple[float, ...] | list[float] = ()
     ratio_weight: float = 0.03
     repeat_weight: float = 0.1
     classifier_dropout: float = 0.0
@@ -73,13 +82,17 @@ class DNAChunkerConfig(DNAConfig):
         # JSON has lists only; one form, so that a configuration equals its copy read back.
         if isinstance(self.target_ratio, tuple):
             self.target_ratio = list(self.target_ratio)
+        if isinstance(self.boundary_budget, tuple):
+            self.boundary_budget = list(self.boundary_budget)
+        if isinstance(self.region_ratio, tuple):
+            self.region_ratio = list(self.region_ratio)
         super().__post_init__(**kwargs)
 
     def check_fields(self) -> None:
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_hidden_layers "
-        at_least_one += "num_encoder_layers num_decoder_layers state_size expand train_length_bp"
+        at_least_one += "num_encoder_layers num_decoder_layers state_size expand"
         self._require_network(at_least_one)
         self._require("conv_kernel", int, self.conv_kernel, lambda v: 2 <= v <= 4, "in [2, 4]")
         for field in ("rope_theta", "layer_norm_eps", "rms_norm_eps"):
@@ -88,15 +101,27 @@ class DNAChunkerConfig(DNAConfig):
             self._require(field, float, getattr(self, field), lambda v: v >= 0, "of at least 0")
         for field in ("mask_protection", "residual_gating"):
             self._require(field, bool, getattr(self, field), lambda v: True, "")
-        ratios = self.target_ratio
-        is_pair = isinstance(ratios, list) and [type(ratio) is float for ratio in ratios] == [True] * 2
-        if not is_pair or not all(0 < ratio < 1 for ratio in ratios):
+        if not _is_numbers(self.target_ratio, 2) or not all(0 < ratio < 1 for ratio in self.target_ratio):
+            expected, got = "two numbers in (0, 1)", self.target_ratio
+            raise ValueError(f"{type(self).__name__}: target_ratio must be {expected}, got {got!r}")
+        budget = self.boundary_budget
+        if budget is not None and not (_is_numbers(budget, 2) and all(0 < ratio <= 1 for ratio in budget)):
+            expected = "two numbers in (0, 1] or None"
+            raise ValueError(f"{type(self).__name__}: boundary_budget must be {expected}, got {budget!r}")
+        regions = self.region_ratio
+        if not _is_numbers(regions) or not all(0 < ratio < 1 for ratio in regions):
             raise ValueError(
-                f"{type(self).__name__}: target_ratio must be two numbers in (0, 1), got {ratios!r}"
+                f"{type(self).__name__}: region_ratio must be numbers in (0, 1), got {regions!r}"
             )
         self._require_one_of("chunk_pooling", self.chunk_pooling, ("mean", "boundary"))
         self._require_one_of("boundaries", self.boundaries, ("learned", "fixed"))
         self._require_one_of("backward_gate", self.backward_gate, ("right", "left"))
+
+    def _budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """``boundary_budget``, split over the stages as the target ratios are; of equal ones the root."""
+        first, second = self.target_ratio
+        share = math.log(first) / (math.log(first) + math.log(second))
+        return {"boundary_budget": [tokens_per_base**share, tokens_per_base ** (1 - share)]}
 
     @classmethod
     def tiny(cls, **fields: Any) -> "DNAChunkerConfig":
@@ -125,3 +150,8 @@ class DNAChunkerConfig(DNAConfig):
             "target_ratio": (0.5, 0.5),
         }
         return cls(**{**small, **fields})
+
+
+def _is_numbers(value: Any, count: int | None = None) -> bool:
+    is_list = isinstance(value, list) and all(type(number) is float for number in value)
+    return is_list and count in (None, len(value))

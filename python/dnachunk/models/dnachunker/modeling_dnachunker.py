@@ -37,6 +37,7 @@ from dnachunk.nn import (
 from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
+from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 
@@ -200,11 +201,12 @@ class DNAChunkerStage(nn.Module):
         x: torch.Tensor,
         lengths: torch.Tensor,
         is_masked: torch.Tensor,
+        budget: float | None,
         states: list[torch.Tensor] | None,
     ) -> _EncodedStage:
         """``x [B, T, D]`` to its chunks; ``is_masked [B, T]`` bool."""
         x = self.encoder(x, lengths, states)
-        routing = self.router(x, lengths, is_masked if self.protects_masks else None)
+        routing = self.router(x, lengths, is_masked if self.protects_masks else None, budget)
         chunks = self.chunk(x, routing)
         return _EncodedStage(
             x,
@@ -233,25 +235,50 @@ def _sum_in_chunk(numbers: torch.Tensor, token_index: torch.Tensor, num_chunks: 
     return sums.scatter_add_(1, token_index + 1, numbers)[:, 1:]
 
 
-def ratio_loss(routing: Routing, target_ratio: float) -> torch.Tensor:
+def ratio_loss(
+    routing: Routing,
+    target_ratio: float,
+    region_ratio: Sequence[float] = (),
+    region_index: torch.Tensor | None = None,
+) -> torch.Tensor:
     """What keeps the share of boundaries near its target (H-Net's ratio loss).
 
     ``b p / α + (1 − b) (1 − p) / (1 − α)`` with the share ``b`` of boundaries and the mean probability ``p``
     of a sequence's positions whose boundary is a free decision; 1 where ``b = p = α``, 0 where none is free.
+    Of stretches with their own α (as in GeneZip) it is computed alone, and all are weighed by how many free
+    positions they have.
 
     Args:
-        routing: Of ``B`` sequences.
+        routing: Of ``B`` sequences of ``T`` positions.
         target_ratio: α in (0, 1), boundaries per position.
+        region_ratio: α of other stretches.
+        region_index: ``[B, T]`` int64: 0 where ``target_ratio`` holds, ``g`` where the ``g``-th of
+            ``region_ratio``; default 0 everywhere.
 
     Returns:
         Scalar, the mean over sequences; gradients reach the probabilities.
     """
     is_free = (routing.token_index >= 0) & ~routing.is_forced
+    if region_index is None:
+        loss, free = _ratio_terms(routing, is_free, target_ratio)
+        return torch.where(free > 0, loss, 0).sum() / max(len(free), 1)
+    weighed = []
+    for index, ratio in enumerate((target_ratio, *region_ratio)):
+        loss, free = _ratio_terms(routing, is_free & (region_index == index), ratio)
+        weighed.append(loss * free)
+    all_free = is_free.sum(dim=1)
+    return (torch.stack(weighed).sum(dim=0) / all_free.clamp_min(1)).sum() / max(len(all_free), 1)
+
+
+def _ratio_terms(
+    routing: Routing, is_free: torch.Tensor, target_ratio: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of each sequence over its free positions, and how many these are: ``[B]`` both."""
     free = is_free.sum(dim=1)
     share = (routing.is_boundary & is_free).sum(dim=1) / free.clamp_min(1)
     probability = torch.where(is_free, routing.boundary_probability, 0).sum(dim=1) / free.clamp_min(1)
     loss = share * probability / target_ratio + (1 - share) * (1 - probability) / (1 - target_ratio)
-    return torch.where(free > 0, loss, 0).sum() / max(len(free), 1)
+    return loss, free
 
 
 class DNAChunkerPreTrainedModel(DNAPreTrainedModel):
@@ -290,15 +317,17 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
+        boundary_budget: Sequence[float] | None = None,
         states: list[torch.Tensor] | None = None,
     ) -> tuple[list[_EncodedStage], tuple[Segmentation, ...]]:
         """Runs the encoders of both stages: all that decides the tokens.
 
         Args:
-            input_ids: As in :meth:`forward`, like the next three.
+            input_ids: As in :meth:`forward`, like the next four.
             attention_mask: See there.
             inputs_embeds: See there.
             is_masked: See there.
+            boundary_budget: See there.
             states: What each layer leaves is appended here.
 
         Returns:
@@ -321,8 +350,11 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             states.append(x)
         encoded: list[_EncodedStage] = []
         segmentations: list[Segmentation] = []
-        for stage in cast(list[DNAChunkerStage], list(self.stages)):
-            done = stage.encode(x, lengths, is_masked, states)
+        stages = cast(list[DNAChunkerStage], list(self.stages))
+        budgets: Sequence[float | None]
+        budgets = boundary_budget or self.config.boundary_budget or [None] * len(stages)
+        for stage, budget in zip(stages, budgets, strict=True):
+            done = stage.encode(x, lengths, is_masked, budget, states)
             segmentation = Segmentation(done.routing.token_index, done.routing.num_tokens)
             segmentations.append(segmentations[-1].compose(segmentation) if encoded else segmentation)
             encoded.append(done)
@@ -334,15 +366,42 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None,
         vectors: bool,
-        keep_ratio: float | None,
+        boundary_budget: Sequence[float] | None = None,
     ) -> Encoded:
-        del keep_ratio
         if vectors:
-            output = self(input_ids, attention_mask, return_dict=True)
+            output = self(input_ids, attention_mask, boundary_budget=boundary_budget, return_dict=True)
             segmentations, probability = output.stage_segmentations, output.boundary_probabilities[0]
             return Encoded(list(segmentations), output.chunk_hidden_state, {}, probability)
-        encoded, segmentations = self._encode(input_ids, attention_mask)
+        encoded, segmentations = self._encode(input_ids, attention_mask, boundary_budget=boundary_budget)
         return Encoded(segmentations, boundary_probability=encoded[0].routing.boundary_probability)
+
+    def _ratio_losses(
+        self, encoded: list[_EncodedStage], region_index: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        if region_index is not None:
+            self._check_regions(region_index, encoded[0].routing.token_index.shape)
+        losses = {}
+        for index, (done, target) in enumerate(zip(encoded, self.config.target_ratio, strict=True)):
+            losses[f"ratio_{index}"] = ratio_loss(
+                done.routing, target, self.config.region_ratio, region_index
+            )
+            if region_index is not None:
+                first = done.routing.is_boundary * region_index
+                region_index = _sum_in_chunk(first, done.routing.token_index, done.chunks.shape[1])
+        return losses
+
+    def _check_regions(self, region_index: torch.Tensor, shape: torch.Size) -> None:
+        name, most = type(self).__name__, len(self.config.region_ratio)
+        if region_index.shape != shape or region_index.dtype != torch.int64:
+            got = f"{region_index.dtype} {list(region_index.shape)}"
+            raise ValueError(f"{name}: region_index must be {torch.int64} {list(shape)}, got {got}")
+        if reads_values(region_index) and region_index.numel():
+            low, high = (int(value) for value in region_index.aminmax())
+            if low < 0 or high > most:
+                raise ValueError(
+                    f"{name}: region_index must be in [0, {most}], as config.region_ratio has {most}, got "
+                    f"{low if low < 0 else high}"
+                )
 
     @can_return_tuple
     def forward(
@@ -351,6 +410,8 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
+        boundary_budget: Sequence[float] | None = None,
+        region_index: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_losses: bool | None = None,
         **kwargs: Any,
@@ -363,6 +424,9 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             inputs_embeds: ``[B, N, D]`` instead of ``input_ids``.
             is_masked: ``[B, N]`` bool, bases to be treated as ``[MASK]``; default where ``input_ids`` is,
                 none with ``inputs_embeds``.
+            boundary_budget: Chunks per position of each stage; default ``config.boundary_budget``.
+            region_index: ``[B, N]`` int64 for the ratio losses: ``g`` at bases whose target is the ``g``-th
+                of ``config.region_ratio``, 0 at the others, the default. A chunk is where its first base is.
             output_hidden_states: Whether to return what each layer leaves.
             output_losses: Whether to return the ratio losses; default in training only.
             **kwargs: ``return_dict``; anything else is refused.
@@ -375,7 +439,9 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         states = hidden_state_list(self.config, output_hidden_states)
-        encoded, segmentations = self._encode(input_ids, attention_mask, inputs_embeds, is_masked, states)
+        encoded, segmentations = self._encode(
+            input_ids, attention_mask, inputs_embeds, is_masked, boundary_budget, states
+        )
         x, num_tokens = encoded[-1].chunks, encoded[-1].routing.num_tokens
         ones = torch.ones_like(segmentations[-1].token_index)
         cos, sin = self.rotary(
@@ -392,10 +458,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
             x = stage.decode(x, done, states)
         losses = None
         if self.training if output_losses is None else output_losses:
-            losses = {
-                f"ratio_{index}": ratio_loss(done.routing, target)
-                for index, (done, target) in enumerate(zip(encoded, self.config.target_ratio, strict=True))
-            }
+            losses = self._ratio_losses(encoded, region_index)
         return DNAChunkerModelOutput(
             last_hidden_state=x,
             chunk_hidden_state=chunk_hidden_state,
@@ -433,6 +496,7 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
         labels: torch.Tensor | None = None,
         repeat_mask: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
+        region_index: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Any,
@@ -446,7 +510,8 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
             labels: ``[B, N]`` int64 ids to predict, −100 where nothing is asked.
             repeat_mask: ``[B, N]`` bool, bases of repeats, which weigh ``config.repeat_weight`` in the masked
                 loss; default none.
-            is_masked: As in :meth:`DNAChunkerModel.forward`.
+            is_masked: As in :meth:`DNAChunkerModel.forward`, like the next.
+            region_index: See there.
             num_items_in_batch: Labelled positions of the global batch; then the losses are this micro-batch's
                 part of the means over it and over all ranks, as Hugging Face's ``Trainer`` expects. The
                 weight and the number of sequences of an accumulated step's other micro-batches are taken to
@@ -466,8 +531,9 @@ class DNAChunkerForMaskedLM(DNAChunkerPreTrainedModel):
             attention_mask,
             inputs_embeds,
             is_masked,
-            output_hidden_states,
-            None if labels is None else True,
+            region_index=region_index,
+            output_hidden_states=output_hidden_states,
+            output_losses=None if labels is None else True,
             return_dict=True,
         )
         logits = self.lm_head(encoded.last_hidden_state)
@@ -516,7 +582,12 @@ class _Classifier(Classifier, DNAChunkerPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, is_masked, output_hidden_states, return_dict=True
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            is_masked,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
         )
         return _with_head(encoded, **self.classify(encoded, labels))
 

@@ -1,7 +1,8 @@
 """Configuration of MergeDNA."""
 
-from typing import Any
+from typing import Any, get_args
 
+from dnachunk.errors import ArgumentError
 from dnachunk.models.configuration_common import Boundaries, DNAConfig
 from dnachunk.nn.token_merge import Budget, MergeGradient
 
@@ -26,9 +27,13 @@ class MergeDNAConfig(DNAConfig):
         boundaries: ``"learned"``, or ``"fixed"``: the neighbours that are nearest to each other merge,
             whatever the sequence, the control for what is learned [ours].
         merge_budget: ``"window"`` (Eq. 5) or ``"sequence"`` [ours]: whose best proposals a layer accepts.
-        merge_gradient: What is compared and how it learns [ours]: ``"none"``, the attention keys, as in ToMe,
-            which no gradient reaches from the merging; a grouping embedding that learns by
-            ``"straight_through"``; or one that stays ``"frozen"``.
+        merge_gradient: How what is compared learns: ``"none"``, ``merge_metric``, which no gradient reaches
+            from the merging [ours]; a grouping embedding that learns by the continuous relaxation of DTEM,
+            which the paper names (``"soft"``), or by ``"straight_through"`` [ours], or stays ``"frozen"``
+            [ours].
+        merge_metric: What is compared with ``merge_gradient="none"`` [ours]: the attention ``"keys"``, as in
+            ToMe, or the ``"features"`` that the block makes of its positions, of equal length and less their
+            window's mean.
         merge_temperature: τ of the soft assignments [ours].
         keep_ratio: Tokens per base, in (0, 1]: what inference asks for and training draws around.
         keep_ratio_std: Standard deviation of the training draws.
@@ -67,6 +72,7 @@ class MergeDNAConfig(DNAConfig):
     boundaries: Boundaries = "learned"
     merge_budget: Budget = "window"
     merge_gradient: MergeGradient = "none"
+    merge_metric: str = "keys"
     merge_temperature: float = 0.1
     keep_ratio: float = 0.5
     keep_ratio_std: float = 0.05
@@ -92,15 +98,9 @@ class MergeDNAConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_local_encoder_layers "
-        at_least_one += "num_latent_encoder_layers num_local_decoder_layers train_length_bp group_dim"
+        at_least_one += "num_latent_encoder_layers num_local_decoder_layers group_dim"
         self._require_network(at_least_one)
-        self._require(
-            "num_latent_decoder_layers",
-            int,
-            self.num_latent_decoder_layers,
-            lambda v: v >= 0,
-            "of at least 0",
-        )
+        self._require_count("num_latent_decoder_layers", least=0)
         self._require(
             "window_size", int, self.window_size, lambda v: v >= 2 and v % 2 == 0, "that is even, at least 2"
         )
@@ -132,8 +132,21 @@ class MergeDNAConfig(DNAConfig):
             )
         self._require_one_of("boundaries", self.boundaries, ("learned", "fixed"))
         self._require_one_of("merge_budget", self.merge_budget, ("window", "sequence"))
-        self._require_one_of("merge_gradient", self.merge_gradient, ("straight_through", "frozen", "none"))
+        self._require_one_of("merge_gradient", self.merge_gradient, get_args(MergeGradient))
+        self._require_one_of("merge_metric", self.merge_metric, ("keys", "features"))
+        if self.merge_gradient == "soft":
+            self._require_one_of("merge_budget with merge_gradient='soft'", self.merge_budget, ("window",))
         self._require_one_of("objective", self.objective, ("merge", "masked"))
+
+    def _budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
+        """``keep_ratio``; a merging block leaves half of what it gets at least."""
+        least = 0.5**self.num_local_encoder_layers
+        if tokens_per_base < least:
+            raise ArgumentError(
+                f"`tokens_per_base` must be at least {least} with {self.num_local_encoder_layers} merging "
+                f"blocks, got {tokens_per_base}"
+            )
+        return {"keep_ratio": tokens_per_base}
 
     @classmethod
     def tiny(cls, **fields: Any) -> "MergeDNAConfig":

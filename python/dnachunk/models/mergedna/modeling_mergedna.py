@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
@@ -40,6 +41,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import Rotation, token_positions
+from dnachunk.nn.soft_merge import distinct
 from dnachunk.ops import global_match, token_merge, token_unmerge
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
@@ -105,21 +107,49 @@ class MergeDNAHeadOutput(ModelOutput):
     hidden_states: HiddenStates | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Tokens:
-    """What travels between the parts.
+class _HalfBaseAngles:
+    """Angles of the mean base coordinates of contiguous tokens, made once for all layers of ``x [B, N, D]``.
 
-    Tokens ``[B, L, D]``, their sizes, counts, the map of the bases, the angles of the tokens' positions, the
-    bases of each sequence and how many tokens each merging layer left.
+    A mean is a whole or half number, so the angles are those of :func:`token_positions`, looked up.
+    """
+
+    def __init__(self, rotary: RotaryEmbedding, x: torch.Tensor) -> None:
+        places = torch.arange(-1, 2 * x.shape[1], device=x.device, dtype=torch.float32)
+        self.table = torch.cat(rotary(places[None] * 0.5), dim=-1)[0]
+
+    def __call__(self, sizes: torch.Tensor) -> Rotation:
+        """Of tokens of ``sizes [B, L]``."""
+        cos, sin = F.embedding(sizes.cumsum(dim=1) * 2 - sizes, self.table).chunk(2, dim=-1)
+        return cos, sin
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where tokens lie: their counts, the map of the bases, the angles of their positions."""
+
+    lengths: torch.Tensor
+    segmentation: Segmentation
+    rotation: Rotation
+
+    def first(self, count: int) -> "_Layout":
+        """Of the first sequences alone."""
+        cos, sin = self.rotation
+        return _Layout(self.lengths[:count], self.segmentation[:count], (cos[:count], sin[:count]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tokens(_Layout):
+    """What the Local Encoder makes.
+
+    Tokens ``[B, L, D]``, their sizes, the bases of each sequence, how many tokens each merging layer left,
+    and the angles of any tokens of as many bases.
     """
 
     values: torch.Tensor
     sizes: torch.Tensor
-    lengths: torch.Tensor
-    segmentation: Segmentation
-    rotation: Rotation
     num_bases: torch.Tensor
     schedule: list[torch.Tensor]
+    angles: _HalfBaseAngles
 
 
 class _AttentionLayer(GradientCheckpointingLayer):
@@ -211,7 +241,7 @@ class MergeDNALocalEncoder(_Part):
         )
         self.window_size = config.window_size
         self.shifts = [attention.shift for attention in attentions]
-        self.compares_keys = merge_gradient == "none"
+        self.metric = config.merge_metric if merge_gradient == "none" else None
 
     def forward(
         self,
@@ -219,37 +249,54 @@ class MergeDNALocalEncoder(_Part):
         lengths: torch.Tensor,
         keep_ratio: float,
         states: list[torch.Tensor] | None,
-        schedule: list[torch.Tensor] | None = None,
+        like: _Tokens | None = None,
     ) -> _Tokens:
         """``x [B, N, D]`` to exactly ``⌈keep_ratio · n⌉`` tokens of each sequence of ``n`` bases.
 
-        ``schedule`` is that of another pass over sequences as long with the same ratio.
+        ``like`` are the tokens of another pass over sequences as long with the same ratio.
         """
         num_bases = lengths
-        if schedule is None:
+        if like is None:
             schedule = merge_schedule(lengths, keep_ratio, self.window_size, self.shifts)
+            angles = _HalfBaseAngles(self.rotary, x)
+        else:
+            schedule, angles = like.schedule, like.angles
         padded = merge_schedule(x.shape[1], keep_ratio, self.window_size, self.shifts)
-        sizes = real_positions(lengths, x.shape[1]).long()
-        source = Segmentation(sizes.cumsum(dim=1) * sizes - 1, lengths)
-        for block, merge, num_tokens, padded_tokens in zip(
-            self.blocks, self.merges, schedule, padded, strict=True
+        is_real = real_positions(lengths, x.shape[1])
+        sizes, mass = is_real.long(), None
+        for block, merge, shift, num_tokens, padded_tokens in zip(
+            self.blocks, self.merges, self.shifts, schedule, padded, strict=True
         ):
-            positions = token_positions(sizes)
-            x, keys = block(x, self.rotary(positions), lengths)
+            bias = None if mass is None else mass.clamp_min(_LEAST_MASS).log()
+            x, keys = block(x, angles(sizes), lengths, bias)
             metric = None
             if not self.is_learned:
-                metric = _place_metric(positions, self.window_size)
-            elif self.compares_keys:
+                metric = _place_metric(token_positions(sizes), self.window_size)
+            elif self.metric == "keys":
                 metric = keys.mean(dim=2)
+            elif self.metric == "features":
+                metric = distinct(x.detach(), lengths, self.window_size, shift)
             merged = merge(
-                x, num_tokens, padded_tokens=padded_tokens, sizes=sizes, lengths=lengths, metric=metric
+                x,
+                num_tokens,
+                padded_tokens=padded_tokens,
+                sizes=sizes,
+                lengths=lengths,
+                metric=metric,
+                mass=mass,
             )
-            x, sizes, lengths = merged.values, merged.sizes, merged.lengths
-            source = source.compose(Segmentation(merged.token_index, lengths))
+            x, sizes, lengths, mass = merged.values, merged.sizes, merged.lengths, merged.mass
             if states is not None:
                 states.append(x)
-        rotation = self.rotary(token_positions(sizes))
-        return _Tokens(self.norm(x), sizes, lengths, source, rotation, num_bases, schedule)
+        # Tokens are runs of bases in order: that of a base is the first that ends behind it.
+        bases = torch.arange(is_real.shape[1], device=x.device).repeat(len(x), 1)
+        index = torch.searchsorted(sizes.cumsum(dim=1), bases, right=True)
+        source = Segmentation(torch.where(is_real, index, -1), lengths)
+        return _Tokens(lengths, source, angles(sizes), self.norm(x), sizes, num_bases, schedule, angles)
+
+
+# Of tokens that have given nearly all away, and of padding.
+_LEAST_MASS = 1e-4
 
 
 def _place_metric(positions: torch.Tensor, window: int) -> torch.Tensor:
@@ -275,13 +322,12 @@ class MergeDNALatentEncoder(_Part):
         self.proportional = config.proportional_attention
 
     def forward(
-        self, tokens: _Tokens, is_full: bool, states: list[torch.Tensor] | None = None
+        self, x: torch.Tensor, layout: _Layout, is_full: bool, states: list[torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """``[B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
-        x = tokens.values
-        keys = keys_to_attend(x, None if is_full else tokens.lengths)
+        """``x [B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
+        keys = keys_to_attend(x, None if is_full else layout.lengths)
         for block in self.blocks:
-            x, _ = block(x, tokens.rotation, *keys)
+            x, _ = block(x, layout.rotation, *keys)
             if states is not None:
                 states.append(x)
         return self.norm(x)
@@ -293,29 +339,28 @@ class MergeDNALatentEncoder(_Part):
             Latent tokens ``[B, K, D]`` and ``latent_index [B, L]`` int64.
         """
         x, sizes, lengths = tokens.values, tokens.sizes, tokens.lengths
-        positions = token_positions(sizes)
-        index = torch.where(sizes > 0, torch.arange(x.shape[1], device=x.device), -1)
-        layers = len(self.blocks)
-        num_merges = [_share(lengths // 2, layer, layers) for layer in range(layers)]
-        padded_merges = [_share(x.shape[1] // 2, layer, layers) for layer in range(layers)]
+        positions, rotation = token_positions(sizes), tokens.rotation
+        layers, index = len(self.blocks), None
+        # Spread evenly, the earliest layers taking the remainder.
+        spread = torch.arange(layers - 1, -1, -1, device=x.device)
+        num_merges = ((lengths // 2)[:, None] + spread) // layers
         blocks = cast(list[MergeDNABlock], list(self.blocks))
-        for block, merges, fewer in zip(blocks, num_merges, padded_merges, strict=True):
-            bias = sizes.log() if self.proportional else None
-            x, qkv = block.attention(x, *self.rotary(positions), lengths, bias)
+        for layer, (block, merges) in enumerate(zip(blocks, num_merges.unbind(1), strict=True)):
+            if index is not None:
+                rotation = self.rotary(positions)
+            # Padding, of size 0, gets −∞.
+            keys = (None, sizes.log()) if self.proportional else (lengths, None)
+            x, qkv = block.attention(x, *rotation, *keys)
             metric = qkv[:, :, 1].detach().mean(dim=2)
             step = global_match(metric, lengths, merges)
-            kept = x.shape[1] - fewer
+            kept = x.shape[1] - (tokens.values.shape[1] // 2 + layers - 1 - layer) // layers
             located, _ = token_merge(positions[..., None], sizes, step, kept)
             x, sizes = token_merge(x, sizes, step, kept)
             positions, lengths = located.squeeze(-1), lengths - merges
-            index = torch.where(index < 0, index, step.gather(1, index.clamp_min(0)))
+            index = step if index is None else step.gather(1, index.clamp_min(0))
             x = block.feed_forward(x)
-        return self.norm(x), index
-
-
-def _share(total: Any, layer: int, layers: int) -> Any:
-    """Merges of one layer when ``total`` are spread evenly, the earliest layers taking the remainder."""
-    return total // layers + 1 * (layer < total % layers)
+        assert index is not None
+        return self.norm(x), index.masked_fill(tokens.sizes == 0, -1)
 
 
 class MergeDNALocalDecoder(_Part):
@@ -380,7 +425,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None,
         vectors: bool,
-        keep_ratio: float | None,
+        keep_ratio: float | None = None,
     ) -> Encoded:
         if vectors:
             output = self(input_ids, attention_mask, keep_ratio=keep_ratio, return_dict=True)
@@ -419,7 +464,7 @@ class MergeDNAModel(MergeDNAPreTrainedModel):
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self._tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
-        latent = self.latent_encoder(tokens, is_full, states)
+        latent = self.latent_encoder(tokens.values, tokens, is_full, states)
         return MergeDNAModelOutput(
             last_hidden_state=latent,
             segmentation=tokens.segmentation,
@@ -445,12 +490,12 @@ class _Autoencoder(MergeDNAPreTrainedModel):
     ) -> torch.Tensor:
         """Logits of all bases ``[B, N, V]`` at the configuration's keep ratio; arguments as in forward."""
         tokens, is_full = self.model._tokenize(input_ids, attention_mask, None, self.config.keep_ratio)
-        return self.decode(self.model.latent_encoder(tokens, is_full), tokens, is_full)
+        return self.decode(self.model.latent_encoder(tokens.values, tokens, is_full), tokens, is_full)
 
-    def decode(self, latent: torch.Tensor, tokens: _Tokens, is_full: bool) -> torch.Tensor:
+    def decode(self, latent: torch.Tensor, layout: _Layout, is_full: bool) -> torch.Tensor:
         """Latent tokens ``[B, L, D]`` to logits of the bases ``[B, N, V]``."""
-        decoded = self.latent_decoder(dataclasses.replace(tokens, values=latent), is_full)
-        return self.lm_head(self.local_decoder(decoded, tokens.segmentation))
+        decoded = self.latent_decoder(latent, layout, is_full)
+        return self.lm_head(self.local_decoder(decoded, layout.segmentation))
 
 
 class MergeDNAForPreTraining(_Autoencoder):
@@ -504,56 +549,79 @@ class MergeDNAForPreTraining(_Autoencoder):
         if labels is None:
             is_letter = is_base(input_ids) & (tokens.segmentation.token_index >= 0)
             labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
-        latent = self.model.latent_encoder(tokens, is_full, states)
-        logits = self.decode(latent, tokens, is_full)
-        first_loss = base_loss(logits, labels, num_items_in_batch)
-        output = MergeDNAForPreTrainingOutput(
-            logits=logits,
-            segmentation=tokens.segmentation,
-            hidden_states=None if states is None else tuple(states),
-        )
+        output = MergeDNAForPreTrainingOutput(segmentation=tokens.segmentation)
         if config.objective == "masked":
-            output.losses = {"masked": first_loss}
-            output.loss = first_loss
+            latent = self.model.latent_encoder(tokens.values, tokens, is_full, states)
+            output.logits = self.decode(latent, tokens, is_full)
+            output.loss = base_loss(output.logits, labels, num_items_in_batch)
+            output.losses = {"masked": output.loss}
+            output.hidden_states = None if states is None else tuple(states)
             return output
 
-        output.losses = {"reconstruction": first_loss}
-        loss = config.reconstruction_weight * first_loss
-        detached = dataclasses.replace(tokens, values=tokens.values.detach())
-        if config.latent_reconstruction_weight > 0:
-            latent, output.latent_index = self.model.latent_encoder.merge(detached)
-            spread = token_unmerge(latent, output.latent_index)
-            latent_loss = base_loss(self.decode(spread, tokens, is_full), labels, num_items_in_batch)
-            output.losses["latent_reconstruction"] = latent_loss
-            loss = loss + config.latent_reconstruction_weight * latent_loss
-        elif config.masked_weight > 0:
-            with torch.no_grad():
-                _, output.latent_index = self.model.latent_encoder.merge(detached)
-        if config.masked_weight > 0:
-            assert output.latent_index is not None
+        is_reconstructed, is_masked = config.latent_reconstruction_weight > 0, config.masked_weight > 0
+        if is_reconstructed or is_masked:
+            detached = dataclasses.replace(tokens, values=tokens.values.detach())
+            with torch.set_grad_enabled(is_reconstructed and torch.is_grad_enabled()):
+                merged, latent_index = self.model.latent_encoder.merge(detached)
+            output.latent_index = latent_index
+        passes = [tokens]
+        if is_masked:
             if sample_seeds is None:
                 sample_seeds = torch.randint(2**62, (len(input_ids),)).to(input_ids.device)
-            num_sampled = (tokens.lengths + 1) // 2
-            sampled = sample_tokens(output.latent_index, tokens.lengths, num_sampled, sample_seeds)
-            index = tokens.segmentation.token_index
-            output.is_masked = sampled.gather(1, index.clamp_min(0)) & (index >= 0)
-            if config.random_mask_share > 0 and self.training:
-                is_random, at_random = random_mask(index, sample_seeds, config.random_mask_share)
-                output.is_masked = torch.where(is_random[:, None], at_random, output.is_masked)
-            masked_labels = torch.where(output.is_masked, labels, IGNORE_INDEX)
-            masked_ids = torch.where(output.is_masked, MASK_ID, input_ids)
+            hidden = output.is_masked = self._draw_mask(tokens, latent_index, sample_seeds)
+            masked_ids = torch.where(hidden, MASK_ID, input_ids)
             masked = self.model.local_encoder(
-                self.model.embed_tokens(masked_ids), tokens.num_bases, keep_ratio, None, tokens.schedule
+                self.model.embed_tokens(masked_ids), tokens.num_bases, keep_ratio, None, tokens
             )
-            masked_latent = self.model.latent_encoder(masked, is_full)
-            output.masked_logits = self.decode(masked_latent, masked, is_full)
+            passes.append(masked)
+        # Passes run as one batch where none needs what another makes.
+        layout = _one_batch([*passes, *[tokens] * is_reconstructed])
+        values = torch.cat([part.values for part in passes])
+        latent = self.model.latent_encoder(values, layout.first(len(values)), is_full, states)
+        if is_reconstructed:
+            latent = torch.cat([latent, token_unmerge(merged, latent_index)])
+        decoded = self.decode(latent, layout, is_full)
+        parts = list(decoded.unflatten(0, (len(passes) + is_reconstructed, len(input_ids))))
+
+        output.logits = parts.pop(0)
+        first_loss = base_loss(output.logits, labels, num_items_in_batch)
+        output.losses = {"reconstruction": first_loss}
+        loss = config.reconstruction_weight * first_loss
+        if is_reconstructed:
+            latent_loss = base_loss(parts.pop(), labels, num_items_in_batch)
+            output.losses["latent_reconstruction"] = latent_loss
+            loss = loss + config.latent_reconstruction_weight * latent_loss
+        if is_masked:
+            output.masked_logits = parts.pop()
+            masked_labels = torch.where(hidden, labels, IGNORE_INDEX)
             count = global_total((masked_labels != IGNORE_INDEX).sum(), labels, num_items_in_batch)
             masked_loss = base_loss(output.masked_logits, masked_labels, count)
             output.losses["masked"] = masked_loss
-            output.mask_rate = output.is_masked.sum() / (index >= 0).sum().clamp_min(1)
+            output.mask_rate = hidden.sum() / tokens.num_bases.sum().clamp_min(1)
             loss = loss + config.masked_weight * masked_loss
+        if states is not None:
+            output.hidden_states = tuple(state[: len(input_ids)] for state in states)
         output.loss = loss
         return output
+
+    def _draw_mask(self, tokens: _Tokens, latent_index: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        """``[B, N]`` bool, the bases that the third pass hides."""
+        num_sampled = (tokens.lengths + 1) // 2
+        sampled = sample_tokens(latent_index, tokens.lengths, num_sampled, seeds)
+        index, share = tokens.segmentation.token_index, self.config.random_mask_share
+        is_masked = sampled.gather(1, index.clamp_min(0)) & (index >= 0)
+        if share > 0 and self.training:
+            is_random, at_random = random_mask(index, seeds, share)
+            is_masked = torch.where(is_random[:, None], at_random, is_masked)
+        return is_masked
+
+
+def _one_batch(passes: list[_Tokens]) -> _Layout:
+    """Of passes over sequences as long, one behind another."""
+    cos, sin = zip(*(part.rotation for part in passes), strict=True)
+    lengths = torch.cat([part.lengths for part in passes])
+    index = torch.cat([part.segmentation.token_index for part in passes])
+    return _Layout(lengths, Segmentation(index, lengths), (torch.cat(cos), torch.cat(sin)))
 
 
 class MergeDNAForMaskedLM(_Autoencoder):
@@ -593,7 +661,8 @@ class MergeDNAForMaskedLM(_Autoencoder):
         states = hidden_state_list(self.config, output_hidden_states)
         ratio = self.config.keep_ratio if keep_ratio is None else keep_ratio
         tokens, is_full = self.model._tokenize(input_ids, attention_mask, inputs_embeds, ratio, states)
-        logits = self.decode(self.model.latent_encoder(tokens, is_full, states), tokens, is_full)
+        latent = self.model.latent_encoder(tokens.values, tokens, is_full, states)
+        logits = self.decode(latent, tokens, is_full)
         return MergeDNAHeadOutput(
             loss=None if labels is None else base_loss(logits, labels, num_items_in_batch),
             logits=logits,

@@ -61,7 +61,7 @@ class MxDNAConfig(DNAConfig):
         """Raises :class:`ValueError` on the first field out of range."""
         super().check_fields()
         at_least_one = "hidden_size num_attention_heads intermediate_size num_nucleotide_layers "
-        at_least_one += "num_token_layers deformable_kernel_size train_length_bp"
+        at_least_one += "num_token_layers deformable_kernel_size"
         self._require_network(at_least_one)
         for field in ("rope_theta", "layer_norm_eps"):
             self._require(field, float, getattr(self, field), lambda v: v > 0, "above 0")
@@ -71,9 +71,9 @@ class MxDNAConfig(DNAConfig):
         )
         sizes = self.kernel_sizes
         are_sizes = isinstance(sizes, list) and all(type(size) is int and 1 <= size <= 64 for size in sizes)
-        if not are_sizes or not sizes:
+        if not are_sizes or not 1 <= len(sizes) <= 64:
             raise ValueError(
-                f"{type(self).__name__}: kernel_sizes must be one number or more in [1, 64], got {sizes!r}"
+                f"{type(self).__name__}: kernel_sizes must be 1 to 64 numbers in [1, 64], got {sizes!r}"
             )
         self._require_one_of("cross_attention_position", self.cross_attention_position, ("center", "index"))
         self._require_one_of("pooling", self.pooling, ("cls", "mean"))

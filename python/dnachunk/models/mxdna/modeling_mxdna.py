@@ -230,9 +230,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None,
         vectors: bool,
-        keep_ratio: float | None,
     ) -> Encoded:
-        del keep_ratio
         name = type(self).__name__
         check_ids(name, input_ids)
         lengths, _ = real_lengths(name, input_ids[..., None], attention_mask, input_ids)

@@ -1,105 +1,115 @@
-"""Triton kernels of ``causal_conv``: a program takes a tile of positions and channels, or some in a row."""
+"""Triton kernels of ``causal_conv``: a program walks a block of positions, for some channels.
+
+It holds what the last taps read, and in the backward pass the last gradients of sums, so every row is read
+once but for three at a block's edge. Gradients of parameters are written as parts, one a block, and summed
+afterwards.
+"""
 
 import torch
 import triton
 import triton.language as tl
 
-from dnachunk.ops._triton import clamped_length, dense, kernel, strides, with_dense_rows
+from dnachunk.ops._triton import clamped_length, dense, kernel, mirrored, strides, with_dense_rows
 
-# Positions and channels of a tile; tiles that a program of the backward pass sums parameters' gradients over.
-POSITIONS, CHANNELS, TILES = 16, 32, 8
+# Positions of a program, and its channels: two for each lane of a warp.
+BLOCK, CHANNELS = 64, 64
 
 
 @triton.jit
-def _sums(
-    x, weight, bias, x_b, x_n, b, p, columns, real, D, HAS_BIAS, WIDTH: tl.constexpr, TOWARDS: tl.constexpr
-):
-    """What the taps of positions ``p [P]`` sum to, before the activation: ``[P, C]`` in float32."""
-    inside = columns < D
-    total = tl.zeros([p.shape[0], columns.shape[0]], tl.float32)
-    if HAS_BIAS:
-        total += tl.load(bias + columns, mask=inside, other=0.0)[None, :]
-    for w in tl.static_range(WIDTH):
-        q = p + TOWARDS * (WIDTH - 1 - w)
-        is_read = ((p < real) & (q >= 0) & (q < real))[:, None] & inside[None, :]
-        at = x + b * x_b + q.to(tl.int64)[:, None] * x_n + columns[None, :]
-        tap = tl.load(weight + columns * WIDTH + w, mask=inside, other=0.0)
-        total += tap[None, :] * tl.load(at, mask=is_read, other=0.0).to(tl.float32)
-    return total
+def _tap(weight, columns, inside, WIDTH: tl.constexpr, BACK: tl.constexpr):
+    """What reads the position this many steps back; 0 where the convolution is narrower than four."""
+    if BACK < WIDTH:
+        return tl.load(weight + columns * WIDTH + (WIDTH - 1 - BACK), mask=inside, other=0.0)
+    return tl.zeros(columns.shape, tl.float32)
+
+
+@triton.jit
+def _row(rows, stride_b, stride_n, b, step, real, columns, D, REVERSE: tl.constexpr):
+    """A step's row in float32; 0 before the first and behind the last real one."""
+    p = mirrored(step, real, REVERSE)
+    mask = columns < tl.where((step >= 0) & (step < real), D, 0)
+    return tl.load(rows + b * stride_b + p * stride_n + columns, mask=mask, other=0.0).to(tl.float32)
 
 
 @kernel("N")
 def forward_kernel(
     x, weight, bias, lengths, out, x_b, x_n, N, D,
-    SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, TOWARDS: tl.constexpr,
-    POSITIONS: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    b = tl.program_id(2).to(tl.int64)
-    p = tl.program_id(0) * POSITIONS + tl.arange(0, POSITIONS)
-    columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    real = clamped_length(lengths, b, N)
-    total = _sums(x, weight, bias, x_b, x_n, b, p, columns, real, D, HAS_BIAS, WIDTH, TOWARDS)
-    if SILU:
-        total = total * tl.sigmoid(total)
-    total = tl.where((p < real)[:, None], total, 0.0)
-    at = out + (b * N + p.to(tl.int64)[:, None]) * D + columns[None, :]
-    tl.store(at, total.to(out.dtype.element_ty), mask=(p < N)[:, None] & (columns < D)[None, :])
-
-
-@triton.jit
-def _gradient(
-    grad, x, weight, bias, r_b, r_n, x_b, x_n, b, p, columns, real, D,
-    SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, TOWARDS: tl.constexpr,
-):  # fmt: skip
-    """The gradient of the sums of positions ``p``; 0 where there is no real position."""
-    is_real = ((p >= 0) & (p < real))[:, None] & (columns < D)[None, :]
-    at = grad + b * r_b + p.to(tl.int64)[:, None] * r_n + columns[None, :]
-    gradient = tl.load(at, mask=is_real, other=0.0).to(tl.float32)
-    if SILU:
-        total = _sums(x, weight, bias, x_b, x_n, b, p, columns, real, D, HAS_BIAS, WIDTH, TOWARDS)
-        opening = tl.sigmoid(total)
-        gradient = tl.where(is_real, gradient * opening * (1.0 + total * (1.0 - opening)), 0.0)
-    return gradient
-
-
-@kernel("N")
-def backward_kernel(
-    grad, x, weight, bias, lengths, grad_x, parts_weight, parts_bias, r_b, r_n, x_b, x_n, N, D,
-    SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, TOWARDS: tl.constexpr,
-    POSITIONS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
+    SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, REVERSE: tl.constexpr,
+    BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(2).to(tl.int64)
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     inside = columns < D
     real = clamped_length(lengths, b, N)
+    tap0, tap1 = _tap(weight, columns, inside, WIDTH, 0), _tap(weight, columns, inside, WIDTH, 1)
+    tap2, tap3 = _tap(weight, columns, inside, WIDTH, 2), _tap(weight, columns, inside, WIDTH, 3)
+    shift = tl.load(bias + columns, mask=inside, other=0.0) if HAS_BIAS else tl.zeros([CHANNELS], tl.float32)
+    first = tl.program_id(0) * BLOCK
+    x1 = _row(x, x_b, x_n, b, first - 1, real, columns, D, REVERSE)
+    x2 = _row(x, x_b, x_n, b, first - 2, real, columns, D, REVERSE)
+    x3 = _row(x, x_b, x_n, b, first - 3, real, columns, D, REVERSE)
+    for step in range(first, tl.minimum(first + BLOCK, N)):
+        x0 = _row(x, x_b, x_n, b, step, real, columns, D, REVERSE)
+        total = shift + tap3 * x3 + tap2 * x2 + tap1 * x1 + tap0 * x0
+        if SILU:
+            total = total * tl.sigmoid(total)
+        total = tl.where(step < real, total, 0.0)
+        at = out + (b * N + mirrored(step, real, REVERSE)) * D + columns
+        tl.store(at, total.to(out.dtype.element_ty), mask=inside)
+        x1, x2, x3 = x0, x1, x2
+
+
+@kernel("N")
+def backward_kernel(
+    grad, x, weight, bias, lengths, grad_x, parts_weight, parts_bias, r_b, r_n, x_b, x_n, N, D,
+    SILU: tl.constexpr, HAS_BIAS: tl.constexpr, WIDTH: tl.constexpr, REVERSE: tl.constexpr,
+    BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    b = tl.program_id(2).to(tl.int64)
+    columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    inside = columns < D
+    real = clamped_length(lengths, b, N)
+    tap0, tap1 = _tap(weight, columns, inside, WIDTH, 0), _tap(weight, columns, inside, WIDTH, 1)
+    tap2, tap3 = _tap(weight, columns, inside, WIDTH, 2), _tap(weight, columns, inside, WIDTH, 3)
+    nothing = tl.zeros([CHANNELS], tl.float32)
+    shift = tl.load(bias + columns, mask=inside, other=0.0) if HAS_BIAS else nothing
+    first = tl.program_id(0) * BLOCK
+    last = tl.minimum(first + BLOCK, N)
+    x1 = _row(x, x_b, x_n, b, first - 1, real, columns, D, REVERSE)
+    x2 = _row(x, x_b, x_n, b, first - 2, real, columns, D, REVERSE)
+    x3 = _row(x, x_b, x_n, b, first - 3, real, columns, D, REVERSE)
+    # Gradients of the sums of the last three steps; a position's waits for the three sums behind it.
+    g1, g2, g3 = nothing, nothing, nothing
+    sum0, sum1, sum2, sum3, sum_bias = nothing, nothing, nothing, nothing, nothing
+    for step in range(first, last + 3):
+        x0 = _row(x, x_b, x_n, b, step, real, columns, D, REVERSE)
+        g0 = _row(grad, r_b, r_n, b, step, real, columns, D, REVERSE)
+        if SILU:
+            total = shift + tap3 * x3 + tap2 * x2 + tap1 * x1 + tap0 * x0
+            opening = tl.sigmoid(total)
+            g0 = g0 * opening * (1.0 + total * (1.0 - opening))
+        # Sums behind the block are its neighbour's to count.
+        own = tl.where(step < last, g0, 0.0)
+        sum0 += own * x0
+        sum1 += own * x1
+        sum2 += own * x2
+        sum3 += own * x3
+        sum_bias += own
+        given = tap0 * g3 + tap1 * g2 + tap2 * g1 + tap3 * g0
+        given = tl.where(step - 3 < real, given, 0.0)
+        at = grad_x + (b * N + mirrored(step - 3, real, REVERSE)) * D + columns
+        is_written = columns < tl.where(step - 3 >= first, D, 0)
+        tl.store(at, given.to(grad_x.dtype.element_ty), mask=is_written)
+        x1, x2, x3 = x0, x1, x2
+        g1, g2, g3 = g0, g1, g2
     part = b * tl.num_programs(0) + tl.program_id(0)
-    first = tl.program_id(0) * POSITIONS * TILES
-    taps = tl.arange(0, 4)
-    sum_weight = tl.zeros([4, CHANNELS], tl.float32)
-    sum_bias = tl.zeros([CHANNELS], tl.float32)
-    for tile in range(TILES):
-        p = first + tile * POSITIONS + tl.arange(0, POSITIONS)
-        is_read = (p < real)[:, None] & inside[None, :]
-        own = tl.load(
-            x + b * x_b + p.to(tl.int64)[:, None] * x_n + columns[None, :], mask=is_read, other=0.0
-        ).to(tl.float32)
-        total = tl.zeros([POSITIONS, CHANNELS], tl.float32)
-        # A position is read by the sums of those k further on, through tap W - 1 - k.
-        for k in range(WIDTH):
-            gradient = _gradient(
-                grad, x, weight, bias, r_b, r_n, x_b, x_n, b, p - TOWARDS * k, columns, real, D,
-                SILU, HAS_BIAS, WIDTH, TOWARDS,
-            )  # fmt: skip
-            tap = tl.load(weight + columns * WIDTH + (WIDTH - 1 - k), mask=inside, other=0.0)
-            total += tap[None, :] * gradient
-            products = tl.sum(gradient * own, axis=0)
-            sum_weight += tl.where((taps == WIDTH - 1 - k)[:, None], products[None, :], 0.0)
-            sum_bias += tl.where(k == 0, tl.sum(gradient, axis=0), 0.0)
-        at = grad_x + (b * N + p.to(tl.int64)[:, None]) * D + columns[None, :]
-        total = tl.where(is_read, total, 0.0)
-        tl.store(at, total.to(grad_x.dtype.element_ty), mask=(p < N)[:, None] & inside[None, :])
-    at = parts_weight + (part * WIDTH + taps[:, None]) * D + columns[None, :]
-    tl.store(at, sum_weight, mask=(taps < WIDTH)[:, None] & inside[None, :])
+    at = parts_weight + part * WIDTH * D + columns
+    tl.store(at + (WIDTH - 1) * D, sum0, mask=inside)
+    tl.store(at + (WIDTH - 2) * D, sum1, mask=inside)
+    if WIDTH > 2:
+        tl.store(at + (WIDTH - 3) * D, sum2, mask=inside)
+    if WIDTH > 3:
+        tl.store(at, sum3, mask=inside)
     if HAS_BIAS:
         tl.store(parts_bias + part * D + columns, sum_bias, mask=inside)
 
@@ -107,7 +117,7 @@ def backward_kernel(
 def _constants(weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool) -> dict[str, int]:
     return {
         **{"SILU": silu, "HAS_BIAS": bias is not None, "WIDTH": weight.shape[1]},
-        **{"TOWARDS": 1 if reverse else -1, "POSITIONS": POSITIONS, "CHANNELS": CHANNELS},
+        **{"REVERSE": reverse, "BLOCK": BLOCK, "CHANNELS": CHANNELS, "num_warps": 1},
     }
 
 
@@ -124,7 +134,7 @@ def forward(
     B, N, D = x.shape
     out = x.new_empty(x.shape)
     if out.numel():
-        forward_kernel[(triton.cdiv(N, POSITIONS), triton.cdiv(D, CHANNELS), B)](
+        forward_kernel[(triton.cdiv(N, BLOCK), triton.cdiv(D, CHANNELS), B)](
             x, weight, bias, lengths, out, *strides(x, 2), N, D, **_constants(weight, bias, silu, reverse)
         )
     return out
@@ -142,7 +152,7 @@ def backward(
     """``torch.ops.dnachunk.causal_conv_backward``: gradients of ``x``, ``weight`` and ``bias``."""
     (grad, x), (weight, bias, lengths) = with_dense_rows(grad, x), dense(weight, bias, lengths)
     (B, N, D), W = x.shape, weight.shape[1]
-    parts = triton.cdiv(N, POSITIONS * TILES)
+    parts = triton.cdiv(N, BLOCK)
     grad_x = x.new_empty(x.shape)
     parts_weight = weight.new_empty(B * parts, W, D)
     parts_bias = weight.new_empty((0, 0) if bias is None else (B * parts, D))
@@ -150,6 +160,6 @@ def backward(
         backward_kernel[(parts, triton.cdiv(D, CHANNELS), B)](
             *(grad, x, weight, bias, lengths, grad_x, parts_weight, parts_bias),
             *(*strides(grad, 2), *strides(x, 2), N, D),
-            **_constants(weight, bias, silu, reverse), TILES=TILES,
+            **_constants(weight, bias, silu, reverse),
         )  # fmt: skip
     return grad_x, parts_weight.sum(0).T.contiguous(), parts_bias.sum(0)

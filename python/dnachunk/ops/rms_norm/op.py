@@ -31,9 +31,8 @@ def rms_norm(
         ValueError: On a wrong shape or a negative ``epsilon``.
 
     Note:
-        Kernel on CPU, computing in float32 (float64 for float64); differentiable once; the same bits for any
-        number of threads. On other devices PyTorch's own, fused on CUDA where ``weight`` has the dtype of
-        ``x``.
+        Kernels on CPU and GPU, computing in float32 (float64 for float64); differentiable once; the same bits
+        for any number of threads.
 
     Example:
         >>> rms_norm(torch.tensor([1.0, 7.0]), torch.tensor([5.0, 5.0]), epsilon=0.0)
@@ -81,6 +80,7 @@ register(
     "rms_norm",
     "(Tensor x, Tensor weight, float epsilon, str dtype) -> (Tensor out, Tensor inverse)",
     cpu=rust.rms_norm_forward,
+    cuda="dnachunk.ops.rms_norm.triton:forward",
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
@@ -89,5 +89,6 @@ register(
     "rms_norm_backward",
     "(Tensor grad, Tensor inverse, Tensor x, Tensor weight) -> (Tensor grad_x, Tensor grad_weight)",
     cpu=rust.rms_norm_backward,
+    cuda="dnachunk.ops.rms_norm.triton:backward",
     fake=lambda _grad, _inverse, x, weight: (x.new_empty(x.shape), torch.empty_like(weight)),
 )

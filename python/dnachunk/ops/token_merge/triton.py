@@ -14,12 +14,26 @@ from dnachunk.ops._triton import dense, kernel, strides, with_dense_rows
 CHANNELS, POSITIONS, GRAD_CHANNELS = 128, 16, 64
 
 
+@triton.jit
+def _members(slots, token, N):
+    """Where the positions of a token begin and end among all in order of their token: a binary search."""
+    first, above = 0, N
+    while first < above:
+        middle = (first + above) // 2
+        is_before = tl.load(slots + middle) < token
+        first, above = tl.where(is_before, middle + 1, first), tl.where(is_before, above, middle)
+    last = first
+    while tl.load(slots + last, mask=last < N, other=-1) == token:
+        last += 1
+    return first, last
+
+
 @kernel("N")
-def merge_kernel(x, sizes, order, bounds, merged, merged_sizes, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
+def merge_kernel(x, sizes, slots, order, merged, merged_sizes, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
     """A token's size, and the mean of its members by their sizes."""
     token, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    first, last = tl.load(bounds + b * (L + 1) + token), tl.load(bounds + b * (L + 1) + token + 1)
+    first, last = _members(slots + b * N, token, N)
     size = tl.full([], 0, tl.int64)
     for i in range(first, last):
         size += tl.load(sizes + b * N + tl.load(order + b * N + i))
@@ -56,11 +70,11 @@ def rows_kernel(
 
 
 @kernel("N")
-def means_kernel(merged_sizes, x, sizes, order, bounds, means, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
+def means_kernel(merged_sizes, x, sizes, slots, order, means, x_b, x_n, N, L, D, CHANNELS: tl.constexpr):
     """The means again, before they were rounded."""
     token, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    first, last = tl.load(bounds + b * (L + 1) + token), tl.load(bounds + b * (L + 1) + token + 1)
+    first, last = _members(slots + b * N, token, N)
     size = tl.maximum(tl.load(merged_sizes + b * L + token), 1).to(tl.float32)
     total = tl.zeros([CHANNELS], tl.float32)
     for i in range(first, last):
@@ -134,14 +148,6 @@ def scores_kernel(
     tl.store(grad_scores + b * N + i, (slope_right - exchanged) / temperature, mask=has_right)
 
 
-def _by_token(token_index: torch.Tensor, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions in order of their token, and where each token's begin: ``[B, N]`` and ``[B, L + 1]``."""
-    slots = torch.where(token_index < 0, num_tokens, token_index)
-    slots, order = slots.sort(dim=1, stable=True)
-    tokens = torch.arange(num_tokens + 1, device=slots.device).expand(len(slots), -1).contiguous()
-    return order, torch.searchsorted(slots, tokens)
-
-
 def forward(
     x: torch.Tensor,
     sizes: torch.Tensor,
@@ -160,10 +166,10 @@ def forward(
     B, N, D = x.shape
     merged, merged_sizes = x.new_empty(B, num_tokens, D), sizes.new_empty(B, num_tokens)
     if merged_sizes.numel():
-        order, bounds = _by_token(token_index, num_tokens)
+        slots, order = token_index.sort(dim=1, stable=True)
         # One program at least: sizes do not depend on channels.
         merge_kernel[(num_tokens, max(1, triton.cdiv(D, CHANNELS)), B)](
-            *(x, sizes, order, bounds, merged, merged_sizes, *strides(x, 2), N, num_tokens, D),
+            *(x, sizes, slots, order, merged, merged_sizes, *strides(x, 2), N, num_tokens, D),
             CHANNELS=CHANNELS, num_warps=1,
         )  # fmt: skip
     return merged, merged_sizes
@@ -197,10 +203,10 @@ def backward(
         return grad_x, x.new_empty(0, dtype=torch.float32)
     grad_scores = torch.zeros_like(scores)
     if x.numel() and L:
-        order, bounds = _by_token(token_index, L)
+        slots, order = token_index.sort(dim=1, stable=True)
         means = scores.new_empty(B, L, D)
         means_kernel[(L, triton.cdiv(D, CHANNELS), B)](
-            *(merged_sizes, x, sizes, order, bounds, means, *strides(x, 2), N, L, D),
+            *(merged_sizes, x, sizes, slots, order, means, *strides(x, 2), N, L, D),
             CHANNELS=CHANNELS, num_warps=1,
         )  # fmt: skip
         scores_kernel[(triton.cdiv(N, POSITIONS), B)](

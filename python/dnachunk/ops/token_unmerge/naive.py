@@ -2,9 +2,10 @@
 
 import torch
 
+from dnachunk.ops._rows import pad_rows
+
 
 def token_unmerge_naive(x: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
     """See :func:`dnachunk.ops.token_unmerge`."""
-    padded = torch.cat([x, x.new_zeros(x.shape[0], 1, x.shape[2])], dim=1)
-    slot = torch.where(token_index < 0, x.shape[1], token_index)
-    return padded.gather(1, slot[..., None].expand(-1, -1, x.shape[2]))
+    # Row 0 is that of -1.
+    return pad_rows(x, 1, 0).gather(1, (token_index + 1)[..., None].expand(-1, -1, x.shape[2]))

@@ -30,7 +30,7 @@ def token_unmerge(x: torch.Tensor, token_index: torch.Tensor) -> torch.Tensor:
 
     Note:
         Kernel on CPU; differentiable any number of times; the same bits for any number of threads. On other
-        devices PyTorch's form, of 7 launches: a kernel would save little.
+        devices PyTorch's form, of 4 launches: a kernel would save little.
 
     Example:
         >>> token_unmerge(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[0, 0, 1, -1]])).flatten()

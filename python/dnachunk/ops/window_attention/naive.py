@@ -20,6 +20,7 @@ def window_attention_naive(
     lengths: torch.Tensor,
     window: int = 16,
     shift: int = 0,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.window_attention`."""
     batch, length, _, heads, head_dim = qkv.shape
@@ -31,8 +32,9 @@ def window_attention_naive(
         cuts = sorted({0, *range(shift or window, real, window), real})
         sizes = [end - start for start, end in itertools.pairwise(cuts)]
         outputs = [value[:0]]
-        for q, k, v in zip(*(x.split(sizes) for x in (query, key, value)), strict=True):
-            scores = torch.einsum("qhd,khd->hqk", q, k) / head_dim**0.5
+        added = cos.new_zeros(real) if bias is None else bias[row, :real]
+        for q, k, v, b in zip(*(x.split(sizes) for x in (query, key, value, added)), strict=True):
+            scores = torch.einsum("qhd,khd->hqk", q, k) / head_dim**0.5 + b
             outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), v))
         rows.append(F.pad(torch.cat(outputs), (0, 0, 0, 0, 0, length - real)).to(qkv.dtype))
     return torch.stack(rows) if rows else qkv.new_zeros(0, length, heads, head_dim)
@@ -45,6 +47,7 @@ def window_attention_torch(
     lengths: torch.Tensor,
     window: int = 16,
     shift: int = 0,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See :func:`dnachunk.ops.window_attention`; here rotated queries and keys are rounded to their dtype."""
     batch, length, _, heads, head_dim = qkv.shape
@@ -65,6 +68,9 @@ def window_attention_torch(
     attended = F.pad(real, (before, after)).reshape(-1, 1, 1, window)
     # A window of padding attends to its zeros: an empty softmax is not a number on some backends.
     attended = attended | ~attended.any(dim=-1, keepdim=True)
+    if bias is not None:
+        rows = F.pad(bias.where(real, 0), (before, after)).reshape(-1, 1, 1, window)
+        attended = rows.masked_fill(~attended, -torch.inf).to(value.dtype)
     output = F.scaled_dot_product_attention(split(query), split(key), split(value), attn_mask=attended)
     output = output.transpose(1, 2).reshape(batch, -1, heads, head_dim)[:, before : before + length]
     # Under autocast the attention may have run in another dtype.

@@ -28,6 +28,7 @@ def window_attention(
     lengths: torch.Tensor,
     window: int = 16,
     shift: int = 0,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Softmax attention inside consecutive windows, with rotary positions.
 
@@ -45,6 +46,8 @@ def window_attention(
         lengths: ``[B]`` int64, real positions of each sequence, in ``[0, N]``.
         window: Positions in a window, at least 1. The last window of a sequence may be short.
         shift: Positions in the first window if not 0, below ``window``.
+        bias: ``[B, N]`` in the dtype of ``cos``, added to the scores of each position as a key (the logarithm
+            of a token's size, as in ToMe); default none.
 
     Returns:
         ``[B, N, H, d]`` in the dtype of ``qkv``; 0 from ``lengths[b]`` on, where ``qkv`` is not read and its
@@ -56,9 +59,10 @@ def window_attention(
             (the PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Kernels on CPU and, for windows of at most 16 positions and heads of at most 128 channels, or 32 and
-        64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
-        differentiable once; saves no more than its arguments; the same bits for any number of threads.
+        Without a bias, kernels on CPU and, for windows of at most 16 positions and heads of at most 128
+        channels, or 32 and 64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result
+        rounded once; differentiable once; saves no more than its arguments; the same bits for any number of
+        threads. With one, the PyTorch form, whose gradient reaches the bias.
 
     Example:
         >>> qkv = torch.tensor([[[[[0.0, 0.0]], [[0.0, 0.0]], [[x, 0.0]]] for x in (1.0, 2.0, 6.0)]])
@@ -78,14 +82,20 @@ def window_attention(
         check_dtype(op, name, angles, accumulator_dtype(qkv.dtype))
     check_shape(op, "lengths", lengths, (batch,))
     check_dtype(op, "lengths", lengths, torch.int64)
-    check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths)
+    if bias is not None:
+        check_shape(op, "bias", bias, (batch, length))
+        check_dtype(op, "bias", bias, accumulator_dtype(qkv.dtype))
+    check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths, bias=bias)
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
     backend = backend_of(op, qkv, cos, sin, lengths)
-    fits = any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
-    if backend == "torch" or (backend == "triton" and not fits):
-        return window_attention_torch(qkv, cos, sin, lengths, window, shift)
+    if bias is not None or backend == "torch" or (backend == "triton" and not _fits(window, head_dim)):
+        return window_attention_torch(qkv, cos, sin, lengths, window, shift, bias)
     return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
+
+
+def _fits(window: int, head_dim: int) -> bool:
+    return any(window <= positions and head_dim <= channels for positions, channels in _LARGEST_HEAD.items())
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -100,7 +110,7 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
 
 register(
     "window_attention",
-    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
     cpu=rust.window_attention_forward,
     cuda="dnachunk.ops.window_attention.triton:forward",
     fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
@@ -109,7 +119,7 @@ register(
 )
 register(
     "window_attention_backward",
-    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, int window, int shift) -> Tensor",
+    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
     cpu=rust.window_attention_backward,
     cuda="dnachunk.ops.window_attention.triton:backward",
     fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),

@@ -23,7 +23,8 @@ class DNAChunkerObjective:
     def training_inputs(self, config: Any, batch: Batch, seed: int, step: int) -> dict[str, Any]:
         """See :class:`Objective`; nothing is drawn."""
         del config, seed, step
-        return {**model_inputs(batch), "repeat_mask": batch["repeat_mask"]}
+        regions = {name: batch[name] for name in ("region_index",) if name in batch}
+        return {**model_inputs(batch), "repeat_mask": batch["repeat_mask"], **regions}
 
     def evaluation_inputs(self, config: Any, batch: Batch, seed: int) -> dict[str, Any]:
         """See :class:`Objective`."""
