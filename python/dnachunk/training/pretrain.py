@@ -201,6 +201,7 @@ class PreTraining:
             holdout=self.holdout,
             num_windows=min(self.args.max_steps * _global_batch(self.args), -(-MAX_BPE_BP // window_bp)),
             seed=self.args.seed,
+            short_records=True,
         )
         decode = DNATokenizer().batch_decode
         texts = (decode(windows[index]["input_ids"][None])[0] for index in range(len(windows)))
@@ -222,9 +223,17 @@ class PreTraining:
         global_batch = _global_batch(args)
         num_windows = args.max_steps * global_batch
         windows = WindowDataset(
-            genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
+            genomes,
+            window_bp,
+            weights=self.weight,
+            holdout=holdout,
+            num_windows=num_windows,
+            seed=args.seed,
+            short_records=True,
         )
-        held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
+        held_out = HeldOutWindows(
+            genomes, window_bp, holdout, max_windows=self.eval_windows, short_records=True
+        )
         settings = self._settings(network.config, global_batch)
         self._check_resumed(settings)
         say(_describe_model(network))
