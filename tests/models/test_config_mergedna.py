@@ -138,7 +138,7 @@ def test_inner_width(width, inner):
         ("keep_ratio_range", 0.4),
         ("keep_ratio_range", ["a", "b"]),
         ("merge_budget", "global"),
-        ("merge_gradient", "soft"),
+        ("merge_gradient", "hard"),
         ("boundaries", "grid"),
         ("objective", "causal"),
         ("shift_windows", 1),

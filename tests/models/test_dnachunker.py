@@ -84,7 +84,7 @@ def test_regions_have_their_own_target_at_both_stages():
     encoded, _ = model.model._encode(ids)
     regions = everywhere
     for stage, done in enumerate(encoded):
-        want = ratio_loss(done.routing, 0.5, [0.9], regions)
+        want = ratio_loss(done.routing, model.config.target_ratio[stage], [0.9], regions)
         torch.testing.assert_close(losses[f"ratio_{stage}"], want)
         chunked = torch.zeros(done.chunks.shape[:2], dtype=torch.int64)
         for row, begins in enumerate(done.routing.is_boundary):

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import functools
 import math
 
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnachunk import (
+    MergeDNAConfig,
     MergeDNAForMaskedLM,
+    MergeDNAForPreTraining,
     MergeDNAForSequenceClassification,
     MergeDNAForTokenClassification,
     MergeDNAModel,
@@ -647,3 +650,13 @@ def test_masks_of_any_dtype():
     for dtype in (torch.bool, torch.int32, torch.float32, torch.uint8):
         assert torch.equal(model(batch["input_ids"], batch["attention_mask"].to(dtype)).logits, expected)
     assert batch["input_ids"][1, -1] == PAD_ID
+
+
+@pytest.mark.parametrize("objective", ["merge", "masked"])
+def test_a_tuple_of_the_pretraining_begins_with_the_loss(objective):
+    model = MergeDNAForPreTraining(MergeDNAConfig.micro(objective=objective)).eval()
+    ids = torch.randint(5, 9, (2, 64))
+    output = model(ids, labels=ids, sample_seeds=torch.arange(2))
+    assert model(ids, labels=ids, sample_seeds=torch.arange(2), return_dict=False)[0] == output.loss
+    names = [field.name for field in dataclasses.fields(output) if getattr(output, field.name) is not None]
+    assert list(output.keys()) == names

@@ -17,7 +17,7 @@ network = model(config.micro(num_labels=3)).eval()
 tokenizer = dnachunk.DNATokenizer(cls_sep=system == "MxDNA")
 network.save_pretrained(folder)
 tokenizer.save_pretrained(folder)
-torch.save(network(**tokenizer(["ACGTACGGTA"], return_tensors="pt"))[0].detach(), folder + "/expected.pt")
+torch.save(network(**tokenizer(["ACGTACGGTA"], return_tensors="pt")).logits.detach(), folder + "/expected.pt")
 """
 LOAD = """
 import sys, torch, transformers
@@ -26,7 +26,7 @@ network = getattr(transformers, auto).from_pretrained(folder, trust_remote_code=
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 assert type(network).__name__ == system + head
 assert type(network).__module__.startswith("transformers_modules"), type(network)
-got = network(**tokenizer(["ACGTACGGTA"], return_tensors="pt"))[0]
+got = network(**tokenizer(["ACGTACGGTA"], return_tensors="pt")).logits
 torch.testing.assert_close(got, torch.load(folder + "/expected.pt"))
 """
 

@@ -556,7 +556,7 @@ class MergeDNAForPreTraining(_Autoencoder):
             output.loss = base_loss(output.logits, labels, num_items_in_batch)
             output.losses = {"masked": output.loss}
             output.hidden_states = None if states is None else tuple(states)
-            return output
+            return MergeDNAForPreTrainingOutput(**output)
 
         is_reconstructed, is_masked = config.latent_reconstruction_weight > 0, config.masked_weight > 0
         if is_reconstructed or is_masked:
@@ -602,7 +602,8 @@ class MergeDNAForPreTraining(_Autoencoder):
         if states is not None:
             output.hidden_states = tuple(state[: len(input_ids)] for state in states)
         output.loss = loss
-        return output
+        # In the order of the fields, which a tuple of the values has.
+        return MergeDNAForPreTrainingOutput(**output)
 
     def _draw_mask(self, tokens: _Tokens, latent_index: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """``[B, N]`` bool, the bases that the third pass hides."""
