@@ -1,7 +1,7 @@
 """Checks that a wheel keeps what its name promises.
 
 Its library must need no glibc newer than that of its platform tag, and no library or symbol of torch: it
-finds torch when it is imported, whatever release that is.
+finds torch when it is imported, whatever release that is. Its recipes are all there.
 
     python release/check_wheel.py WHEEL
 """
@@ -12,7 +12,10 @@ import re
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
+
+PYTHON = Path(__file__).parents[1] / "python"
 
 # Names that torch's libraries alone define, mangled or not.
 OF_TORCH = re.compile(r"aoti_|torch|c10|caffe2|THP|^_ZN?K?\d*2at|^atg?_")
@@ -43,6 +46,13 @@ def faults(library: Path, promised: tuple[int, ...]) -> list[str]:
     return found + [f"leaves {name} undefined" for name in names if OF_TORCH.search(name)]
 
 
+def missing(names: Collection[str]) -> list[str]:
+    """Recipes that a wheel of these files lacks."""
+    recipes = (PYTHON / "dnachunk" / "recipes").glob("*.toml")
+    files = [path.relative_to(PYTHON).as_posix() for path in recipes]
+    return sorted(f"lacks {file}" for file in files if file not in names)
+
+
 def main() -> None:
     """Checks the wheel that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -55,7 +65,7 @@ def main() -> None:
             f"{name} {fault}"
             for name in names
             for fault in faults(Path(archive.extract(name, folder)), promised)
-        ]
+        ] + missing(archive.namelist())
     if not names or found:
         raise SystemExit(f"{wheel.name}: " + ("; ".join(found) if names else "it must hold a library"))
     print(f"{wheel.name}: {', '.join(names)}, glibc {'.'.join(map(str, promised))}, no symbol of torch")

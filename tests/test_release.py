@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dnachunk.training.recipe import PACKAGED
+
 CHECK = Path(__file__).parents[1] / "release" / "check_wheel.py"
 
 
@@ -47,6 +49,15 @@ def test_a_newer_glibc_is_a_fault(check_wheel, tmp_path):
     found = check_wheel.faults(library, (2, 0))
     assert found
     assert all(fault.startswith("needs GLIBC_2.") for fault in found)
+
+
+def test_a_recipe_that_is_left_out_is_a_fault(check_wheel):
+    names = [f"dnachunk/recipes/{path.name}" for path in PACKAGED.glob("*.toml")]
+    assert len(names) == 9
+    assert check_wheel.missing(names) == []
+    assert check_wheel.missing(set(names) - {"dnachunk/recipes/mxdna.toml"}) == [
+        "lacks dnachunk/recipes/mxdna.toml"
+    ]
 
 
 def test_the_platform_says_which_glibc(check_wheel):

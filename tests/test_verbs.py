@@ -467,6 +467,7 @@ def test_compare_tokens(runs, fasta, tmp_path):
         region=REGION,
         mutated_windows=4,
         max_sites=10,
+        motif="start=ATG",
     )
     assert list(comparison.figures) == ["dnachunker stage 0", "dnachunker", "MxDNAForMaskedLM", "3mer"]
     assert comparison.bases == 3000
@@ -479,6 +480,12 @@ def test_compare_tokens(runs, fasta, tmp_path):
     expected = boundary_survival(words, rows, seed=0, exclude_bp=32)
     assert comparison.survival["3mer"].shares == expected
     assert boundary_survival(words, rows, seed=0, exclude_bp=3) != expected
+    cuts = comparison.motifs["start"]
+    assert cuts.num_sites == 10
+    assert [name for name in cuts.tokenizers if not name.startswith("bpe-")] == [
+        *("dnachunker", "MxDNAForMaskedLM", "3mer", "6mer")
+    ]
+    assert comparison.variants is None
     assert "region: bases per token" in str(comparison)
     assert "<table>" in comparison._repr_html_()
     comparison.save(tmp_path)

@@ -27,6 +27,8 @@ COMMANDS = {
     "tokenize": ["--region", "{0}:101-200", "--output", "out.bed"],
     "compare-tokens, region": ["--region", "{0}:101-200", "--output-dir", "out"],
     "compare-tokens, annotation": ["--annotation", "genes.bed", "--output-dir", "out"],
+    "compare-tokens, motif": ["--motif", "genes.bed", "--output-dir", "out"],
+    "compare-tokens, vcf": ["--vcf", "v.vcf", "--output-dir", "out"],
     "score-variants": ["--vcf", "v.vcf", "--output", "out.vcf"],
     "pretrain": ["--holdout", "{0}:1-300", "--output-dir", "out", *QUICK],
 }

@@ -244,6 +244,83 @@ def test_empty_records_change_nothing(run, model, sequences, tmp_path):
     assert found["mutated_windows"] == 6
 
 
+@pytest.fixture(scope="module")
+def motifs_and_variants(sequences):
+    """Options: a pattern, matrices, places and variants of the sequences."""
+    text = Genome(sequences / "genome.fa").fetch(0, 0, 1500)[0]
+    letters = "".join("ACGTN"[index - 5] for index in text.tolist())
+    (sequences / "m.jaspar").write_text(">MA1 AT\nA [9 0]\nC [0 0]\nG [0 0]\nT [0 9]\n")
+    (sequences / "sites.bed").write_text(
+        "".join(f"one\t{start}\t{start + 7}\tTF{start % 2}\n" for start in range(100, 500, 15))
+    )
+    lines = ["##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"]
+    for place in range(640, 1400, 20):
+        base = letters[place - 1]
+        other = "CGTA"["ACGT".index(base)]
+        lines.append(f"one\t{place}\t.\t{base}\t{other},{other}{base},<DUP>\t.\t.\t.\n")
+    (sequences / "v.vcf").write_text("".join(lines) + "three\t1\t.\tA\tC\t.\t.\t.\n")
+    motifs = ["at=AT", "GGGGGGGGCCCCCCCC", sequences / "m.jaspar", sequences / "sites.bed"]
+    return [word for motif in motifs for word in ("--motif", motif)] + ["--vcf", sequences / "v.vcf"]
+
+
+def test_motifs_and_variants(run, chunker, sequences, motifs_and_variants, tmp_path):
+    out = tmp_path / "out"
+    words = ["--model", chunker, "--fasta", sequences / "genome.fa", "--output-dir", out, *QUICK]
+    result = run("compare-tokens", *words, *motifs_and_variants)
+    assert result.status == 0, result.err
+    metrics = metrics_of(out)
+    tokenizers = list(metrics["boundary_survival"])
+    assert tokenizers[:2] == [chunker.name, "6mer"]
+    assert len(tokenizers) == 3
+    assert bpe_names(metrics) == tokenizers[2:]
+    motifs = metrics["motifs"]
+    assert list(motifs) == ["at", "GGGGGGGGCCCCCCCC", "MA1 AT", "TF0", "TF1", "all motifs"]
+    assert motifs["GGGGGGGGCCCCCCCC"] == {"occurrences": 0, "sites": 0, "tokenizers": {}}
+    assert "Motifs that do not occur: GGGGGGGGCCCCCCCC" in result.out
+    genome = Genome(sequences / "genome.fa")
+    letters = [
+        "".join("ACGTN"[i - 5] for i in genome.fetch(*span)[0].tolist())
+        for span in ((0, 0, 1500), (1, 0, 400))
+    ]
+    assert motifs["at"]["occurrences"] == sum(each.count("AT") for each in letters)
+    # A matrix that knows one letter a place is that pattern, cut at the same places.
+    assert motifs["MA1 AT"] == motifs["at"]
+    assert motifs["all motifs"]["sites"] == 4 * 12
+    for found in motifs.values():
+        for name, cuts in found["tokenizers"].items():
+            assert name in tokenizers
+            for version in ("observed", "shuffled"):
+                tokens, whole, edges = (cuts[version][figure] for figure in ("tokens", "whole", "edges"))
+                assert tokens["low"] <= tokens["mean"] <= tokens["high"]
+                assert 0 <= whole["low"] <= whole["mean"] <= whole["high"] <= 1
+                assert 0 <= edges["mean"] <= 1
+                # Of two letters, those not in one token are in two.
+                if found["occurrences"] == motifs["at"]["occurrences"]:
+                    assert tokens["mean"] == pytest.approx(2 - whole["mean"])
+    variants = metrics["variants"]
+    assert (variants["records"], variants["unknown_contigs"]) == (39, {"three": 1})
+    assert variants["reasons"] == {"symbolic_allele": 38, "unknown_contig": 1}
+    kinds = variants["kinds"]
+    assert list(kinds) == ["SNV", "insertion of 1 bp"]
+    for kind in kinds.values():
+        assert (kind["alleles"], kind["variants"], list(kind["tokenizers"])) == (38, 12, tokenizers)
+    assert kinds["SNV"]["tokenizers"]["6mer"]["boundary_jaccard"]["mean"] == 1
+    assert kinds["insertion of 1 bp"]["tokenizers"]["6mer"]["boundary_jaccard"]["mean"] < 0.7
+    assert "symbolic_allele: the alternate allele is symbolic" in result.out
+    assert "1 of 39 records of the VCF lie on 1 contigs that the FASTA does not have: three (1)" in result.out
+    for name in ("motifs", "variants"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    # The same seed, the same numbers; without them, no old plots stay.
+    again = tmp_path / "again"
+    assert run("compare-tokens", *words[:5], again, *QUICK, *motifs_and_variants).status == 0
+    assert metrics_of(again) == metrics
+    assert run("compare-tokens", *words).status == 0
+    without = metrics_of(out)
+    assert (without["motifs"], without["variants"]) == ({}, None)
+    assert without["boundary_survival"] == metrics["boundary_survival"]
+    assert not list(out.glob("motifs.png")) + list(out.glob("variants.png"))
+
+
 def refused(result, said, status=1):
     assert result.status == status, result.err
     assert "Traceback" not in result.err
@@ -280,6 +357,14 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--tokenizer", "6mer", "--annotation", "all.bed"], "must not be called 'all'", 1),
         (["--tokenizer", "bpe-99", "--window-bp", 3000], "bpe-99: there is no sequence to train it on", 1),
         (["--tokenizer", "6mer", "--max-sites", 3], "--max-sites", 2),
+        (["--tokenizer", "6mer", "--motif", "TAXA"], "--motif must be IUPAC letters, NAME=LETTERS, or", 1),
+        (["--tokenizer", "6mer", "--motif", "bad.meme"], "bad.meme, line 4: x: expected 4 probabilities", 1),
+        (["--tokenizer", "6mer", "--motif", "absent.jaspar"], "absent.jaspar", 1),
+        (["--tokenizer", "6mer", "--motif", "chr.bed"], "chr.bed has regions on records that", 1),
+        (["--tokenizer", "6mer", "--motif", "A=ACG", "--motif", "A=C"], "--motif must have a name of its", 1),
+        (["--tokenizer", "6mer", "--motif-score", 1.5], "--motif-score must be in [0, 1], got 1.5", 1),
+        (["--tokenizer", "6mer", "--vcf", "chr.vcf"], "chr.vcf has no variant on a record of", 1),
+        (["--tokenizer", "6mer", "--vcf", "chr.bed"], "chr.bed, line 1: expected '##fileformat=VCF", 1),
         (["--tokenizer", "6mer", "--fasta", "n.fa"], "there is no A, C, G or T in", 1),
         (["--tokenizer", "6mer", "--bedgraph", "out/p.bedgraph"], "there is no folder out to write", 2),
     ],
@@ -290,9 +375,15 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     (tmp_path / "chr.bed").write_text("chr1\t1\t5\n")
     (tmp_path / "all.bed").write_text("one\t1\t5\tall\n")
     (tmp_path / "n.fa").write_text(">n\n" + "N" * 600 + "\n")
-    result = run("compare-tokens", "--fasta", fasta, "--output-dir", "out", *words)
+    (tmp_path / "bad.meme").write_text("MEME version 4\nMOTIF x\nletter-probability matrix: w= 1\n1 1 1 0\n")
+    (tmp_path / "chr.vcf").write_text(
+        "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nchr1\t1\t.\tA\tC\t.\t.\t.\n"
+    )
+    before = sorted(tmp_path.iterdir())
+    which = [] if "--fasta" in words else ["--fasta", fasta]
+    result = run("compare-tokens", *which, "--output-dir", "out", *words)
     refused(result, said, status)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.bed", "bad.bed", "chr.bed", "n.fa"]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_feature_type_that_is_not_there(run, sequences, tmp_path):

@@ -45,7 +45,8 @@ def words_of(command, files, model, output):
         "embed": [*of_genome, "--output", output / "o.npz"],
         "score-variants": [*of_genome, "--vcf", files["vcf"], "--output", output / "o.tsv"],
         "compare-tokens": [
-            *(*of_genome, "--annotation", files["bed"], "--output-dir", output, "--mutated-windows", 2)
+            *(*of_genome, "--annotation", files["bed"], "--output-dir", output, "--mutated-windows", 2),
+            *("--vcf", files["vcf"], "--motif", files["bed"]),
         ],
         "pretrain": [
             *("--fasta", files["fasta"], "--output-dir", output, "--eval-windows", 2, "--max-steps", 1),

@@ -66,6 +66,8 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     for split in ("train", "test"):
         (suite / "task").mkdir(parents=True, exist_ok=True)
         shutil.copy(labelled, suite / "task" / f"{split}.csv")
+    motifs = tmp_path / "motifs.jaspar"
+    motifs.write_text(">at\n9 0\n0 0\n0 0\n0 9\n")
     of_genome = ["--model", model, "--fasta", fasta]
     short = ["--max-steps", 2, "--per-device-train-batch-size", 2]
     return {
@@ -80,7 +82,10 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             ["--model", classifier, "--sequences", labelled],
             [labelled, classifier / "model.safetensors"],
         ),
-        "compare-tokens": ([*of_genome, "--mutated-windows", 2, "--region", "one:1-400"], [fasta]),
+        "compare-tokens": (
+            [*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf, "--motif", motifs],
+            [fasta, vcf, motifs],
+        ),
         "pretrain": (["--fasta", fasta, "--eval-windows", 2, *short, *SMALL], [fasta]),
         "finetune": (["--model", model, "--train", labelled, *short], [labelled]),
         "evaluate": (["--model", model, "--suite", suite, "--seeds", 1, *short], [labelled]),

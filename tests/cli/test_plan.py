@@ -138,6 +138,7 @@ BAD_PLANS = [
     ("[models.3mer]", '[models."../3mer"]', "a model's name must begin with a letter or digit"),
     ("seeds = 1", "seeds = 1\nmodel = 'x'", "model is settled by the plan, leave it out of evaluate"),
     ('tokenizer = "3mer"', "max_steps = 3", "max_steps is settled by the plan, leave it out of 3mer"),
+    ('tokenizer = "3mer"', "step_bp = 3", "step_bp is settled by the plan, leave it out of 3mer"),
     (
         "seeds = 1",
         "seed_count = 1",

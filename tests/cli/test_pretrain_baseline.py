@@ -10,13 +10,14 @@ from dnachunk.evaluation import load_zero_shot
 from dnachunk.evaluation.token_letters import hidden_base_logits
 from tests.cli.test_pretrain import last_line, refused
 
-TINY = ["--config", "hidden_size=32", "--config", "num_hidden_layers=1", "--window-bp", 64]
-QUICK = [*TINY, "--max-steps", 4, "--per-device-train-batch-size", 2, "--use-cpu", "--eval-windows", 5]
+TINY = ["--config", "hidden_size=32", "--config", "num_hidden_layers=1", "--use-cpu"]
+QUICK = {"--window-bp": 64, "--max-steps": 4, "--per-device-train-batch-size": 2, "--eval-windows": 5}
 
 
 def pretrain(run, fasta, output_dir, tokenizer, *words):
     options = ["--fasta", fasta, "--output-dir", output_dir, "--size", "micro"]
-    return run("pretrain", "--model", "baseline", "--tokenizer", tokenizer, *options, *QUICK, *words)
+    quick = [word for option in QUICK.items() if option[0] not in words for word in option]
+    return run("pretrain", "--model", "baseline", "--tokenizer", tokenizer, *options, *TINY, *quick, *words)
 
 
 def test_it_trains_saves_and_tells(run, fasta, tmp_path):

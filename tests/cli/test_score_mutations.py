@@ -295,7 +295,8 @@ def test_bad_input(run, model, fasta, table, folder, text, words, said):
     path = table.with_name("missing.csv") if text is None else table
     if text is not None:
         table.write_text(text)
-    words = ["--model", model, "--fasta", fasta, "--variants", path, "--output-dir", folder, *words]
+    which = [] if "--model" in words else ["--model", model]
+    words = [*which, "--fasta", fasta, "--variants", path, "--output-dir", folder, *words]
     assert said in refused(run("score-mutations", *words))
     assert not folder.exists()
 

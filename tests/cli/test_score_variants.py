@@ -402,7 +402,7 @@ def test_bad_models(run, model, fasta, vcf, tmp_path, fault):
     elif fault == "other tokenizer":
         (broken / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
         (broken / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nA\n")
-        said = "the tokenizer must be a DNATokenizer, a base an id, got BertTokenizer"
+        said = "must be DNATokenizer(cls_sep=False), which a mergedna model reads, got BertTokenizer"
     words = ["--model", broken, "--fasta", fasta, "--vcf", vcf, "--output", tmp_path / "scored.vcf"]
     assert said in refused(run("score-variants", *words))
     assert not list(tmp_path.glob("*scored.vcf*"))

@@ -507,7 +507,9 @@ def test_short_records_are_windows_of_their_own(write):
     }
     genome = write("contigs.fa", **parts, empty="")
     holdout = [Interval("held"), Interval("b", 0, 23)]
-    dataset = WindowDataset([genome], 64, holdout=holdout, num_windows=3000, seed=3, reverse_complement=False)
+    dataset = WindowDataset(
+        [genome], 64, holdout=holdout, num_windows=3000, seed=3, reverse_complement=False, short_records=True
+    )
     assert (dataset.num_short, dataset.num_too_short) == (2, 2)
     counts = collections.Counter()
     for item in dataset:
@@ -533,15 +535,16 @@ def test_short_records_can_be_held_out(write):
     text = counting_sequence(300)
     genome = write("contigs.fa", long=text[:100], short=text[100:150], tiny=text[150:170], n="N" * 40)
     holdout = [Interval("short", 0, 40), Interval("tiny"), Interval("n"), Interval("long", 20, 95)]
-    held_out = HeldOutWindows([genome], 64, holdout)
+    held_out = HeldOutWindows([genome], 64, holdout, short_records=True)
     # Of a whole-length record a rest is left out, as ever.
     assert [str(each) for each in held_out.intervals] == ["long:21-84", "short:1-40"]
     assert [len(held_out[index]["input_ids"]) for index in range(2)] == [64, 40]
     assert held_out.genome_indices.tolist() == [0, 0]
     batch = WindowCollator()([held_out[index] for index in range(2)])
     assert batch["attention_mask"].sum(dim=1).tolist() == [64, 40]
+    assert len(HeldOutWindows([genome], 64, holdout)) == 1
     with pytest.raises(ValueError, match="must hold a window of 64 bp"):
-        HeldOutWindows([genome], 64, [Interval("tiny")])
+        HeldOutWindows([genome], 64, [Interval("tiny")], short_records=True)
 
 
 def test_short_records_change_no_window_of_another_genome(write):
@@ -549,7 +552,7 @@ def test_short_records_change_no_window_of_another_genome(write):
     contigs = write("contigs.fa", a=counting_sequence(100), b=counting_sequence(50))
     arguments = {"weights": [1, 1], "num_windows": 40, "seed": 1}
     alone = WindowDataset([whole], 64, num_windows=40, seed=1)
-    beside = WindowDataset([whole, contigs], 64, **arguments)
+    beside = WindowDataset([whole, contigs], 64, **arguments, short_records=True)
     of_whole = [index for index in range(40) if mix(1, index, 0) >> 62 == 0]
     assert 5 < len(of_whole) < 35
     assert all(items_equal(alone[index], beside[index]) for index in of_whole)

@@ -184,7 +184,7 @@ def sites_at(record, edges, is_reverse=False):
 def test_windows_have_the_site_behind_their_anchor(genome, is_reverse):
     genome, text = genome
     edges = list(range(30, 370))
-    rows, anchors = site_windows(genome, sites_at(0, edges, is_reverse), 64, 8, 1000, seed=1)
+    rows, anchors, _ = site_windows(genome, sites_at(0, edges, is_reverse), 64, 8, 1000, seed=1)
     assert len(rows) == len(edges)
     found = []
     for row, anchor in zip(rows, anchors.tolist(), strict=True):
@@ -203,7 +203,7 @@ def test_sites_without_room_or_with_n_are_left_out(genome):
     genome, _ = genome
 
     def kept(record, edges, window_bp=64, flank_bp=8):
-        rows, anchors = site_windows(genome, sites_at(record, edges), window_bp, flank_bp, 100, seed=1)
+        rows, anchors, _ = site_windows(genome, sites_at(record, edges), window_bp, flank_bp, 100, seed=1)
         assert all(row.dtype == torch.int64 for row in rows)
         return len(anchors)
 
@@ -213,7 +213,7 @@ def test_sites_without_room_or_with_n_are_left_out(genome):
     assert kept(2, [58, 61, 64]) == 0
     assert kept(2, [20, 100], window_bp=20) == 2
     assert kept(0, []) == 0
-    rows, _ = site_windows(genome, sites_at(0, list(range(50, 350))), 64, 8, 7, seed=1)
+    rows, _, _ = site_windows(genome, sites_at(0, list(range(50, 350))), 64, 8, 7, seed=1)
     assert len(rows) == 7
 
 

@@ -14,6 +14,7 @@ import torch
 from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForMaskedLM, load
 from dnachunk.data import Genome, read_labelled
 from dnachunk.data.annotation import read_annotation
+from dnachunk.data.repeats import with_repeats
 from dnachunk.data.text import read_lines
 from dnachunk.data.vcf import VCF
 from tests.fuzz.mutation import mutated_bytes, mutated_json, mutated_lines
@@ -47,6 +48,13 @@ BED_LINES = [
     "two\t0\t3\t.\t0\t+",
     "two 1 2",
     "chrM\t3\t4",
+]
+OUT_LINES = [
+    "   SW  perc perc perc  query  position in query  matching repeat  position in repeat",
+    "score  div. del. ins.  sequence  begin end (left)  repeat class/family  begin end (left) ID",
+    "463 1.3 0.6 1.7 one 3 6 (34) + (TAACCC)n Simple_repeat 1 463 (0) 1",
+    "21 24.5 1.0 0.0 one 5 12 (28) C MER5A DNA/hAT-Charlie (23) 165 92 2 *",
+    "21 24.5 1.0 0.0 two 10 10 (0) C MER5A DNA/hAT-Charlie (23) 165 92 3",
 ]
 TABLE_LINES = ["sequence,label", "ACGTNNACGT,1", "acgt,0", '"GATTACA",1', "RYSWKM,0", "TTTT,1"]
 LENGTHS = {"one": 40, "two": 10}
@@ -221,6 +229,27 @@ class GTF(Annotations):
     name, suffix, lines = "gtf", ".gtf", GTF_LINES
 
 
+class Repeats(Lines):
+    name = "repeats"
+
+    def run(self, random):
+        suffix, lines, separator = random.choice([(".bed", BED_LINES, "\t"), (".out", OUT_LINES, " ")])
+        data = mutated_bytes(random, mutated_lines(random, lines, separator), 1)
+        path, _ = self.write(random, f"r{suffix}", data)
+        with self.errors():
+            (genome,), skipped = with_repeats([self.genome], [path], on_error="skip")
+            for index, (starts, ends) in genome.repeats.items():
+                length_bp = genome.records[index].length_bp
+                require(starts[0] >= 0 and ends[-1] <= length_bp and (starts < ends).all(), "places")
+                require((ends[:-1] < starts[1:]).all(), "order")
+                flagged = genome.fetch(index, 0, length_bp)[1].sum()
+                require(flagged == (ends - starts).sum(), "bases")
+            with contextlib.suppress(ValueError):
+                (strictly,), _ = with_repeats([self.genome], [path])
+                require(not skipped, "skipped, but not refused")
+                require(strictly.repeats.keys() == genome.repeats.keys(), "records")
+
+
 class Tables(Lines):
     name = "table"
 
@@ -279,5 +308,5 @@ class Weights(Models):
         return struct.pack("<Q", size) + changed + self.whole[8 + length :]
 
 
-READERS = [Lines, Variants, Annotations, GFF, GTF, Tables, Models, TokenizerConfigs, Weights]
-FAST = [Lines, Variants, Annotations, GFF, GTF, Tables]
+READERS = [Lines, Variants, Annotations, GFF, GTF, Repeats, Tables, Models, TokenizerConfigs, Weights]
+FAST = [Lines, Variants, Annotations, GFF, GTF, Repeats, Tables]

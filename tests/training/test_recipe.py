@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import dnachunk
-from dnachunk.data import Genome
+from dnachunk.alphabet import IGNORE_INDEX
+from dnachunk.data import Genome, WindowDataset
 from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.models import MODEL_TYPES
-from dnachunk.training import Recipe, list_recipes
+from dnachunk.training import Plan, PreTrainer, Recipe, list_recipes
 from dnachunk.training.pretrain import make_config, prepare_pretraining
 from dnachunk.training.recipe import FIELDS, PACKAGED, recipe_names, write_recipe
 from tests.test_verbs import SIZES
@@ -300,3 +301,50 @@ def test_where_no_repeats_are_marked_that_is_told(fasta, tmp_path, caplog):
     assert told("three", repeats=tmp_path / "r.bed") == []
     metrics = json.loads((tmp_path / "three" / "results.json").read_text())["metrics"]
     assert metrics["eval_masked_in_repeats_count"] > 0
+
+
+def test_a_plan_settles_the_steps_of_a_recipe(fasta, tmp_path):
+    text = """bases = 40_000
+[pretrain]
+fasta = "genome.fa"
+recipe = "dnachunker"
+size = "micro"
+window_bp = 64
+per_device_train_batch_size = 16
+use_cpu = true
+bf16 = false
+[evaluate]
+tasks = ["x"]
+[models.one]
+[models.two]
+learning_rate = 1e-3
+"""
+    (tmp_path / "plan.toml").write_text(text.replace("[models.one]", "[models.one]\nseed = 1"))
+    plan = Plan.read(tmp_path / "plan.toml")
+    prepared = plan.prepare("one", fasta.parent, tmp_path / "one")
+    args = prepared.args
+    assert (args.max_steps, args.per_device_train_batch_size, args.gradient_accumulation_steps) == (39, 16, 1)
+    assert (args.learning_rate, prepared.recipe["step_bp"]) == (5e-5, 1024)
+    assert args.lr_scheduler_kwargs["num_decay_steps"] == 4
+    assert plan.prepare("two", fasta.parent, tmp_path / "two").args.learning_rate == 1e-3
+
+
+def test_masking_of_a_recipe_goes_with_its_objective(fasta, tmp_path):
+    prepared = prepare(fasta, tmp_path, recipe="mergedna-tiny", config={"objective": "merge"})
+    assert prepared.recipe["mask_probability"] is None
+    assert prepare(fasta, tmp_path, recipe="mergedna-tiny", mask_probability=0.3).mask_probability == 0.3
+
+
+def test_more_is_masked_where_that_is_asked_for(fasta, tmp_path):
+    def selected(**arguments):
+        arguments["eval_strategy"] = "no"
+        prepared = prepare(fasta, tmp_path, model="mxdna", size="micro", **arguments)
+        network, tokenizer = prepared.build()
+        probability = prepared.mask_probability
+        trainer = PreTrainer(network, prepared.args, tokenizer=tokenizer, mask_probability=probability)
+        windows = WindowDataset(prepared.genomes, 510, num_windows=16, seed=0)
+        labels = trainer.data_collator([windows[index] for index in range(16)])["labels"]
+        return (labels != IGNORE_INDEX).float().mean().item()
+
+    assert abs(selected() - 0.15) < 0.02
+    assert abs(selected(mask_probability=0.4) - 0.4) < 0.02

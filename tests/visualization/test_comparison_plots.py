@@ -6,8 +6,10 @@ pytest.importorskip("matplotlib")
 from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts, letter_runs
 from dnachunk.evaluation.token_meaning import Band, Profile
 from dnachunk.visualization import (
+    Estimate,
     plot_boundary_profiles,
     plot_boundary_survival,
+    plot_intervals,
     plot_lengths_by_region,
     plot_run_lengths,
 )
@@ -97,7 +99,38 @@ def test_survival(tmp_path):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["run", "6mer"]
 
 
+def test_intervals(tmp_path):
+    panels = {
+        "tokens": {
+            "TATA": {"run": Estimate(2, 1, 4, 3), "6mer": Estimate(5, 4, 7, 5.5)},
+            "GATC": {"run": Estimate(1, 0.5, 1.5, 2), "6mer": Estimate(6, 5, 6.5, 4)},
+        },
+        "whole": {
+            row: {name: Estimate(0.5, 0.25, 0.75) for name in ("run", "6mer")} for row in ("TATA", "GATC")
+        },
+    }
+    figure = plot_intervals(panels)
+    tokens = drawn(figure, tmp_path)
+    whole = figure.axes[1]
+    # A row's dots lie side by side around it, the first tokenizer's above.
+    assert line_of(tokens) == pytest.approx({2: -0.2, 1: 0.8})
+    assert line_of(tokens, 1) == pytest.approx({3: -0.2, 2: 0.8})
+    assert line_of(tokens, 2) == pytest.approx({5: 0.2, 6: 1.2})
+    segments = [path.vertices[:, 0].tolist() for path in tokens.collections[0].get_paths()]
+    assert segments == [[1, 4], [0.5, 1.5]]
+    assert len(whole.lines) == 2
+    assert [label.get_text() for label in tokens.get_yticklabels()] == ["TATA", "GATC"]
+    assert (tokens.get_xlabel(), whole.get_xlabel()) == ("tokens", "whole")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run", "6mer"]
+
+
 def test_bad_input():
+    estimate = Estimate(1, 0, 2)
+    for panels in ({}, {"a": {"x": {"t": estimate}}, "b": {"y": {"t": estimate}}}):
+        with pytest.raises(ValueError, match="panels must have the same groups and tokenizers"):
+            plot_intervals(panels)
+    with pytest.raises(ValueError, match="tokenizers must be 1 to 8, got 0"):
+        plot_intervals({"a": {"x": {}}})
     with pytest.raises(ValueError, match="regions must be 1 to 8, got 0"):
         plot_lengths_by_region({})
     with pytest.raises(ValueError, match="regions must be 1 to 8, got 9"):

@@ -40,6 +40,24 @@ def compare_tokens(
         list[str] | None,
         typer.Option(metavar="TYPE", help="Only features of this type (BED: name); can be repeated."),
     ] = None,
+    motif: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LETTERS|NAME=LETTERS|FILE",
+            help="A motif: IUPAC letters, a file of matrices in MEME's or JASPAR's format (.meme, .jaspar, "
+            ".pfm), or places, a motif for each name (.bed); can be repeated.",
+        ),
+    ] = None,
+    motif_score: Annotated[
+        float,
+        typer.Option(
+            help="In [0, 1]: a matrix matches from this share of the way from its lowest score to its "
+            "highest."
+        ),
+    ] = 0.8,
+    vcf: Annotated[
+        Path | None, typer.Option(help="Variants of the sequences: VCF, plain, gzip or bgzip.")
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +77,12 @@ def compare_tokens(
     ] = None,
     window_bp: WindowOption = None,
     max_sites: Annotated[
-        int, typer.Option(help="Sites of each kind that are looked at, drawn at random.", min=10)
+        int,
+        typer.Option(
+            help="Sites of each kind that are looked at, drawn at random; occurrences of each motif, "
+            "variants of each kind and size.",
+            min=10,
+        ),
     ] = 200,
     mutated_windows: Annotated[int, typer.Option(help="Windows that are mutated, at most.", min=1)] = 500,
     seed: Annotated[int, typer.Option(help="Of sites, shuffling, mutations and resampling.")] = 0,
@@ -72,8 +95,13 @@ def compare_tokens(
     the same stretches shuffled (same dinucleotides), with 95% bootstrap bands. Boundaries that survive a
     mutation more than 32 bp away, beside 6-mers and byte-pair encoding of the same compression.
 
+    With --motif: tokens that have a base of an occurrence, the share of occurrences inside one token, and of
+    edges at which a token begins. With --vcf, by kind and size of the variants: the share of boundaries that
+    both alleles have, and the edit similarity of their tokens. Both beside the same 6-mers and byte-pair
+    encoding, with 95% intervals; motifs beside shuffled sequence too.
+
     Example: dnachunk compare-tokens --model run --model other --fasta genome.fa.gz --annotation genes.gff3.gz
-    --output-dir tokens
+    --motif "TATA box=TATAWAWR" --motif jaspar.meme --vcf variants.vcf.gz --output-dir tokens
     """
     # Asked for now, not when there are figures and nothing to plot them with.
     import matplotlib  # noqa: F401
@@ -89,6 +117,9 @@ def compare_tokens(
         tokenizer=tokenizer or (),
         annotation=annotation or (),
         feature=feature or (),
+        motif=motif or (),
+        motif_score=motif_score,
+        vcf=vcf,
         region=region,
         aliases=aliases,
         on_error=on_error.value,

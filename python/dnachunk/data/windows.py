@@ -147,10 +147,10 @@ class WindowDataset(Dataset[Item]):
     uniformly among all places where a whole window fits, and a strand. Where the window has too many N, the
     place is drawn again, in the same genome.
 
-    A record shorter than a window, of :data:`MIN_RECORD_BP` or more, is a window of its own, as short as it
-    is; what of it is not held out, if that is a part. So that a contig is not one place among a chromosome's
-    thousands, a genome with such records gives each stretch draws in proportion to its bases, and the places
-    of the stretch share them evenly.
+    With ``short_records``, a record shorter than a window, of :data:`MIN_RECORD_BP` or more, is a window of
+    its own, as short as it is; what of it is not held out, if that is a part. So that a contig is not one
+    place among a chromosome's thousands, a genome with such records gives each stretch draws in proportion to
+    its bases, and the places of the stretch share them evenly.
 
     Items have ``input_ids`` ``[n]`` int64, ``repeat_mask`` ``[n]`` bool and ``sample_index`` ``[]`` int64,
     which is ``index``; ``n`` is ``window_bp``, or less where the record is shorter. Where a genome has
@@ -169,6 +169,7 @@ class WindowDataset(Dataset[Item]):
         seed: Keys every draw.
         reverse_complement: Draw either strand with probability ½ instead of the forward one.
         max_n_fraction: Share of N above which a window is drawn again.
+        short_records: Whether records shorter than a window are drawn.
 
     Raises:
         ValueError: If an argument is out of its range, an interval lies in no record, or a genome that may be
@@ -186,6 +187,7 @@ class WindowDataset(Dataset[Item]):
         seed: int,
         reverse_complement: bool = True,
         max_n_fraction: float = 0.1,
+        short_records: bool = False,
     ) -> None:
         _check_common("WindowDataset", genomes, window_bp, max_n_fraction)
         if num_windows < 0:
@@ -208,12 +210,19 @@ class WindowDataset(Dataset[Item]):
         self._cumulative_weights = list(itertools.accumulate(weights))
         held_out = held_out_spans(genomes, holdout, prefix="WindowDataset: ")
         self._places = [
-            _Places(genome, spans, window_bp, may_be_empty=weight == 0)
+            _Places(
+                genome,
+                spans,
+                window_bp,
+                may_be_empty=weight == 0,
+                shortest_bp=_shortest(window_bp, short_records),
+            )
             for genome, spans, weight in zip(genomes, held_out, weights, strict=True)
         ]
         self.num_short = sum(places.num_short for places in self._places)
         records = [record for genome in genomes for record in genome.records]
-        self.num_too_short = sum(record.length_bp < min(MIN_RECORD_BP, window_bp) for record in records)
+        shortest_bp = _shortest(window_bp, short_records)
+        self.num_too_short = sum(record.length_bp < shortest_bp for record in records)
 
     def __len__(self) -> int:
         return self.num_windows
@@ -245,8 +254,8 @@ class HeldOutWindows(Dataset[Item]):
     """The windows that tile the held-out intervals from their starts, without overlap, on the forward strand.
 
     Intervals are joined where they touch or overlap; a rest shorter than a window is left out, as are windows
-    with too many N. What is held out of a record shorter than a window is a window, as short as it is. Items
-    are those of :class:`WindowDataset`.
+    with too many N. With ``short_records``, what is held out of a record shorter than a window is a window,
+    as short as it is. Items are those of :class:`WindowDataset`.
 
     Attributes:
         genome_indices: ``[len(self)]`` int64: which of the genomes each window is of.
@@ -257,6 +266,7 @@ class HeldOutWindows(Dataset[Item]):
         holdout: The intervals.
         max_windows: If there are more, as many of them, evenly spaced; None is all.
         max_n_fraction: Share of N above which a window is left out.
+        short_records: Whether there are windows of records shorter than a window.
 
     Raises:
         ValueError: If an argument is out of its range, an interval lies in no record, or no window is left.
@@ -269,6 +279,8 @@ class HeldOutWindows(Dataset[Item]):
         holdout: Sequence[Interval],
         max_windows: int | None = None,
         max_n_fraction: float = 0.1,
+        *,
+        short_records: bool = False,
     ) -> None:
         _check_common("HeldOutWindows", genomes, window_bp, max_n_fraction)
         if max_windows is not None and max_windows < 1:
@@ -276,13 +288,14 @@ class HeldOutWindows(Dataset[Item]):
         self.genomes = list(genomes)
         self.window_bp = window_bp
         held_out = held_out_spans(genomes, holdout, prefix="HeldOutWindows: ")
+        shortest_bp = _shortest(window_bp, short_records)
         windows = [
             (genome_index, record_index, start_bp, end_bp)
             for genome_index, spans_of_record in enumerate(held_out)
             for record_index, spans in sorted(spans_of_record.items())
             for span in spans
             for start_bp, end_bp in _tile(
-                genomes[genome_index], record_index, span, window_bp, max_n_fraction
+                genomes[genome_index], record_index, span, window_bp, max_n_fraction, shortest_bp
             )
         ]
         if not windows:
@@ -354,7 +367,13 @@ class _Places:
     """All places of one genome where a window may lie, as a sequence of (record index, start, end)."""
 
     def __init__(
-        self, genome: Genome, held_out: Mapping[int, list[Span]], window_bp: int, *, may_be_empty: bool
+        self,
+        genome: Genome,
+        held_out: Mapping[int, list[Span]],
+        window_bp: int,
+        *,
+        may_be_empty: bool,
+        shortest_bp: int,
     ) -> None:
         # Record, start, bases of a window, and places, of each stretch.
         self._runs: list[tuple[int, int, int, int]] = []
@@ -365,7 +384,7 @@ class _Places:
             start_bp = 0
             for held_start_bp, held_end_bp in [*held_out.get(record_index, []), (record.length_bp, 0)]:
                 run_bp = held_start_bp - start_bp
-                length_bp = _window_length(record.length_bp, run_bp, window_bp)
+                length_bp = _window_length(record.length_bp, run_bp, window_bp, shortest_bp)
                 if length_bp:
                     self._runs.append((record_index, start_bp, length_bp, run_bp - length_bp + 1))
                     lengths.append(run_bp)
@@ -396,11 +415,16 @@ class _Places:
         return record_index, start_bp, start_bp + length_bp
 
 
-def _window_length(record_bp: int, run_bp: int, window_bp: int) -> int:
+def _shortest(window_bp: int, short_records: bool) -> int:
+    """Bases that a record must have to be drawn from."""
+    return min(MIN_RECORD_BP, window_bp) if short_records else window_bp
+
+
+def _window_length(record_bp: int, run_bp: int, window_bp: int, shortest_bp: int) -> int:
     """Bases of a window in a stretch of a record: all, fewer where the record is short, 0 where none fits."""
     if run_bp >= window_bp:
         return window_bp
-    return run_bp if record_bp < window_bp and run_bp >= min(MIN_RECORD_BP, window_bp) else 0
+    return run_bp if record_bp < window_bp and run_bp >= shortest_bp else 0
 
 
 def _check_common(function: str, genomes: Sequence[Genome], window_bp: int, max_n_fraction: float) -> None:
@@ -471,9 +495,12 @@ def _merge(spans: list[Span]) -> list[Span]:
     return merged
 
 
-def _tile(genome: Genome, record_index: int, span: Span, window_bp: int, max_n_fraction: float) -> list[Span]:
+def _tile(
+    genome: Genome, record_index: int, span: Span, window_bp: int, max_n_fraction: float, shortest_bp: int
+) -> list[Span]:
     """Where the windows of a span lie that have few enough N."""
-    length_bp = _window_length(genome.records[record_index].length_bp, span[1] - span[0], window_bp)
+    record_bp = genome.records[record_index].length_bp
+    length_bp = _window_length(record_bp, span[1] - span[0], window_bp, shortest_bp)
     if not length_bp:
         return []
     windows: list[Span] = []

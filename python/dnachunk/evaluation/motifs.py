@@ -43,6 +43,9 @@ class Motif(NamedTuple):
     anchor: int
 
 
+PSEUDOCOUNTS: Final = 0.8
+"""What is added to the counts of a place of a matrix, a quarter to each letter."""
+
 MOTIFS: Final = (
     # Basehoar, Zanton & Pugh 2004, Cell 116:699.
     Motif("TATA box", "TATAWAWR", 0),
@@ -114,6 +117,47 @@ def find_motif(ids: torch.Tensor, pattern: str) -> torch.Tensor:
         allowed = torch.tensor([base in IUPAC[letter] for base in BASES] + [False])
         is_match &= allowed[codes[offset : offset + count]]
     return is_match.nonzero()[:, 0]
+
+
+def log_odds(counts: torch.Tensor) -> torch.Tensor:
+    """A motif's matrix of scores: log2 of how much likelier each letter is there than one in four.
+
+    With 0.8 pseudocounts a place, as TFBSTools (Tan & Lenhard 2016, Bioinformatics 32:1555) has it.
+
+    Args:
+        counts: ``[w, 4]`` float64: sites with A, C, G, T at each place.
+
+    Returns:
+        ``[w, 4]`` float64.
+    """
+    total = counts.sum(dim=1, keepdim=True) + PSEUDOCOUNTS
+    return torch.log2((counts + PSEUDOCOUNTS / len(BASES)) / total * len(BASES))
+
+
+def find_matrix(ids: torch.Tensor, scores: torch.Tensor, least: float) -> torch.Tensor:
+    """Where a motif given by a matrix stands, matches that overlap included.
+
+    Args:
+        ids: ``[n]`` uint8; a stretch with an N does not match.
+        scores: ``[w, 4]`` float64, as :func:`log_odds` gives it; a stretch scores the sum over its letters.
+        least: The score of a match, in [0, 1] from the lowest that a stretch can have to the highest.
+
+    Returns:
+        First base of each match, ascending, int64.
+
+    Raises:
+        ValueError: If a shape does not fit.
+    """
+    check_shape("find_matrix", "ids", ids, ("n",))
+    check_shape("find_matrix", "scores", scores, ("w", len(BASES)))
+    low, high = scores.amin(dim=1).sum(), scores.amax(dim=1).sum()
+    codes = torch.where(is_base(ids), ids - A_ID, len(BASES)).int()
+    count = max(0, len(ids) - len(scores) + 1)
+    total = torch.zeros(count, dtype=torch.float64)
+    for offset, of_letters in enumerate(torch.nn.functional.pad(scores, (0, 1), value=-torch.inf)):
+        total += of_letters[codes[offset : offset + count]]
+    # The best stretch is a match at 1, however its sum is rounded.
+    return (total >= low + least * (high - low) - 1e-9).nonzero()[:, 0]
 
 
 def motif_sites(ids: torch.Tensor, motif: Motif, record_index: int, start_bp: int) -> Sites:

@@ -29,6 +29,14 @@ from dnachunk.evaluation.boundary_survival import (
     kmer_boundaries,
     text_boundaries,
 )
+from dnachunk.evaluation.kept_whole import (
+    FIGURES,
+    Cuts,
+    MotifCuts,
+    Occurrences,
+    find_occurrences,
+    motif_cuts,
+)
 from dnachunk.evaluation.matched_bpe import matched_bpe, mean_token_bp
 from dnachunk.evaluation.motifs import MOTIFS, Sites, motif_sites
 from dnachunk.evaluation.run_lengths import (
@@ -38,7 +46,16 @@ from dnachunk.evaluation.run_lengths import (
     letter_runs,
     tandem_runs,
 )
-from dnachunk.evaluation.token_meaning import Profile, TokenFigures, bases_per_token
+from dnachunk.evaluation.token_meaning import Band, Profile, TokenFigures, bases_per_token
+from dnachunk.evaluation.variant_scores import reasons_table, unknown_contigs_report
+from dnachunk.evaluation.variant_stability import (
+    AGREEMENT,
+    REASONS,
+    VariantSample,
+    VariantStability,
+    sample_variants,
+    variant_stability,
+)
 from dnachunk.files import output_file, output_folder, replacing, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
@@ -72,7 +89,15 @@ TRAINING_BP = 1 << 20
 ALL, ELSEWHERE = "all", "elsewhere"
 SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
 
-PLOTS = ("token_lengths", "runs", "profiles_motifs", "profiles_sites", "boundary_survival")
+PLOTS = (
+    "token_lengths",
+    "runs",
+    "profiles_motifs",
+    "profiles_sites",
+    "boundary_survival",
+    "motifs",
+    "variants",
+)
 """Plots that there may be."""
 
 _JOB = "compare_tokens"
@@ -113,6 +138,9 @@ class TokenComparison(Report):
         mutated_window_bp: Bases of each.
         few_sites: Kinds of sites of which there are too few for a profile, and how many there are.
         lacks_bpe: Whether byte-pair encoding would be compared, and there is nothing to train it on.
+        motifs: By motif that was given, how its occurrences are cut.
+        motif_score: Score from which a matrix was said to match.
+        variants: How alike the tokens of two alleles are; None where no variants were given.
     """
 
     bases: int
@@ -123,6 +151,9 @@ class TokenComparison(Report):
     mutated_window_bp: int
     few_sites: Sequence[str]
     lacks_bpe: bool
+    motifs: Mapping[str, MotifCuts]
+    motif_score: float
+    variants: VariantStability | None
 
     @property
     def regions(self) -> list[str]:
@@ -153,6 +184,9 @@ class TokenComparison(Report):
                 label: {"bases_per_token": found.bases_per_token, **_finite(found.shares)}
                 for label, found in self.survival.items()
             },
+            "motif_score": self.motif_score,
+            "motifs": {name: _motif_metrics(found) for name, found in self.motifs.items()},
+            "variants": None if self.variants is None else _variants_metrics(self.variants),
         }
 
     def save(self, output_dir: PathLike, draw: Draw | None = None) -> None:
@@ -175,7 +209,7 @@ class TokenComparison(Report):
             (folder / f"{name}.png").unlink(missing_ok=True)
 
     def report(self) -> list[Table | str]:
-        """Lengths by region, runs, profiles around sites, and boundaries that survive mutations."""
+        """Lengths by region, runs, profiles, survival of boundaries, and motifs and variants if given."""
         parts = [_lengths_table(self), *_runs_tables(self.figures)]
         if self.few_sites:
             parts.append(
@@ -189,7 +223,8 @@ class TokenComparison(Report):
             )
         if self.survival:
             parts.append(_survival_table(self))
-        return parts
+        parts += _motifs_tables(self.motifs, self.motif_score)
+        return parts if self.variants is None else [*parts, *_variants_tables(self.variants)]
 
 
 def compare_tokens(
@@ -200,6 +235,9 @@ def compare_tokens(
     tokenizer: str | Sequence[str] = (),
     annotation: PathLike | Sequence[PathLike] = (),
     feature: str | Sequence[str] = (),
+    motif: PathLike | Sequence[PathLike] = (),
+    motif_score: float = 0.8,
+    vcf: PathLike | None = None,
     region: str | Interval | None = None,
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
@@ -218,6 +256,11 @@ def compare_tokens(
     the same stretches shuffled (same dinucleotides), with 95% bootstrap bands. Boundaries that survive a
     mutation more than 32 bp away, beside 6-mers and byte-pair encoding of the same compression.
 
+    Of motifs that are given: tokens that have a base of an occurrence, the share of occurrences inside one
+    token, and the share of their edges at which a token begins; of variants by kind and size: the share of
+    boundaries that both alleles have, and the edit similarity of their tokens. Both beside the same 6-mers
+    and byte-pair encoding, with 95% intervals; motifs beside shuffled sequence too.
+
     Args:
         fasta: The sequences: plain, gzip or bgzip. A record takes some 60 bytes of memory a base.
         output_dir: Folder to write ``results.json`` into. Default: nothing is written.
@@ -227,6 +270,13 @@ def compare_tokens(
             on the sequences outside the windows that are mutated; one or several.
         annotation: Features of the sequences: GFF3, GTF or BED, plain or gzip; one file or several.
         feature: Only features of this type (of BED: name), or of these.
+        motif: Motifs: IUPAC letters, ``"TATAWAWR"`` or ``"TATA box=TATAWAWR"``; files of matrices in MEME's
+            or JASPAR's format (``.meme``, ``.jaspar``, ``.pfm``); or places in BED files, a motif for each
+            name; one or several.
+        motif_score: Where a matrix matches: at this share of the way from the lowest score that it can give
+            to the highest, in [0, 1]. 0.8 is TFBSTools' default.
+        vcf: Variants of the sequences: plain, gzip or bgzip. Alleles that are not written in letters are
+            counted with the reason.
         region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive).
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
@@ -235,7 +285,8 @@ def compare_tokens(
         bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
             of the one model that has it (DNAChunker, first stage).
         window_bp: Bases read at once; default as in each model's training.
-        max_sites: Sites of each kind that are looked at, drawn at random.
+        max_sites: Sites of each kind that are looked at, drawn at random: occurrences of each motif, variants
+            of each kind and size.
         mutated_windows: Windows that are mutated, at most.
         seed: Of sites, shuffling, mutations and resampling.
         batch_size: Windows run at once.
@@ -251,12 +302,15 @@ def compare_tokens(
     tokenizers = [tokenizer] if isinstance(tokenizer, str) else list(tokenizer)
     annotations = [annotation] if isinstance(annotation, str | os.PathLike) else list(annotation)
     kinds = [feature] if isinstance(feature, str) else list(feature)
+    patterns = [motif] if isinstance(motif, str | os.PathLike) else list(motif)
     models = _named_models(model)
     if not models and not tokenizers:
         raise UsageError("at least one `model` or `tokenizer` must be given")
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
+    if not 0 <= motif_score <= 1:
+        raise ArgumentError(f"`motif_score` must be in [0, 1], got {motif_score}")
     if not -(1 << 63) <= seed < 1 << 63:
         raise ArgumentError(f"`seed` must be a whole number of 64 bits, got {seed}")
     require_different_files(
@@ -264,6 +318,8 @@ def compare_tokens(
         fasta=fasta,
         aliases=aliases,
         annotation=annotations,
+        motif=patterns,
+        vcf=vcf,
         bedgraph=bedgraph,
     )
     if bedgraph is not None:
@@ -276,8 +332,20 @@ def compare_tokens(
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     features = _read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
+    occurrences = find_occurrences(genome, spans, patterns, motif_score, on_error)
     segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
+    sample = None
+    if vcf is not None:
+        sample = sample_variants(
+            genome,
+            spans,
+            vcf,
+            window_bp=shortest_bp,
+            max_variants=max_sites,
+            seed=seed,
+            on_error=on_error,
+        )
     mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
     segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
     _check(segmenters, bedgraph)
@@ -290,8 +358,12 @@ def compare_tokens(
             name: _profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
             for name, sites in (("motifs", motifs), ("sites", _feature_sites(features, spans)))
         }
-        survival = {} if mutation is None else _survival(mutation, segmenters, seed, batch_size)
+        cutters = _cutters(mutation, segmenters, batch_size)
+        survival = {} if mutation is None else _survival(mutation, cutters, seed)
+        cuts = _motif_cuts(genome, occurrences, cutters, shortest_bp, max_sites, seed)
+        stability = None if sample is None else _stability(sample, cutters, seed)
         is_learned = any(not isinstance(each.model, FixedTokenizer) for each in segmenters)
+        is_compared = mutation is not None or bool(occurrences) or sample is not None
         comparison = TokenComparison(
             sum(span.end_bp - span.start_bp for span in spans),
             figures,
@@ -300,7 +372,10 @@ def compare_tokens(
             0 if mutation is None else len(mutation.windows),
             shortest_bp,
             few_sites,
-            mutation is not None and is_learned and not mutation.texts,
+            is_compared and is_learned and not (mutation and mutation.texts),
+            cuts,
+            motif_score,
+            stability,
         )
         if output_dir is not None:
             comparison.save(output_dir, draw)
@@ -532,7 +607,7 @@ def _profiles(
         for kind, of_kind in sites.items():
             curves: dict[str, Profile] = {}
             for segmenter in segmenters:
-                rows, anchors = meaning.site_windows(
+                rows, anchors, _ = meaning.site_windows(
                     genome, of_kind, segmenter.window_bp, flank_bp, max_sites, seed
                 )
                 advance(1)
@@ -566,32 +641,59 @@ def _profiles(
     return profiles
 
 
-def _survival(
-    mutation: MutationWindows, segmenters: Sequence[Segmenter], seed: int, batch_size: int
-) -> dict[str, Survival]:
-    """Survival of every tokenizer, of 6-mers, and of byte-pair encoding of each learned one's compression."""
+def _cutters(
+    mutation: MutationWindows | None, segmenters: Sequence[Segmenter], batch_size: int
+) -> dict[str, Boundaries]:
+    """Every tokenizer, 6-mers, and byte-pair encoding of each learned one's compression, by name."""
 
     def boundaries_of(segmenter: Segmenter) -> Boundaries:
         return lambda rows: [found[-1] for found, _ in segmenter.cut_rows(rows, batch_size)]
 
-    windows = mutation.windows
-    tokenizers: dict[str, Boundaries] = {each.name: boundaries_of(each) for each in segmenters}
-    tokenizers.setdefault("6mer", kmer_boundaries(6))
-    compression = {name: mean_token_bp(boundaries, windows) for name, boundaries in tokenizers.items()}
-    learned = [each.name for each in segmenters if not isinstance(each.model, FixedTokenizer)]
-    if learned and mutation.texts:
-        matched = matched_bpe(mutation.texts, windows, [compression[name] for name in learned])
-        for tokenizer in matched:
-            name = tokenizer.init_kwargs["tokenization"]
-            tokenizers.setdefault(name, text_boundaries(tokenizer.tokenize))
-            compression.setdefault(name, mean_token_bp(tokenizers[name], windows))
+    cutters: dict[str, Boundaries] = {each.name: boundaries_of(each) for each in segmenters}
+    learned = [cutters[each.name] for each in segmenters if not isinstance(each.model, FixedTokenizer)]
+    cutters.setdefault("6mer", kmer_boundaries(6))
+    if learned and mutation is not None and mutation.texts:
+        targets = [mean_token_bp(boundaries, mutation.windows) for boundaries in learned]
+        for tokenizer in matched_bpe(mutation.texts, mutation.windows, targets):
+            cutters.setdefault(tokenizer.init_kwargs["tokenization"], text_boundaries(tokenizer.tokenize))
+    return cutters
+
+
+def _survival(mutation: MutationWindows, cutters: Mapping[str, Boundaries], seed: int) -> dict[str, Survival]:
     survival = {}
-    with progress(len(tokenizers), "mutations", "tokenizers") as advance:
-        for name, boundaries in tokenizers.items():
-            shares = boundary_survival(boundaries, windows, seed=seed, exclude_bp=EXCLUDE_BP)
-            survival[name] = Survival(compression[name], shares)
+    with progress(len(cutters), "mutations", "tokenizers") as advance:
+        for name, boundaries in cutters.items():
+            shares = boundary_survival(boundaries, mutation.windows, seed=seed, exclude_bp=EXCLUDE_BP)
+            survival[name] = Survival(mean_token_bp(boundaries, mutation.windows), shares)
             advance(1)
     return survival
+
+
+def _motif_cuts(
+    genome: Genome,
+    occurrences: Mapping[str, Occurrences],
+    cutters: Mapping[str, Boundaries],
+    window_bp: int,
+    max_sites: int,
+    seed: int,
+) -> dict[str, MotifCuts]:
+    with progress(len(occurrences), "motifs", "motifs") as advance:
+        return motif_cuts(
+            genome,
+            occurrences,
+            cutters,
+            window_bp=window_bp,
+            flank_bp=FLANK_BP,
+            min_sites=MIN_SITES,
+            max_sites=max_sites,
+            seed=seed,
+            advance=advance,
+        )
+
+
+def _stability(sample: VariantSample, cutters: Mapping[str, Boundaries], seed: int) -> VariantStability:
+    with progress(len(sample.alleles), "variants", "kinds") as advance:
+        return variant_stability(sample, cutters, min_variants=MIN_SITES, seed=seed, advance=advance)
 
 
 def _lengths_table(comparison: TokenComparison) -> Table:
@@ -696,6 +798,77 @@ def _survival_table(comparison: TokenComparison) -> Table:
     return Table([title, "bases per token", *kinds, "by chance"], rows)
 
 
+def _motifs_tables(motifs: Mapping[str, MotifCuts], motif_score: float) -> list[Table | str]:
+    rows = [
+        [
+            f"{motif} | {name}",
+            f"{found.num_found:,}",
+            f"{found.num_sites:,}",
+            *(
+                text
+                for index in range(len(FIGURES))
+                for text in (_interval(cuts.observed, index), _interval(cuts.shuffled, index))
+            ),
+        ]
+        for motif, found in motifs.items()
+        for name, cuts in found.tokenizers.items()
+    ]
+    absent = [name for name, found in motifs.items() if not found.num_found]
+    few = [
+        f"{name} ({found.num_sites:,} of {found.num_found:,} found)"
+        for name, found in motifs.items()
+        if found.num_found and not found.tokenizers
+    ]
+    parts: list[Table | str] = []
+    if rows:
+        header = ["occurrences", "looked at", "tokens each", "shuffled", "in one token", "shuffled"]
+        note = (
+            "begin at edges: the share of the two edges of an occurrence at which a token begins; a matrix "
+            f"matches from {motif_score:g} of the way from its lowest score to its highest"
+        )
+        title = "motif (95% interval over occurrences)"
+        parts.append(Table([title, *header, "begin at edges", "shuffled"], rows, note))
+    if absent:
+        parts.append(f"Motifs that do not occur: {', '.join(absent)}")
+    if few:
+        parts.append(
+            f"Motifs not looked at, {MIN_SITES} occurrences are needed away from N and the records' ends, no "
+            f"longer than a quarter of a window: {', '.join(few)}"
+        )
+    return parts
+
+
+def _variants_tables(variants: VariantStability) -> list[Table | str]:
+    sample = variants.sample
+    rows = [
+        [
+            f"{kind} | {name}",
+            f"{found.num_found:,}",
+            f"{found.num_variants:,}",
+            *(_interval(band, index) for index in range(len(AGREEMENT))),
+        ]
+        for kind, found in variants.kinds.items()
+        for name, band in found.tokenizers.items()
+    ]
+    few = [
+        f"{kind} ({found.num_variants:,})" for kind, found in variants.kinds.items() if not found.tokenizers
+    ]
+    parts: list[Table | str] = []
+    if rows:
+        title = "variant (95% bootstrap interval over variants)"
+        parts.append(Table([title, "alleles", "looked at", "boundary Jaccard", "edit similarity"], rows))
+    if few:
+        parts.append(f"Variants not looked at, {MIN_SITES} of a kind and size are needed: {', '.join(few)}")
+    if not variants.kinds:
+        parts.append("There is no variant whose alleles' tokens can be compared.")
+    parts += reasons_table(sample.reasons, REASONS)
+    return [*parts, *unknown_contigs_report(sample.unknown_contigs, sample.num_records)]
+
+
+def _interval(band: Band, index: int) -> str:
+    return f"{band.mean[index]:.3f} ({band.low[index]:.3f}-{band.high[index]:.3f})"
+
+
 def _without_none(rows: list[list[str]]) -> list[list[str]]:
     """The rows that count something."""
     return [row for row in rows if row[1] != "0"]
@@ -728,6 +901,42 @@ def _profile_metrics(profile: Profile) -> dict[str, Any]:
             name: {part: values.tolist() for part, values in band._asdict().items()}
             for name, band in bands.items()
         },
+    }
+
+
+def _motif_metrics(found: MotifCuts) -> dict[str, Any]:
+    def of_bands(cuts: Cuts) -> dict[str, Any]:
+        return {name: _band_metrics(band, FIGURES) for name, band in cuts._asdict().items()}
+
+    return {
+        "occurrences": found.num_found,
+        "sites": found.num_sites,
+        "tokenizers": {name: of_bands(cuts) for name, cuts in found.tokenizers.items()},
+    }
+
+
+def _variants_metrics(variants: VariantStability) -> dict[str, Any]:
+    return {
+        "records": variants.sample.num_records,
+        "unknown_contigs": variants.sample.unknown_contigs,
+        "reasons": variants.sample.reasons,
+        "kinds": {
+            kind: {
+                "alleles": found.num_found,
+                "variants": found.num_variants,
+                "tokenizers": {
+                    name: _band_metrics(band, AGREEMENT) for name, band in found.tokenizers.items()
+                },
+            }
+            for kind, found in variants.kinds.items()
+        },
+    }
+
+
+def _band_metrics(band: Band, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {
+        name: {part: values[index].item() for part, values in band._asdict().items()}
+        for index, name in enumerate(names)
     }
 
 

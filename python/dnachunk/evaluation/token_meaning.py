@@ -22,6 +22,8 @@ from dnachunk.segmentation import TokenMap
 DRAWS: Final = 1000
 """Bootstrap samples of a band."""
 
+_DRAWN_AT_ONCE: Final = 1 << 22
+
 
 def add_counts(counts: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
     """The sum of two histograms, the shorter of which lacks its last entries."""
@@ -125,10 +127,12 @@ class SiteWindows(NamedTuple):
     Attributes:
         rows: Ids of each, int64.
         anchors: ``[S]`` int64: the base of the row behind the site.
+        chosen: ``[S]`` int64: which of the sites it is.
     """
 
     rows: list[torch.Tensor]
     anchors: torch.Tensor
+    chosen: torch.Tensor
 
 
 def site_windows(
@@ -150,6 +154,7 @@ def site_windows(
     order = torch.randperm(len(sites), generator=torch.Generator().manual_seed(seed)).tolist()
     rows: list[torch.Tensor] = []
     anchors: list[int] = []
+    chosen: list[int] = []
     for index in order:
         record, edge_bp = int(sites.record_index[index]), int(sites.edge_bp[index])
         is_reverse = bool(sites.is_reverse[index])
@@ -166,9 +171,12 @@ def site_windows(
             continue
         rows.append(ids.long())
         anchors.append(end_bp - edge_bp if is_reverse else edge_bp - start_bp)
+        chosen.append(index)
         if len(rows) == max_sites:
             break
-    return SiteWindows(rows, torch.tensor(anchors, dtype=torch.int64))
+    return SiteWindows(
+        rows, torch.tensor(anchors, dtype=torch.int64), torch.tensor(chosen, dtype=torch.int64)
+    )
 
 
 class Band(NamedTuple):
@@ -225,11 +233,16 @@ def bootstrap_band(values: torch.Tensor, seed: int = 0) -> Band:
     """
     count = len(values)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(count, (DRAWS, count), generator=generator)
-    weights = torch.zeros(DRAWS, count, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.full((1, 1), 1 / count, dtype=torch.float64).expand(DRAWS, count)
-    )
-    low, high = (weights @ values).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    # As many draws at once as do not take much memory; all one after the other are the same numbers.
+    at_once = max(1, min(DRAWS, _DRAWN_AT_ONCE // count))
+    means = []
+    for first in range(0, DRAWS, at_once):
+        drawn = torch.randint(count, (min(at_once, DRAWS - first), count), generator=generator)
+        weights = torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(
+            1, drawn, torch.full((1, 1), 1 / count, dtype=torch.float64).expand(drawn.shape)
+        )
+        means.append(weights @ values)
+    low, high = torch.cat(means).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     return Band(values.mean(dim=0), low, high)
 
 

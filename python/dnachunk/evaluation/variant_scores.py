@@ -4,7 +4,7 @@ import itertools
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,21 +75,51 @@ class VariantSummary(Report):
     def report(self) -> list[Table | str]:
         """How many were scored, why others were not, and how well the classes are told apart."""
         first = f"{self.metrics['scored']:,} of {self.metrics['alleles']:,} alternate alleles scored"
-        parts = [first, *reasons_table(self.metrics["reasons"])]
-        unknown = self.metrics["unknown_contigs"]
-        if unknown:
-            named = some((f"{name} ({count:,})" for name, count in unknown.items()), 20)
-            parts.append(
-                f"{sum(unknown.values()):,} of {self.metrics['records']:,} records of the VCF lie on "
-                f"{len(unknown):,} contigs that the FASTA does not have: {named}"
-            )
+        parts = [
+            first,
+            *reasons_table(self.metrics["reasons"]),
+            *unknown_contigs_report(self.metrics["unknown_contigs"], self.metrics["records"]),
+        ]
         return [*parts, separation_report(self.metrics)] if self.has_classes else parts
 
 
-def reasons_table(reasons: dict[str, int]) -> list[Table | str]:
+def unknown_contigs_of(variants: VCF, contigs: Counter[str], genome: Genome) -> dict[str, int]:
+    """How many records of a file lie on contigs that a genome does not have, by these.
+
+    Args:
+        variants: The file.
+        contigs: Its records by contig.
+        genome: The genome.
+
+    Raises:
+        ValueError: If there is no record, or all of them do.
+    """
+    if not contigs:
+        raise ValueError(f"{variants.path} holds no variant")
+    unknown = {contig: count for contig, count in contigs.items() if contig not in genome}
+    if len(unknown) == len(contigs):
+        raise ArgumentError(
+            f"{variants.path} has no variant on a record of {genome.path}: it names {some(contigs)}, and "
+            f"{genome.names.instead(contigs)}"
+        )
+    return unknown
+
+
+def unknown_contigs_report(unknown: Mapping[str, int], num_records: int) -> list[Table | str]:
+    """A line about records on contigs that the genome does not have, if there are such."""
+    if not unknown:
+        return []
+    named = some((f"{name} ({count:,})" for name, count in unknown.items()), 20)
+    return [
+        f"{sum(unknown.values()):,} of {num_records:,} records of the VCF lie on {len(unknown):,} contigs "
+        f"that the FASTA does not have: {named}"
+    ]
+
+
+def reasons_table(reasons: Mapping[str, int], meanings: Mapping[str, str] = REASONS) -> list[Table | str]:
     """How often each reason was given, if any was."""
     rows = [
-        [f"{reason}: {REASONS[reason]}", f"{count:,}"] for reason, count in Counter(reasons).most_common()
+        [f"{reason}: {meanings[reason]}", f"{count:,}"] for reason, count in Counter(reasons).most_common()
     ]
     return [Table(["reason", "variants"], rows)] if rows else []
 
@@ -135,7 +165,7 @@ class VariantScores:
         with progress(self.num_records, "score-variants", "variants") as advance:
             for records in _chunks(self.variants, _RECORDS_AT_ONCE * self.batch_size):
                 alleles = [
-                    _variant(self.genome, record, allele)
+                    variant_of(self.genome, record, allele)
                     for record in records
                     for allele in record.alternates
                 ]
@@ -287,15 +317,8 @@ def score_variants(
         contigs[record.contig] += 1
         labels.update(_labels(variants, record, classes))
     tell_skipped(variants.skipped, f"lines of {vcf}")
-    if not contigs:
-        raise ValueError(f"{vcf} holds no variant")
     genome = open_genome(fasta, aliases, on_error=on_error)
-    unknown_contigs = {contig: count for contig, count in contigs.items() if contig not in genome}
-    if len(unknown_contigs) == len(contigs):
-        raise ArgumentError(
-            f"{vcf} has no variant on a record of {genome.path}: it names {some(contigs)}, and "
-            f"{genome.names.instead(contigs)}"
-        )
+    unknown_contigs = unknown_contigs_of(variants, contigs, genome)
     if classes:
         unknown = [name for name in classes.fields if name not in variants.info_numbers]
         if unknown:
@@ -342,8 +365,8 @@ def _chunks(records: Iterable[VCFRecord], size: int) -> Iterator[list[VCFRecord]
         yield chunk
 
 
-def _variant(genome: Genome, record: VCFRecord, allele: str) -> Variant | str:
-    """The variant, or the reason that it cannot be scored."""
+def variant_of(genome: Genome, record: VCFRecord, allele: str) -> Variant | str:
+    """An alternate allele as a variant, or the reason that it is none: one of :data:`REASONS`."""
     try:
         return other_allele(allele) or read_variant(
             genome, record.contig, record.position - 1, record.reference, allele

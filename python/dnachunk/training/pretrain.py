@@ -32,6 +32,7 @@ from dnachunk.data.windows import MIN_HELD_OUT, MIN_RECORD_BP, WindowCollator, h
 from dnachunk.errors import ArgumentError, UsageError, require_at_least
 from dnachunk.inference.genome import open_genome
 from dnachunk.models import MODEL_TYPES
+from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.loading import holds_model
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.models.modeling_common import DNAPreTrainedModel
@@ -200,6 +201,7 @@ class PreTraining:
             holdout=self.holdout,
             num_windows=min(self.args.max_steps * _global_batch(self.args), -(-MAX_BPE_BP // window_bp)),
             seed=self.args.seed,
+            short_records=True,
         )
         decode = DNATokenizer().batch_decode
         texts = (decode(windows[index]["input_ids"][None])[0] for index in range(len(windows)))
@@ -221,9 +223,17 @@ class PreTraining:
         global_batch = _global_batch(args)
         num_windows = args.max_steps * global_batch
         windows = WindowDataset(
-            genomes, window_bp, weights=self.weight, holdout=holdout, num_windows=num_windows, seed=args.seed
+            genomes,
+            window_bp,
+            weights=self.weight,
+            holdout=holdout,
+            num_windows=num_windows,
+            seed=args.seed,
+            short_records=True,
         )
-        held_out = HeldOutWindows(genomes, window_bp, holdout, max_windows=self.eval_windows)
+        held_out = HeldOutWindows(
+            genomes, window_bp, holdout, max_windows=self.eval_windows, short_records=True
+        )
         settings = self._settings(network.config, global_batch)
         self._check_resumed(settings)
         say(_describe_model(network))
@@ -529,7 +539,10 @@ def prepare_pretraining(
     tokenizer = chosen("tokenizer", tokenizer)
     window_bp = chosen("window_bp", window_bp)
     step_bp = chosen("step_bp", step_bp)
-    is_masking_given = chosen("mask_probability", mask_probability) is not None
+    # A recipe's goes with its objective.
+    is_masking_given = mask_probability is not None or (
+        "mask_probability" in fields and "objective" not in (config or {})
+    )
     mask_probability = chosen("mask_probability", mask_probability, MASK_PROBABILITY)
     holdout = chosen("holdout", holdout)
     config = {**fields.get("config", {}), **(config or {})} if network is None else {}
@@ -667,20 +680,17 @@ def _accumulate(args: TrainingArguments, step_bp: Any, window_bp: int, is_batch_
 def _settle_decay(args: TrainingArguments) -> None:
     """Makes steps of the share of ``max_steps`` that a schedule's decay may be given as."""
     settings = args.lr_scheduler_kwargs
-    steps = settings.get("num_decay_steps", 1) if isinstance(settings, dict) else 1
-    if 0 < steps < 1:
+    steps = settings.get("num_decay_steps") if isinstance(settings, dict) else None
+    if isinstance(steps, float) and 0 < steps < 1:
         args.lr_scheduler_kwargs = {**settings, "num_decay_steps": math.ceil(steps * args.max_steps)}
 
 
-def _own_fields(config: Any) -> dict[str, Any]:
-    """The fields of a configuration that are its class's own, as plain values."""
-    own = [
-        name
-        for name in type(config).__annotations__
-        if name in config.to_dict() and name != "train_length_bp"
-    ]
-    values = {name: config.to_dict()[name] for name in own}
-    return {name: value for name, value in values.items() if value is not None}
+def _own_fields(config: DNAConfig) -> dict[str, Any]:
+    """The fields of a configuration that are not transformers' own, as plain values."""
+    values = config.to_dict()
+    classes = [each for each in type(config).__mro__ if issubclass(each, DNAConfig)]
+    names = [name for each in classes for name in vars(each).get("__annotations__", {}) if name in values]
+    return {name: values[name] for name in names if values[name] is not None and name != "train_length_bp"}
 
 
 def _read_interval(text: str | Interval, genomes: Sequence[Genome]) -> Interval:

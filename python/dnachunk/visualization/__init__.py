@@ -2,6 +2,7 @@
 
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.intervals import Estimate, plot_intervals
 from dnachunk.visualization.receptive_positions import plot_receptive_positions
 from dnachunk.visualization.run_lengths import plot_run_lengths
 from dnachunk.visualization.token_comparison import plot_token_comparison
@@ -10,8 +11,10 @@ from dnachunk.visualization.token_regions import plot_lengths_by_region
 from dnachunk.visualization.token_strip import plot_token_strip
 
 __all__ = [
+    "Estimate",
     "plot_boundary_profiles",
     "plot_boundary_survival",
+    "plot_intervals",
     "plot_lengths_by_region",
     "plot_receptive_positions",
     "plot_run_lengths",
