@@ -32,7 +32,7 @@ STEPS = {
     "mergedna": (MergeDNAConfig, 8, 1499, 0),
     # One wait for each stage's number of chunks.
     "dnachunker": (DNAChunkerConfig, 2, 982, 2),
-    "mxdna": (MxDNAConfig, 8, 1035, 0),
+    "mxdna": (MxDNAConfig, 8, 1038, 0),
 }
 
 
