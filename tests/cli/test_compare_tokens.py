@@ -380,8 +380,8 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nchr1\t1\t.\tA\tC\t.\t.\t.\n"
     )
     before = sorted(tmp_path.iterdir())
-    which = [] if "--fasta" in words else ["--fasta", fasta]
-    result = run("compare-tokens", *which, "--output-dir", "out", *words)
+    of_genome = [] if "--fasta" in words else ["--fasta", fasta]
+    result = run("compare-tokens", *of_genome, "--output-dir", "out", *words)
     refused(result, said, status)
     assert sorted(tmp_path.iterdir()) == before
 

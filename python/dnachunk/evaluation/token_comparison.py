@@ -496,8 +496,11 @@ def _mutation_windows(
     genome: Genome, spans: Sequence[Span], window_bp: int, count: int, seed: int
 ) -> MutationWindows | None:
     """Windows of the spans, evenly spaced, and other ones of the genome; None if not one fits."""
+    # A record shorter than a window would be a window as short.
     intervals = [
-        Interval(genome.records[span.record_index].name, span.start_bp, span.end_bp) for span in spans
+        Interval(genome.records[span.record_index].name, span.start_bp, span.end_bp)
+        for span in spans
+        if span.end_bp - span.start_bp >= window_bp
     ]
     try:
         total = len(HeldOutWindows([genome], window_bp, intervals, max_n_fraction=0))
@@ -518,7 +521,7 @@ def _mutation_windows(
                 reverse_complement=False,
             )
             ids = [others[index]["input_ids"] for index in range(len(others))]
-            offsets = torch.arange(0, len(ids) * window_bp + 1, window_bp)
+            offsets = torch.tensor([0, *map(len, ids)]).cumsum(0)
             return MutationWindows(windows, decode_dna(torch.cat(ids).to(torch.uint8), offsets))
     return MutationWindows(windows, [])
 
