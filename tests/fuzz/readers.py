@@ -14,12 +14,24 @@ import torch
 from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForMaskedLM, load
 from dnachunk.data import Genome, read_labelled
 from dnachunk.data.annotation import read_annotation
+from dnachunk.data.motif_matrices import read_motif_matrices
 from dnachunk.data.repeats import with_repeats
 from dnachunk.data.text import read_lines
 from dnachunk.data.vcf import VCF
+from dnachunk.evaluation.motifs import log_odds
 from tests.fuzz.mutation import mutated_bytes, mutated_json, mutated_lines
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+MEME_LINES = [
+    *(
+        "MEME version 4",
+        "ALPHABET= ACGT",
+        "MOTIF MA1 one",
+        "letter-probability matrix: alength= 4 w= 2 nsites= 9",
+    ),
+    *("0.5 0.5 0 0", "0.1 0.2 0.3 0.4", "URL x", "MOTIF two", "letter-probability matrix:", "1 0 0 0"),
+]
+JASPAR_LINES = [">MA1 one", "A [ 1 2 ]", "C [ 3 0 ]", "G [ 0 4 ]", "T [ 5 6 ]", ">two", "1", "2", "3", "4.5"]
 VCF_LINES = [
     "##fileformat=VCFv4.2",
     '##INFO=<ID=AF,Number=A,Type=Float,Description="x">',
@@ -250,6 +262,19 @@ class Repeats(Lines):
                 require(strictly.repeats.keys() == genome.repeats.keys(), "records")
 
 
+class Motifs(Lines):
+    name = "motifs"
+
+    def run(self, random):
+        lines = random.choice([MEME_LINES, JASPAR_LINES])
+        path, _ = self.write(random, "m.meme", mutated_bytes(random, mutated_lines(random, lines, " "), 1))
+        with self.errors():
+            for matrix in read_motif_matrices(path):
+                require(matrix.name and matrix.counts.dim() == 2 and matrix.counts.shape[1] == 4, "shape")
+                require(bool((matrix.counts >= 0).all() and (matrix.counts.sum(dim=1) > 0).all()), "counts")
+                require(bool(log_odds(matrix.counts).isfinite().all()), "scores")
+
+
 class Tables(Lines):
     name = "table"
 
@@ -308,5 +333,5 @@ class Weights(Models):
         return struct.pack("<Q", size) + changed + self.whole[8 + length :]
 
 
-READERS = [Lines, Variants, Annotations, GFF, GTF, Repeats, Tables, Models, TokenizerConfigs, Weights]
-FAST = [Lines, Variants, Annotations, GFF, GTF, Repeats, Tables]
+READERS = [Lines, Variants, Annotations, GFF, GTF, Motifs, Repeats, Tables, Models, TokenizerConfigs, Weights]
+FAST = [Lines, Variants, Annotations, GFF, GTF, Motifs, Repeats, Tables]

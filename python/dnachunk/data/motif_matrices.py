@@ -1,6 +1,5 @@
 """Motifs as matrices: files in MEME's minimal format and in JASPAR's, checked line by line."""
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +17,9 @@ MEME_SITES = 20
 _PROBABILITIES = "letter-probability matrix:"
 _ATTRIBUTE = re.compile(r"(\w+)= *(\S+)")
 _JASPAR_ROW = re.compile(r"(?:([A-Za-z])\s*)?(\[)?([^\[\]]*)(\])?\s*")
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SUM_TOLERANCE = 0.01
+_MOST_SITES = 10**12
 
 
 class MotifMatrix(NamedTuple):
@@ -91,14 +92,18 @@ def _read_jaspar(lines: _Lines, line: str | None) -> Iterator[MotifMatrix]:
                 or (match[1] or base).upper() != base
                 or (not match[2]) != (not match[4])
             ):
-                raise FaultyLineError(f"{name}: expected the counts of {base}, got {line or 'the end'!r:.40}")
+                raise FaultyLineError(
+                    f"{name:.80}: expected the counts of {base}, got {line or 'the end'!r:.40}"
+                )
             rows.append(_numbers(match[3], name))
             if len(rows[-1]) != len(rows[0]):
-                raise FaultyLineError(f"{name}: expected {len(rows[0])} counts, as of A, got {len(rows[-1])}")
+                raise FaultyLineError(
+                    f"{name:.80}: expected {len(rows[0])} counts, as of A, got {len(rows[-1])}"
+                )
         counts = torch.tensor(rows, dtype=torch.float64).T
         empty = (counts.sum(dim=1) == 0).nonzero()[:, 0].tolist()
         if empty:
-            raise FaultyLineError(f"{name}: every place must have counts, place {empty[0] + 1} has none")
+            raise FaultyLineError(f"{name:.80}: every place must have counts, place {empty[0] + 1} has none")
         yield MotifMatrix(name, counts)
         line = lines.take()
 
@@ -121,34 +126,34 @@ def _read_meme(lines: _Lines, line: str | None) -> Iterator[MotifMatrix]:
             raise FaultyLineError("a matrix must follow a line MOTIF")
         said = dict(_ATTRIBUTE.findall(line))
         if said.get("alength", "4") != "4":
-            raise FaultyLineError(f"{name}: alength must be 4, got {said['alength']!r:.40}")
+            raise FaultyLineError(f"{name:.80}: alength must be 4, got {said['alength']!r:.40}")
         (sites,) = _numbers(said.get("nsites", str(MEME_SITES)), name)
         rows: list[list[float]] = []
         while (line := lines.take()) is not None and line.lstrip()[0] in "+-.0123456789":
             row = _numbers(line, name)
             if len(row) != len(BASES) or abs(sum(row) - 1) > _SUM_TOLERANCE:
                 raise FaultyLineError(
-                    f"{name}: expected 4 probabilities that sum to 1, got {line.strip()!r:.60}"
+                    f"{name:.80}: expected 4 probabilities that sum to 1, got {line.strip()!r:.60}"
                 )
             rows.append(row)
         if not rows or str(len(rows)) != said.get("w", str(len(rows))):
-            raise FaultyLineError(f"{name}: expected {said.get('w', 'some')} rows, got {len(rows)}")
+            raise FaultyLineError(f"{name:.80}: expected {said.get('w', 'some')} rows, got {len(rows)}")
         # With 0 sites, MEME's word for "not known".
         yield MotifMatrix(name, torch.tensor(rows, dtype=torch.float64) * (sites or MEME_SITES))
         name = None
     if name is not None:
-        raise FaultyLineError(f"{name}: expected '{_PROBABILITIES}' before the next motif or the end")
+        raise FaultyLineError(f"{name:.80}: expected '{_PROBABILITIES}' before the next motif or the end")
 
 
 def _numbers(text: str, name: str) -> list[float]:
-    """Numbers between blanks, 0 or more each, and at least one."""
+    """Numbers between blanks, and at least one."""
     words = text.split()
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise FaultyLineError(f"{name}: expected numbers of 0 or more, got {text.strip()!r:.60}")
+    # float() takes more than either format has, such as 1_0.
+    numbers = [float(word) for word in words if _NUMBER.fullmatch(word)]
+    if not numbers or len(numbers) < len(words) or max(numbers) > _MOST_SITES:
+        raise FaultyLineError(
+            f"{name:.80}: expected numbers from 0 to {_MOST_SITES:,}, got {text.strip()!r:.60}"
+        )
     return numbers
 
 

@@ -328,7 +328,6 @@ def _listed_places(
 
 __all__ = [
     "ALL_MOTIFS",
-    "FIGURES",
     "Cuts",
     "MotifCuts",
     "Occurrences",

@@ -318,7 +318,8 @@ def compare_tokens(
         fasta=fasta,
         aliases=aliases,
         annotation=annotations,
-        motif=patterns,
+        # Places may be looked at as both.
+        motif=[each for each in patterns if Path(each) not in map(Path, annotations)],
         vcf=vcf,
         bedgraph=bedgraph,
     )
