@@ -87,6 +87,14 @@ def evaluate(
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     truncate: TruncateOption = False,
+    floor: Annotated[
+        bool,
+        typer.Option(
+            help="Whether counts of k-mers (one strand, k from 3 to 6, chosen on the validation set) are "
+            "rows too: with naive Bayes, and with logistic regression, of numbers ridge regression. Labels "
+            "of bases have none."
+        ),
+    ] = True,
 ) -> None:
     """Fine-tunes models on the tasks of a suite, and writes one table of what they reach.
 
@@ -136,6 +144,7 @@ def evaluate(
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
+            floor=floor,
             **fields,
         )
     say(f"\n{result}")
