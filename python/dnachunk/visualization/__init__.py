@@ -2,6 +2,7 @@
 
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.cost import plot_cost
 from dnachunk.visualization.receptive_positions import plot_receptive_positions
 from dnachunk.visualization.run_lengths import plot_run_lengths
 from dnachunk.visualization.token_comparison import plot_token_comparison
@@ -12,6 +13,7 @@ from dnachunk.visualization.token_strip import plot_token_strip
 __all__ = [
     "plot_boundary_profiles",
     "plot_boundary_survival",
+    "plot_cost",
     "plot_lengths_by_region",
     "plot_receptive_positions",
     "plot_run_lengths",
