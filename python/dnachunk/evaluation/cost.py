@@ -217,8 +217,9 @@ def profile(
 
     Operations are what torch's ``FlopCounterMode`` counts, with the operations' own formulas: two for each
     product in matrix products, convolutions, attention and the recurrences of scans and of smoothing, padding
-    included. Embeddings, norms, activations, softmax, decisions and sums of rows count nothing. Memory is
-    what is allocated on a GPU, and on a CPU that of the tensors alive, without what kernels use inside.
+    included, in the forms that run on the device (kernels of attention compute scores again in the backward
+    pass). Embeddings, norms, activations, softmax, decisions and sums of rows count nothing. Memory is what
+    is allocated on a GPU, and on a CPU that of the tensors alive, without what kernels use inside.
 
     Args:
         output_dir: Folder to write ``results.json`` into. Default: nothing is written.
