@@ -500,6 +500,7 @@ VERBS = {
     "score_variants": "score_variants",
     "score_mutations": "score_mutations",
     "compare_tokens": "compare_tokens",
+    "profile": "profile",
     "pretrain": "pretrain",
     "finetune": "finetune",
     "evaluate": "compare_models",
@@ -518,7 +519,7 @@ def test_a_command_and_its_verb_have_the_same_arguments(command, verb):
         return None if value in ((), inspect.Parameter.empty) else value
 
     # Where a command line is repeated, nothing given is the library's default.
-    repeated = {"label_column"}
+    repeated = {"label_column", "length_bp"}
     for name in set(options) - {"context"} - repeated:
         if options[name].default is not inspect.Parameter.empty:
             assert plain(options[name].default) == plain(arguments[name].default), name

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dnachunk.build import build_info as build_info
     from dnachunk.evaluation import compare_tokens as compare_tokens
     from dnachunk.evaluation import predict as predict
+    from dnachunk.evaluation import profile as profile
     from dnachunk.evaluation import score_mutations as score_mutations
     from dnachunk.evaluation import score_variants as score_variants
     from dnachunk.inference import embed_genome as embed_genome
@@ -36,7 +37,7 @@ _HOMES = {
     "build_info": "dnachunk.build",
     **dict.fromkeys(("embed_genome", "load", "tokenize_genome"), "dnachunk.inference"),
     **dict.fromkeys(
-        ("compare_tokens", "predict", "score_mutations", "score_variants"), "dnachunk.evaluation"
+        ("compare_tokens", "predict", "profile", "score_mutations", "score_variants"), "dnachunk.evaluation"
     ),
     "compare_models": "dnachunk.training.compare",
     "finetune": "dnachunk.training.finetune",

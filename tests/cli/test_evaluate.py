@@ -5,7 +5,8 @@ import pytest
 
 from dnachunk.data.task import Examples
 from dnachunk.evaluation.comparison import Score
-from dnachunk.training import FineTuner
+from dnachunk.evaluation.kmer_floor import FLOORS, LINEAR, NAIVE_BAYES
+from dnachunk.training import FineTuner, compare
 from tests.cli.test_finetune import toy_rows, write_table
 from tests.training.finetuning import save_bert, save_small
 
@@ -94,20 +95,29 @@ def test_models_tasks_and_seeds_make_one_table(run, models, suite, tmp_path, tra
     sizes = {"train_sequences": 12, "eval_sequences": 4, "test_sequences": 20}
     assert sizes.items() <= metrics["tasks"]["gue/tf_0"].items()
     lines = (tmp_path / "all" / "results.md").read_text().splitlines()
-    for task, metric in tasks.items():
-        row = next(line for line in lines if line.startswith(f"| {task} "))
-        cells = [cell.strip(" *") for cell in row.split("|")[2:-1]]
-        for cell, model in zip(cells, ("merge", "chunk"), strict=True):
+    # More rows than tasks: tasks are columns.
+    cells = {}
+    for line in lines[2 : 4 + 2 + len(FLOORS)]:
+        name, *values = (cell.strip(" *") for cell in line.split("|")[1:-1])
+        cells[name] = values
+    titles = {"genomic_benchmarks/worm": "accuracy", "gue/tf_0": "MCC"}
+    assert cells[""] == [*(f"{task} ({title})" for task, title in titles.items()), "average", "average rank"]
+    for column, (task, metric) in enumerate(tasks.items()):
+        for row in FLOORS:
+            assert cells[row][column] == str(Score.of([metrics["floor"][row][task]["test"][metric]]))
+        for model in ("merge", "chunk"):
             reached = metrics["scores"][model][task]
             values = [repeat["test"][metric] for repeat in reached["repeats"]]
             assert [repeat["seed"] for repeat in reached["repeats"]] == [3, 4]
             assert reached[f"test_{metric}"] == pytest.approx(sum(values) / 2)
-            assert cell == str(Score.of(values))
+            assert cells[model][column] == str(Score.of(values))
     for model in ("merge", "chunk"):
         means = [metrics["scores"][model][task][f"test_{metric}"] for task, metric in tasks.items()]
         assert metrics["average"][model] == pytest.approx(sum(means) / 2)
-    assert sum(metrics["average_rank"].values()) == 3
-    chunk = next(line for line in lines if line.startswith("| chunk "))
+    assert list(metrics["average_rank"]) == list(metrics["average"]) == ["merge", "chunk", *FLOORS]
+    assert sum(metrics["average_rank"].values()) == 10
+    # The second of the two tables that have a row for it.
+    *_, chunk = (line for line in lines if line.startswith("| chunk "))
     parameters = metrics["models"]["chunk"]["backbone_parameters"]
     assert [cell.strip() for cell in chunk.split("|")[2:-1]] == [
         f"{parameters:,}",
@@ -158,6 +168,37 @@ def test_an_interrupted_suite_loses_nothing(run, models, suite, tmp_path, traini
     assert run(*line, "--weight-decay", 0.3).status == 1
 
 
+def test_a_floor_is_computed_once_and_can_be_left_out(run, models, suite, tmp_path, trainings, monkeypatch):
+    line = [*words(models, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--seeds", 1]
+    without = run(*line, "--no-floor")
+    assert without.status == 0, without.err
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert read(tmp_path / "run")["floor"] == {}
+    assert "k-mer" not in table
+    result = run(*line)
+    assert result.status == 0, result.err
+    assert len(trainings) == 1
+    floor = read(tmp_path / "run")["floor"]
+    assert list(floor) == [NAIVE_BAYES, LINEAR]
+    lengths = {row: tasks["gue/tf_0"]["k"] for row, tasks in floor.items()}
+    assert f"k = {lengths[NAIVE_BAYES]}" in result.out
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert f"{NAIVE_BAYES}: {lengths[NAIVE_BAYES]} (gue/tf_0); {LINEAR}: {lengths[LINEAR]} (gue" in table
+
+    fitted = []
+    fit = compare.fit_floor
+    monkeypatch.setattr(compare, "fit_floor", lambda *arguments: fitted.append(arguments) or fit(*arguments))
+    assert run(*line).status == 0
+    assert not fitted
+    assert read(tmp_path / "run")["floor"] == floor
+    # Of another model the same data is the same floor; of other data it is another.
+    chunk = [*words(models, suite, tmp_path / "run", "chunk"), "--tasks", "gue/tf_0", "--seeds", 1]
+    assert run(*chunk, "--max-train", 8).status == 0
+    assert [arguments[0] for arguments in fitted] == [NAIVE_BAYES, LINEAR]
+    taken = [*line[:3], "--model", f"{LINEAR}={models / 'merge'}", *line[5:]]
+    assert "a model is called k-mer linear, as a row of the --floor" in refused(run(*taken), 2)
+
+
 def test_changed_settings_are_refused(run, models, suite, tmp_path, trainings):
     shutil.copytree(models / "merge", tmp_path / "merge")
     line = [*words(tmp_path, suite, tmp_path / "run", "merge"), "--tasks", "gue/tf_0", "--seeds", 1]
@@ -194,6 +235,34 @@ def test_columns_and_problems_of_all_tasks(run, models, tmp_path, trainings):
     assert result.status == 0, result.err
     task = read(tmp_path / "run")["tasks"]["toy"]
     assert (task["problem"], task["metric"]) == ("regression", "spearman")
+    # Naive Bayes predicts no numbers.
+    assert list(read(tmp_path / "run")["floor"]) == [LINEAR]
+
+
+def test_what_cannot_have_a_floor_has_none(run, models, tmp_path, trainings):
+    for task, labels in (("classes", ("weak", "strong")), ("numbers", ("0.5", "1.25"))):
+        (tmp_path / "tasks" / task).mkdir(parents=True)
+        for split, count in (("train", 20), ("test", 10)):
+            rows = [
+                row.replace("weak", labels[0]).replace("strong", labels[1]) for row in toy_rows(count, count)
+            ]
+            write_table(tmp_path / "tasks" / task / f"{split}.csv", *rows)
+    (tmp_path / "tasks" / "bases").mkdir()
+    for split in ("train", "test"):
+        sequences = [row.split(",")[0] for row in toy_rows(10, 1)]
+        rows = [f"{sequence},{('01' * 100)[: len(sequence)]}" for sequence in sequences]
+        write_table(tmp_path / "tasks" / "bases" / f"{split}.csv", *rows)
+    result = run(*words(models, tmp_path / "tasks", tmp_path / "run", "merge"), "--seeds", 1)
+    assert result.status == 0, result.err
+    metrics = read(tmp_path / "run")
+    assert {row: list(tasks) for row, tasks in metrics["floor"].items()} == {
+        NAIVE_BAYES: ["classes"],
+        LINEAR: ["classes", "numbers"],
+    }
+    assert list(metrics["average"]) == list(metrics["average_rank"]) == ["merge"]
+    lines = (tmp_path / "run" / "results.md").read_text().splitlines()
+    bases = next(line for line in lines if line.startswith("| bases "))
+    assert [cell.strip() for cell in bases.split("|")[3:-1]] == ["—", "—"]
 
 
 def test_rows_that_cannot_be_read_are_left_out_of_all_tasks(run, models, tmp_path, trainings):

@@ -9,6 +9,7 @@ COMMANDS = [
     "evaluate",
     "tokenize",
     "compare-tokens",
+    "profile",
     "embed",
     "score-variants",
     "score-mutations",

@@ -86,6 +86,10 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             [*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf, "--motif", motifs],
             [fasta, vcf, motifs],
         ),
+        "profile": (
+            ["--model", model, "--fasta", fasta, "--length-bp", 64, "--repeats", 1],
+            [fasta, model / "model.safetensors"],
+        ),
         "pretrain": (["--fasta", fasta, "--eval-windows", 2, *short, *SMALL], [fasta]),
         "finetune": (["--model", model, "--train", labelled, *short], [labelled]),
         "evaluate": (["--model", model, "--suite", suite, "--seeds", 1, *short], [labelled]),
@@ -98,7 +102,7 @@ FILES = {
     "score-variants": "out.tsv",
     "predict": "out.tsv",
 }
-FOLDERS = ["score-mutations", "compare-tokens", "pretrain", "finetune", "evaluate"]
+FOLDERS = ["score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate"]
 STREAMING = ["tokenize", "score-variants", "predict"]
 
 

@@ -97,7 +97,12 @@ def test_models_are_pretrained_on_as_many_bases_and_compared(run, write_plan, da
         assert state["max_steps"] == 3
     metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
     assert list(metrics["scores"]) == ["MergeDNA, masked only", "3mer"]
+    assert list(metrics["floor"]) == ["k-mer naive Bayes", "k-mer linear"]
     assert metrics["models"]["3mer"]["pretraining"]["eval_compression"] == pytest.approx(3, abs=0.2)
+
+    write_plan(("seeds = 1", "seeds = 1\nfloor = false"))
+    assert run(*line).status == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["floor"] == {}
 
     changed = write_plan(("bases = 1000", "bases = 2000"), ("hidden_size = 32", "hidden_size = 64"))
     refusal = refused(run(*line))

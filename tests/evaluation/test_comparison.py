@@ -96,3 +96,19 @@ def test_a_single_model_is_not_marked():
 
 def test_markdown_table():
     assert markdown_table([["", "n"], ["long", "1"]]) == "|      |   n |\n| ---- | --: |\n| long |   1 |"
+
+
+def test_what_can_have_no_score_is_not_ranked():
+    known = {("A", "a"): Score(0.5), ("B", "a"): Score(0.7), ("C", "a"): Score(0.6)}
+    known |= {("A", "b"): Score(0.5), ("B", "b"): Score(0.4)}
+    comparison = Comparison(["A", "B", "C"], {"a": "mcc", "b": "r2"}, known, {("C", "b")})
+    assert comparison.ranks("a") == {"A": 2, "B": 1}
+    assert comparison.average_ranks == {"A": 1.5, "B": 1.5}
+    assert list(comparison.averages) == ["A", "B"]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in comparison.markdown().splitlines()]
+    # More models than tasks: models are rows.
+    assert rows[2:] == [
+        ["50.00", "**50.00**", "*50.00*", "**1.50**"],
+        ["**70.00**", "*40.00*", "**55.00**", "**1.50**"],
+        ["*60.00*", "—", "—", "—"],
+    ]

@@ -3,12 +3,14 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from dnachunk.evaluation.cost import Cost, CostProfile, ModelCost
 from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts, letter_runs
 from dnachunk.evaluation.token_meaning import Band, Profile
 from dnachunk.visualization import (
     Estimate,
     plot_boundary_profiles,
     plot_boundary_survival,
+    plot_cost,
     plot_intervals,
     plot_lengths_by_region,
     plot_run_lengths,
@@ -149,3 +151,25 @@ def test_bad_input():
     for survival in ({}, {"a": {}}, {"a": {"x": 1}, "b": {"y": 1}}):
         with pytest.raises(ValueError, match="must have the same kinds for each tokenizer"):
             plot_boundary_survival(survival)
+
+
+def test_costs_against_length(tmp_path):
+    with_backward = Cost(32, 1000, 2000, 4_000_000, 9_000_000, 0.5, 2.0)
+    alone = Cost(32, 1000, None, 4_000_000, None, 0.5, None)
+    models = {
+        "one": ModelCost(7, {64: with_backward}),
+        "two": ModelCost(7, {64: with_backward, 128: with_backward}),
+    }
+    figure = plot_cost(CostProfile(models, "a CPU", is_on_gpu=False))
+    drawn(figure, tmp_path)
+    flops, memory, speed = figure.axes
+    assert [line_of(axes, 1) for axes in (flops, memory, speed)] == [
+        {64: 1000, 128: 1000},
+        {64: 9, 128: 9},
+        {64: 32, 128: 64},
+    ]
+    assert "forward and backward" in memory.get_ylabel()
+    assert [label.get_text() for label in flops.get_xticklabels()] == ["64", "128"]
+    figure = plot_cost(CostProfile({"one": ModelCost(7, {64: alone})}, "a CPU", is_on_gpu=False))
+    assert [line_of(axes) for axes in figure.axes] == [{64: 1000}, {64: 4}, {64: 128}]
+    assert "backward" not in figure.axes[1].get_ylabel()

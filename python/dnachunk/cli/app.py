@@ -15,6 +15,7 @@ from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
 from dnachunk.cli.predict import predict
 from dnachunk.cli.pretrain import pretrain
+from dnachunk.cli.profile import profile
 from dnachunk.cli.report import Terminated, printed_log, terminating_cleanly
 from dnachunk.cli.score_mutations import score_mutations
 from dnachunk.cli.score_variants import score_variants
@@ -46,6 +47,7 @@ app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unk
 app.command(cls=Command)(predict)
 app.command(cls=Command)(tokenize)
 app.command(cls=Command)(compare_tokens)
+app.command(cls=Command)(profile)
 app.command(cls=Command)(embed)
 app.command(cls=Command)(score_variants)
 app.command(cls=Command)(score_mutations)

@@ -3,6 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -77,3 +78,21 @@ def read_searched_arguments(words: list[str], searched: Mapping[str, list[Any] |
                 f"--{name.replace('_', '-')} and --{name} are the same: give one of them"
             )
     return {**{name: values or None for name, values in searched.items()}, **fields}
+
+
+def read_named_models(texts: list[str]) -> dict[str, Path]:
+    """Reads ``NAME=DIR`` or ``DIR``.
+
+    Raises:
+        typer.BadParameter: If two have one name.
+    """
+    models: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        folder = Path(path if equals and not Path(text).exists() else text)
+        if folder == Path(text):
+            name = folder.resolve().name
+        if name in models:
+            raise typer.BadParameter(f"several models are called {name}: give --model NAME=DIR")
+        models[name] = folder
+    return models

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dnachunk.cli.arguments import read_searched_arguments
+from dnachunk.cli.arguments import read_named_models, read_searched_arguments
 from dnachunk.cli.finetune import Adapted
 from dnachunk.cli.options import (
     AlphasOption,
@@ -87,6 +87,14 @@ def evaluate(
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     truncate: TruncateOption = False,
+    floor: Annotated[
+        bool,
+        typer.Option(
+            help="Whether counts of k-mers (one strand, k from 3 to 6, chosen on the validation set) are "
+            "rows too: with naive Bayes, and with logistic regression, of numbers ridge regression. Labels "
+            "of bases have none."
+        ),
+    ] = True,
 ) -> None:
     """Fine-tunes models on the tasks of a suite, and writes one table of what they reach.
 
@@ -119,7 +127,7 @@ def evaluate(
         fields = read_searched_arguments(context.args, searched)
         result = compare_models(
             output_dir,
-            model=_named(model or []),
+            model=read_named_models(model or []),
             suite=suite,
             data=data,
             tasks=tasks or (),
@@ -136,29 +144,12 @@ def evaluate(
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
+            floor=floor,
             **fields,
         )
     say(f"\n{result}")
     say(f"\nThe table is in {output_dir / 'results.md'}; its numbers are in {output_dir / 'results.json'}")
     leave_process_group()
-
-
-def _named(texts: list[str]) -> dict[str, Path]:
-    """Reads ``NAME=DIR`` or ``DIR``.
-
-    Raises:
-        typer.BadParameter: If two have one name.
-    """
-    models: dict[str, Path] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        folder = Path(path if equals and not Path(text).exists() else text)
-        if folder == Path(text):
-            name = folder.resolve().name
-        if name in models:
-            raise typer.BadParameter(f"several models are called {name}: give --model NAME=DIR")
-        models[name] = folder
-    return models
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from dnachunk._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from dnachunk.evaluation.cost import Cost, CostProfile, ModelCost, profile
     from dnachunk.evaluation.fixed_context import (
         FixedContextModel,
         best_fixed_context,
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from dnachunk.evaluation.zero_shot_model import load_zero_shot, make_zero_shot_model
 
 __all__ = [
+    "Cost",
+    "CostProfile",
     "FixedContextModel",
     "MaskedBaseScores",
+    "ModelCost",
     "MutationScores",
     "Prediction",
     "Predictions",
@@ -52,6 +56,7 @@ __all__ = [
     "masked_log_probabilities",
     "predict",
     "predict_logits",
+    "profile",
     "read_variant",
     "score_alleles",
     "score_mutations",
@@ -62,6 +67,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        **dict.fromkeys(("Cost", "CostProfile", "ModelCost", "profile"), "dnachunk.evaluation.cost"),
         **dict.fromkeys(
             ("FixedContextModel", "best_fixed_context", "letter_frequency_scores"),
             "dnachunk.evaluation.fixed_context",

@@ -1,7 +1,7 @@
 """Models on tasks: means and deviations, ranks, and one table as the papers print it."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,20 +54,31 @@ class Comparison:
         models: Their names, in order.
         metrics: For each task, in order, what it is scored by.
         scores: By model and task, as far as they are known.
+        without: By model and task, where there can be no score; a model of which this is so on one of the
+            tasks has no average and no rank.
     """
 
     models: Sequence[str]
     metrics: Mapping[str, str]
     scores: Mapping[tuple[str, str], Score]
+    without: Collection[tuple[str, str]] = ()
+
+    @property
+    def ranked(self) -> list[str]:
+        """The models that can have a score on every task."""
+        return [
+            model for model in self.models if not any((model, task) in self.without for task in self.metrics)
+        ]
 
     def ranks(self, task: str) -> dict[str, float]:
         """The models' ranks on a task, 1 for the best; empty while a score is missing."""
         from scipy.stats import rankdata
 
-        if any((model, task) not in self.scores for model in self.models):
+        models = self.ranked
+        if any((model, task) not in self.scores for model in models):
             return {}
-        ranks = rankdata([-self.scores[model, task].printed for model in self.models])
-        return dict(zip(self.models, ranks.tolist(), strict=True))
+        ranks = rankdata([-self.scores[model, task].printed for model in models])
+        return dict(zip(models, ranks.tolist(), strict=True))
 
     @property
     def averages(self) -> dict[str, Score]:
@@ -84,22 +95,24 @@ class Comparison:
         ranks = [self.ranks(task) for task in self.metrics]
         if not all(ranks):
             return {}
-        return {model: statistics.fmean(each[model] for each in ranks) for model in self.models}
+        return {model: statistics.fmean(each[model] for each in ranks) for model in self.ranked}
 
     def lines(self) -> list[list[str]]:
         """The table's cells, the first line the header.
 
-        The best of each task is bold, the second best italic, — where a score is missing; where several are
-        best there is no second. Tasks are rows; columns where there are more models.
+        The best of each task is bold, the second best italic, — where a score is missing or cannot be; where
+        several are best there is no second. Tasks are rows; columns where there are more models.
         """
         lines = [["", *self.models]]
         for task, metric in self.metrics.items():
             scores = {model: score for (model, of), score in self.scores.items() if of == task}
-            lines.append([f"{task} ({METRIC_TITLES[metric]})", *self._cells(scores)])
-        lines.append(["average", *self._cells(self.averages)])
+            able = [model for model in self.models if (model, task) not in self.without]
+            lines.append([f"{task} ({METRIC_TITLES[metric]})", *self._cells(scores, able)])
+        lines.append(["average", *self._cells(self.averages, self.ranked)])
         ranks = self.average_ranks
-        texts = [f"{ranks[model]:.2f}" if ranks else "—" for model in self.models]
-        lines.append(["average rank", *_marked(texts, [-ranks[model] for model in ranks])])
+        marked = _marked([f"{rank:.2f}" for rank in ranks.values()], [-rank for rank in ranks.values()])
+        texts = dict(zip(ranks, marked, strict=True))
+        lines.append(["average rank", *(texts.get(model, "—") for model in self.models)])
         if len(self.models) > len(self.metrics):
             lines = [list(line) for line in zip(*lines, strict=True)]
         return lines
@@ -108,11 +121,13 @@ class Comparison:
         """:meth:`lines` as a table in Markdown."""
         return markdown_table(self.lines())
 
-    def _cells(self, scores: Mapping[str, Score]) -> list[str]:
-        texts = [str(scores.get(model, "—")) for model in self.models]
-        if len(scores) < len(self.models):
-            return texts
-        return _marked(texts, [scores[model].printed for model in self.models])
+    def _cells(self, scores: Mapping[str, Score], able: Sequence[str]) -> list[str]:
+        """A cell for each model; marked if all that can have a score do."""
+        texts = {model: str(score) for model, score in scores.items()}
+        if able and all(model in scores for model in able):
+            marked = _marked([texts[model] for model in able], [scores[model].printed for model in able])
+            texts = dict(zip(able, marked, strict=True))
+        return [texts.get(model, "—") for model in self.models]
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """Fused tokenization operations: Rust kernels on the CPU, Triton kernels on GPUs, PyTorch everywhere else."""
 
+from dnachunk._lazy import after_import
 from dnachunk.ops._backend import backend_of, use_backend
 from dnachunk.ops.basic_units import basic_units
 from dnachunk.ops.boundary_routing import boundary_routing
@@ -48,3 +49,6 @@ __all__ = [
     "use_backend",
     "window_attention",
 ]
+
+# That module takes a third of a second to load, and few need it.
+after_import("torch.utils.flop_counter", ["dnachunk.ops._flops"])

@@ -9,6 +9,9 @@ import torch
 
 from dnachunk.ops._backend import HAS_TRITON, INTERPRETED, backend_of
 
+FLOPS: dict[str, Callable[..., int]] = {}
+"""Of operations by name their ``flops``, see :func:`register`."""
+
 
 def register(
     name: str,
@@ -19,6 +22,7 @@ def register(
     cuda: str | None = None,
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
+    flops: Callable[..., int] | None = None,
 ) -> None:
     """Registers ``torch.ops.dnachunk.<name>``.
 
@@ -32,6 +36,10 @@ def register(
         backward: ``(ctx, *grad_outputs) -> grads``; absent for operations that decide, and for a
             ``…_backward`` that has no gradient itself, where asking for one raises.
         setup_context: Saves what ``backward`` needs; by default all arguments, tensors then.
+        flops: Floating-point operations, from the arguments with shapes in place of tensors, for torch's
+            ``FlopCounterMode``: two for each product that is part of a sum or of a recurrence as it is
+            defined, padding included, as torch counts matrix products. Absent where an operation decides,
+            copies, adds up rows or works on elements alone: that counts nothing.
     """
     qualified_name = f"dnachunk::{name}"
     torch.library.define(qualified_name, schema)
@@ -43,6 +51,8 @@ def register(
             cpu = _either(name, cpu, triton_form)
     torch.library.impl(qualified_name, "CPU", cpu)
     torch.library.register_fake(qualified_name, fake)
+    if flops is not None:
+        FLOPS[name] = flops
     if backward is not None and setup_context is None:
 
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -105,4 +115,4 @@ def _either(name: str, cpu: Callable[..., Any], triton_form: Callable[..., Any])
     return run
 
 
-__all__ = ["register"]
+__all__ = ["FLOPS", "register"]

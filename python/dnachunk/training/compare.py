@@ -19,9 +19,10 @@ from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
+from dnachunk.evaluation.kmer_floor import FLOORS, STRENGTHS, WORD_LENGTHS, Floor, fit_floor, has_floor
 from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
-from dnachunk.files import replacing
+from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
 from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
@@ -44,6 +45,7 @@ from dnachunk.training.finetune import (
     finetuning_arguments,
     run_search,
     several,
+    task_digest,
     tell_skipped_rows,
     the_only,
 )
@@ -58,6 +60,7 @@ CELLS = "cells"
 """Folder, in the output folder, of what was reached: by model and task."""
 
 _JOB = "compare_models"
+_FLOOR = "floor.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ def compare_models(
     patience: int = 3,
     reverse_complement: Strands = "none",
     truncate: bool = False,
+    floor: bool = True,
     before_models: Callable[[], None] | None = None,
     **arguments: Any,
 ) -> ModelComparison:
@@ -169,6 +173,10 @@ def compare_models(
         patience: See there.
         reverse_complement: See there.
         truncate: See there.
+        floor: Whether counts of k-mers are rows as well, fitted on the same training sequences, whole and of
+            one strand: with naive Bayes, and with logistic regression (of numbers, ridge regression). The
+            length of the words, 3 to 6, and the regularization are chosen on the validation set. Labels of
+            bases have none, numbers the second alone; what has no score on one of the tasks is not ranked.
         before_models: Called when the tasks have been read and checked, before a model is looked at.
         **arguments: Fields of Hugging Face's ``TrainingArguments``.
 
@@ -219,6 +227,8 @@ def compare_models(
         examples = _read_task(task, path, kind, max_train, args.seed, read)
         metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
         entries[task] = Entry(task, examples, metric)
+    if floor and (taken := [name for name in models if name in FLOORS]):
+        raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:
         before_models()
     with quiet_files():
@@ -234,6 +244,7 @@ def compare_models(
             patience=patience,
             reverse_complement=reverse_complement,
             truncate=truncate,
+            floor=floor,
         )
 
 
@@ -320,6 +331,8 @@ def _compare(
     entries: dict[str, Entry],
     args: TrainingArguments,
     settings: dict[str, Any],
+    *,
+    floor: bool,
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
@@ -332,14 +345,29 @@ def _compare(
         "models": described,
         "tasks": {name: _describe(entry) for name, entry in entries.items()},
         "scores": {name: {} for name in models},
+        "floor": {},
     }
     scores: dict[tuple[str, str], Score] = {}
-    comparison = Comparison(list(described), {name: entry.metric for name, entry in entries.items()}, scores)
+    floors = {
+        row: [name for name, entry in entries.items() if has_floor(row, entry.task.problem)] for row in FLOORS
+    }
+    floors = {row: names for row, names in floors.items() if floor and names}
+    comparison = Comparison(
+        [*described, *floors],
+        {name: entry.metric for name, entry in entries.items()},
+        scores,
+        {(row, name) for row, names in floors.items() for name in entries if name not in names},
+    )
     done, total = 0, len(models) * len(entries)
     try:
         for name, entry in entries.items():
             say(f"\nTask {name}: {', '.join(f'{part} {len(of):,}' for part, of in entry.parts.items())}")
             tell_skipped_rows(entry.task)
+            for row in (row for row, names in floors.items() if name in names):
+                reached = _floor(row, entry, output_dir / CELLS / row / name)
+                scores[row, name] = Score.of([reached.test[entry.metric]])
+                metrics["floor"].setdefault(row, {})[name] = reached.fields
+                say(f"{row}, {name}: {METRIC_TITLES[entry.metric]} {scores[row, name]}, k = {reached.k}")
             for model, folder in models.items():
                 cell_args = copy.copy(args)
                 cell_args.output_dir = str(output_dir / CELLS / model / name)
@@ -363,6 +391,29 @@ def _compare(
         say(f"\nInterrupted with {done} of {total} done; the same command goes on with the rest.")
         raise
     return ModelComparison(comparison, metrics, output_dir)
+
+
+def _floor(row: str, entry: Entry, folder: Path) -> Floor:
+    """What a row of the floor reached, if the folder has it of the same data, or else computed and noted."""
+    path = folder / _FLOOR
+    settings = {
+        "data": task_digest(entry.task),
+        "metric": entry.metric,
+        "word_lengths": list(WORD_LENGTHS),
+        "strengths": list(STRENGTHS),
+    }
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["settings"] == settings:
+            return Floor(**before["reached"])
+    reached = fit_floor(row, entry.task, entry.metric)
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder) as staging:
+            (staging / _FLOOR).write_text(
+                to_json({"settings": settings, "reached": reached.fields}), encoding="utf-8"
+            )
+    return reached
 
 
 def _announce(system: str, task: str) -> Any:
@@ -491,6 +542,8 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         f"    {command_line.get() or 'dnachunk.compare_models'}",
         f"{date}; {used}.",
     ]
+    if metrics["floor"]:
+        paragraphs.insert(3, _describe_floor(metrics))
     skipped = {
         name: sum(each["count"] for each in task["skipped"].values())
         for name, task in metrics["tasks"].items()
@@ -502,6 +555,21 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     text = "\n\n".join(paragraphs) + "\n"
     with replacing(output_dir / "results.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _describe_floor(metrics: dict[str, Any]) -> str:
+    """What the floor's rows are, and the length of words that each has."""
+    chosen = []
+    for row, tasks in metrics["floor"].items():
+        lengths = ", ".join(f"{reached['k']} ({name})" for name, reached in tasks.items())
+        chosen.append(f"{row}: {lengths}")
+    least, most = WORD_LENGTHS[0], WORD_LENGTHS[-1]
+    return (
+        "The floor is fitted on the same training sequences, one strand, whatever the seed: naive Bayes on "
+        "counts of k-mers, and logistic regression (of numbers, ridge regression) on the square roots of "
+        f"their shares. k, {least} to {most}, is chosen on the validation set: {'; '.join(chosen)}. Labels "
+        "of bases have no floor."
+    )
 
 
 __all__ = ["ModelComparison", "compare_models"]

@@ -501,7 +501,7 @@ def run_search(
         "reverse_complement": reverse_complement,
         "tokens_per_base": tokens_per_base,
         "truncate": truncate,
-        "data": _digest(task),
+        "data": task_digest(task),
         "arguments": plain_values(args, _DECISIVE),
     }
     store = RunStore(Path(args.output_dir), settings)
@@ -699,7 +699,8 @@ def _scores_of(metrics: dict[str, float], split: str) -> dict[str, float]:
     return {names[key]: value for key, value in metrics.items() if key in names}
 
 
-def _digest(task: Task) -> str:
+def task_digest(task: Task) -> str:
+    """SHA-256 of a task's sequences and labels."""
     examples = [part for part in (task.train, task.valid, task.test) if part is not None]
     content = [task.problem.value, task.names, *((part.sequences, part.targets) for part in examples)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -716,6 +717,7 @@ __all__ = [
     "grid",
     "run_search",
     "several",
+    "task_digest",
     "tell_skipped_rows",
     "the_only",
 ]

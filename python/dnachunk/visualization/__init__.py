@@ -2,6 +2,7 @@
 
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.cost import plot_cost
 from dnachunk.visualization.intervals import Estimate, plot_intervals
 from dnachunk.visualization.receptive_positions import plot_receptive_positions
 from dnachunk.visualization.run_lengths import plot_run_lengths
@@ -14,6 +15,7 @@ __all__ = [
     "Estimate",
     "plot_boundary_profiles",
     "plot_boundary_survival",
+    "plot_cost",
     "plot_intervals",
     "plot_lengths_by_region",
     "plot_receptive_positions",

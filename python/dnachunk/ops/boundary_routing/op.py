@@ -1,5 +1,6 @@
 """Registration and public function of ``boundary_routing``."""
 
+import math
 from typing import Any
 
 import torch
@@ -108,6 +109,8 @@ register(
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
+    # Each query by the key before it; norms count nothing.
+    flops=lambda query, *_: 2 * math.prod(query),
 )
 register(
     "boundary_routing_backward",
@@ -119,4 +122,5 @@ register(
         query.new_empty(query.shape),
         key.new_empty(key.shape),
     ),
+    flops=lambda *shapes: 2 * 2 * math.prod(shapes[-1]),
 )

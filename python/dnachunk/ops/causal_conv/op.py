@@ -1,5 +1,7 @@
 """Registration and public function of ``causal_conv``."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -104,6 +106,10 @@ def _fake_backward(
     return x.new_empty(x.shape), weight.new_empty(weight.shape), grad_bias
 
 
+def _flops(x: Sequence[int], weight: Sequence[int], *_: Any) -> int:
+    return 2 * math.prod(x) * weight[-1]
+
+
 register(
     "causal_conv",
     "(Tensor x, Tensor weight, Tensor? bias, Tensor lengths, bool silu, bool reverse) -> Tensor",
@@ -112,6 +118,7 @@ register(
     fake=lambda x, *_: x.new_empty(x.shape),
     backward=_backward,
     setup_context=_setup_context,
+    flops=_flops,
 )
 register(
     "causal_conv_backward",
@@ -120,4 +127,6 @@ register(
     cpu=rust.causal_conv_backward,
     cuda="dnachunk.ops.causal_conv.triton:backward",
     fake=_fake_backward,
+    # Gradients of the input and of the weight.
+    flops=lambda _grad, *arguments: 2 * _flops(*arguments),
 )

@@ -1,5 +1,6 @@
 """Registration and public function of ``dechunk``."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -98,6 +99,10 @@ register(
     ),
     backward=_backward,
     setup_context=_setup_context,
+    # From both sides the value and the state before it, each by its weight.
+    flops=lambda values, _probability, _is_forced, token_index, _gate: (
+        2 * 2 * 2 * math.prod(token_index) * values[2]
+    ),
 )
 register(
     "dechunk_backward",
@@ -108,5 +113,9 @@ register(
     fake=lambda _grad, values, probability, *_: (
         values.new_empty(values.shape),
         probability.new_empty(probability.shape),
+    ),
+    # From both sides the states anew, of two products, and the gradients of value, state and weight.
+    flops=lambda _grad, values, _probability, _is_forced, token_index, _gate: (
+        2 * 2 * 5 * math.prod(token_index) * values[2]
     ),
 )

@@ -63,4 +63,6 @@ register(
     cpu=rust.global_match_forward,
     cuda="dnachunk.ops.global_match.triton:forward",
     fake=lambda metric, _lengths, _num_merges: metric.new_empty(metric.shape[:2], dtype=torch.int64),
+    # Every candidate by every keeper.
+    flops=lambda metric, *_: 2 * metric[0] * ((metric[1] + 1) // 2) * (metric[1] // 2) * metric[2],
 )

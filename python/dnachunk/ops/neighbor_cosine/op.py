@@ -1,5 +1,6 @@
 """Registration and public function of ``neighbor_cosine``."""
 
+import math
 from typing import Any
 
 import torch
@@ -64,10 +65,13 @@ register(
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
+    # Each position by its neighbour; norms count nothing.
+    flops=lambda grouping: 2 * math.prod(grouping),
 )
 register(
     "neighbor_cosine_backward",
     "(Tensor grad_scores, Tensor scores, Tensor norms, Tensor grouping) -> Tensor",
     cpu=rust.neighbor_cosine_backward,
     fake=lambda _grad_scores, _scores, _norms, grouping: grouping.new_empty(grouping.shape),
+    flops=lambda *shapes: 2 * 2 * math.prod(shapes[-1]),
 )

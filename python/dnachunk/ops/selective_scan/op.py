@@ -1,5 +1,7 @@
 """Registration and public function of ``selective_scan``."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -139,6 +141,16 @@ def _fake_backward(_grad: torch.Tensor, _states: torch.Tensor, *arguments: Any) 
     return *grads, grad_gate, skip.new_empty(0 if delta_bias is None else delta_bias.shape[0])
 
 
+def _flops(x: Sequence[int], _delta: Sequence[int], state_matrix: Sequence[int], *_: Any) -> int:
+    """Of each state ``Δ A``, its decay, its drive and the sum with ``C``: four products."""
+    return 2 * 4 * math.prod(x) * state_matrix[1]
+
+
+def _flops_backward(_grad: Sequence[int], _states: Sequence[int], *arguments: Any) -> int:
+    """The states anew, of three products, and the nine products of the gradients."""
+    return 3 * _flops(*arguments)
+
+
 _ARGUMENTS = (
     "Tensor x, Tensor delta, Tensor state_matrix, Tensor input_matrix, Tensor output_matrix, Tensor skip, "
     "Tensor? gate, Tensor? delta_bias, Tensor lengths, bool reverse"
@@ -152,6 +164,7 @@ register(
     fake=_fake,
     backward=_backward,
     setup_context=_setup_context,
+    flops=_flops,
 )
 register(
     "selective_scan_backward",
@@ -161,4 +174,5 @@ register(
     cpu=rust.selective_scan_backward,
     cuda="dnachunk.ops.selective_scan.triton:backward",
     fake=_fake_backward,
+    flops=_flops_backward,
 )

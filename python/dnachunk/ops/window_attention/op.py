@@ -1,5 +1,6 @@
 """Registration and public function of ``window_attention``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -108,6 +109,14 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     return grad_qkv, None, None, None, None, None
 
 
+def _flops(qkv: Sequence[int], window: int, shift: int) -> int:
+    """Of one matrix product between the positions of each window, all heads."""
+    batch, length, _, heads, head_dim = qkv
+    first = min(shift, length)
+    full, last = divmod(length - first, window)
+    return 2 * batch * heads * head_dim * (first**2 + full * window**2 + last**2)
+
+
 register(
     "window_attention",
     "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
@@ -116,6 +125,8 @@ register(
     fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
     backward=_backward,
     setup_context=_setup_context,
+    # Queries by keys, and weights by values.
+    flops=lambda qkv, _cos, _sin, _lengths, window, shift: 2 * _flops(qkv, window, shift),
 )
 register(
     "window_attention_backward",
@@ -123,4 +134,6 @@ register(
     cpu=rust.window_attention_backward,
     cuda="dnachunk.ops.window_attention.triton:backward",
     fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
+    # The scores anew, and the gradients of weights, values, queries and keys.
+    flops=lambda _grad, qkv, _cos, _sin, _lengths, window, shift: 5 * _flops(qkv, window, shift),
 )
