@@ -66,7 +66,8 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     for split in ("train", "test"):
         (suite / "task").mkdir(parents=True, exist_ok=True)
         shutil.copy(labelled, suite / "task" / f"{split}.csv")
-    motifs = tmp_path / "motifs.jaspar"
+    motifs = tmp_path / "motifs" / "motifs.jaspar"
+    motifs.parent.mkdir()
     motifs.write_text(">at\n9 0\n0 0\n0 0\n0 9\n")
     of_genome = ["--model", model, "--fasta", fasta]
     short = ["--max-steps", 2, "--per-device-train-batch-size", 2]

@@ -530,7 +530,7 @@ def test_the_1000_genomes_agree_with_their_sequence():
         pytest.skip("../shared/data is absent")
     module = importlib.import_module("dnachunk.evaluation.variant_scores")
     genome, variants = Genome(SHARED / "z.fa.gz"), VCF(SHARED / "z.vcf.gz")
-    reads = [module._variant(genome, record, allele) for record in variants for allele in record.alternates]
+    reads = [module.variant_of(genome, record, allele) for record in variants for allele in record.alternates]
     reasons = Counter(read for read in reads if isinstance(read, str))
     assert reasons == {"symbolic_allele": 24}
     assert len(reads) == 29_144
