@@ -660,3 +660,14 @@ def test_a_tuple_of_the_pretraining_begins_with_the_loss(objective):
     assert model(ids, labels=ids, sample_seeds=torch.arange(2), return_dict=False)[0] == output.loss
     names = [field.name for field in dataclasses.fields(output) if getattr(output, field.name) is not None]
     assert list(output.keys()) == names
+
+
+def test_hidden_states_are_what_the_loss_goes_through():
+    model = MergeDNAForPreTraining(MergeDNAConfig.micro()).eval()
+    ids, seeds = torch.randint(5, 9, (2, 64)), torch.arange(2)
+    output = model(ids, sample_seeds=seeds, output_hidden_states=True)
+    for state in output.hidden_states:
+        state.retain_grad()
+    output.loss.backward()
+    assert all(state.grad.any() for state in output.hidden_states)
+    torch.testing.assert_close(output.loss, model(ids, sample_seeds=seeds).loss)

@@ -576,8 +576,18 @@ class MergeDNAForPreTraining(_Autoencoder):
             passes.append(masked)
         # Passes run as one batch where none needs what another makes.
         layout = _one_batch([*passes, *[tokens] * is_reconstructed])
-        values = torch.cat([part.values for part in passes])
-        latent = self.model.latent_encoder(values, layout.first(len(values)), is_full, states)
+        if states is None:
+            values = torch.cat([part.values for part in passes])
+            latent = self.model.latent_encoder(values, layout.first(len(values)), is_full)
+        else:
+            # Apart, so that what is given of the first is what the loss goes through.
+            each = [states, *[None] * (len(passes) - 1)]
+            latent = torch.cat(
+                [
+                    self.model.latent_encoder(part.values, part, is_full, kept)
+                    for part, kept in zip(passes, each, strict=True)
+                ]
+            )
         if is_reconstructed:
             latent = torch.cat([latent, token_unmerge(merged, latent_index)])
         decoded = self.decode(latent, layout, is_full)
@@ -599,8 +609,7 @@ class MergeDNAForPreTraining(_Autoencoder):
             output.losses["masked"] = masked_loss
             output.mask_rate = hidden.sum() / tokens.num_bases.sum().clamp_min(1)
             loss = loss + config.masked_weight * masked_loss
-        if states is not None:
-            output.hidden_states = tuple(state[: len(input_ids)] for state in states)
+        output.hidden_states = None if states is None else tuple(states)
         output.loss = loss
         # In the order of the fields, which a tuple of the values has.
         return MergeDNAForPreTrainingOutput(**output)
