@@ -132,7 +132,7 @@ class Genome:
         """
         return _opened(self._contents, aliases, self._on_error, self.repeats, self.regions)
 
-    def with_repeats(self, repeats: "Stretches") -> "Genome":
+    def with_repeats(self, repeats: Stretches) -> "Genome":
         """The same genome, with stretches that count as repeats beside its lower-case letters.
 
         Args:
@@ -141,7 +141,7 @@ class Genome:
         """
         return self._with(repeats=repeats)
 
-    def with_regions(self, regions: Sequence["Stretches"]) -> "Genome":
+    def with_regions(self, regions: Sequence[Stretches]) -> "Genome":
         """The same genome, with stretches that :meth:`region_index` tells by numbers from 1.
 
         Args:

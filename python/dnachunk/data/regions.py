@@ -13,19 +13,7 @@ def with_regions(
 ) -> tuple[list[Genome], list[Skipped]]:
     """Genomes that tell the ``g``-th file's intervals by ``g``; where several overlap, the last counts.
 
-    Args:
-        genomes: The genomes; an interval is of the one that has such a record.
-        paths: BED files; ``.gz`` or the like behind it or not.
-        on_error: What to do at a line that is malformed or reaches past its record: ``"fail"``, or ``"skip"``
-            it and list it.
-
-    Returns:
-        The genomes in their order, and the lines that could not be read, by their files and numbers.
-
-    Raises:
-        OSError: If a file cannot be read.
-        ValueError: If its name has another ending, a line cannot be read, no record of it is one of the
-            genomes', or one is of several of them.
+    Arguments, results and errors are those of :func:`~dnachunk.data.repeats.with_repeats`.
     """
     of_files, skipped = [], []
     for path in paths:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.ops._lengths import real_positions
+from dnachunk.ops._windows import candidate_edges
 
 _MOST = 0.999
 """What a candidate can give at most: where it stays, it is to have a mass."""
@@ -33,16 +34,6 @@ def _from_windows(x: torch.Tensor, length: int, window: int, shift: int) -> torc
     """Back from :func:`_in_windows`."""
     before = -_origin(window, shift)
     return x.flatten(1, 2)[:, before : before + length]
-
-
-def _edges(is_real: torch.Tensor, window: int, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether a position is a candidate with a keeper on its left, and on its right: ``[B, N]`` bool both."""
-    position = torch.arange(is_real.shape[1], device=is_real.device)
-    from_start = (position - _origin(window, shift)) % window
-    place = torch.where(position < shift, position, from_start)
-    is_candidate = is_real & (place % 2 == 0)
-    has_right = is_candidate & F.pad(is_real, (0, 1))[:, 1:] & (from_start < window - 1)
-    return is_candidate & (place > 0), has_right
 
 
 def distinct(x: torch.Tensor, lengths: torch.Tensor, window: int, shift: int = 0) -> torch.Tensor:
@@ -92,7 +83,7 @@ def soft_assignment(
         ``[B, N, 2]`` in [0, 1], 0 at keepers and on padding; differentiable in the scores.
     """
     length = scores.shape[1]
-    has_left, has_right = _edges(real_positions(lengths, length), window, shift)
+    has_left, has_right = candidate_edges(real_positions(lengths, length), window, shift)
     has_edge = torch.stack([has_left, has_right], dim=-1)
     lowest = -1e6
     edges = torch.stack([F.pad(scores, (1, 0))[:, :-1], scores], dim=-1)
@@ -151,7 +142,7 @@ def soft_merge(
 
     masses = received(kept, to_left, to_right)
     sums = received(kept[..., None] * wide, to_left[..., None] * wide, to_right[..., None] * wide)
-    has_left, has_right = _edges(token_index >= 0, window, shift)
+    has_left, has_right = candidate_edges(token_index >= 0, window, shift)
     joins_left = has_left & (token_index == F.pad(token_index, (1, 0))[:, :-1])
     joins_right = has_right & (token_index == F.pad(token_index, (0, 1))[:, 1:])
     is_gone = joins_left | joins_right | (token_index < 0)

@@ -207,11 +207,11 @@ def compare_models(
             raise UsageError(f"`{name}` is for finetune: {reason}")
     candidates = choose_candidates(
         args,
-        several(learning_rate),
-        several(num_train_epochs),
-        several(lora_rank),
-        several(weight_decay),
-        several(lora_alpha),
+        learning_rate,
+        num_train_epochs,
+        lora_rank,
+        weight_decay,
+        lora_alpha,
         paper_grid,
         how == "lora",
     )

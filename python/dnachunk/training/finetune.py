@@ -294,11 +294,11 @@ def finetune(
         raise UsageError("`task` has all splits: give it, or `data`, or `train`, `valid` and `test`")
     candidates = choose_candidates(
         args,
-        several(learning_rate),
-        several(num_train_epochs),
-        several(lora_rank),
-        several(weight_decay),
-        several(lora_alpha),
+        learning_rate,
+        num_train_epochs,
+        lora_rank,
+        weight_decay,
+        lora_alpha,
         paper_grid,
         is_lora,
     )
@@ -376,11 +376,11 @@ def checked_method(method: Any) -> Method:
 
 def choose_candidates(
     args: TrainingArguments,
-    learning_rates: Sequence[float] | None,
-    epochs: Sequence[float] | None,
-    ranks: Sequence[int] | None,
-    decays: Sequence[float] | None,
-    alphas: Sequence[float] | None,
+    learning_rate: float | Sequence[float] | None,
+    num_train_epochs: float | Sequence[float] | None,
+    lora_rank: int | Sequence[int] | None,
+    weight_decay: float | Sequence[float] | None,
+    lora_alpha: float | Sequence[float] | None,
     paper_grid: bool,
     is_lora: bool,
 ) -> list[Candidate]:
@@ -388,6 +388,8 @@ def choose_candidates(
 
     A single weight decay is set in ``args``.
     """
+    learning_rates, epochs, ranks = several(learning_rate), several(num_train_epochs), several(lora_rank)
+    decays, alphas = several(weight_decay), several(lora_alpha)
     for name, values in (
         ("learning_rate", learning_rates),
         ("num_train_epochs", epochs),

@@ -565,17 +565,21 @@ def prepare_pretraining(
     if args.max_steps < 1:
         raise UsageError(f"`max_steps` must be at least 1, got {args.max_steps}")
     resume = _resume_point(args)
-    if region_ratio:
+    ratios = [float(ratio) for ratio in (region_ratio or {}).values()]
+    if ratios:
         if kind != "dnachunker":
             raise UsageError(
                 f"`region_ratio` is for `model=dnachunker`, which has a target ratio, got {kind}"
             )
-        config = {**config, "region_ratio": [float(ratio) for ratio in region_ratio.values()]}
+        config = {**config, "region_ratio": ratios}
     if network is None:
         made = make_config(kind, size, dict(config or {}), window_bp)
     else:
         network = _for_pretraining(network)
         made = network.config
+        if ratios:
+            made.region_ratio = ratios
+            made.check_fields()
     if is_masking_given and getattr(made, "objective", "masked") != "masked":
         raise UsageError(
             f"`mask_probability` is for masked modelling, which for mergedna is `config=objective=masked`, "
@@ -602,8 +606,6 @@ def prepare_pretraining(
         genomes, skipped = with_repeats(genomes, files, on_error=on_error)
         tell_skipped(skipped, "lines of repeats")
     if region_ratio:
-        made.region_ratio = [float(ratio) for ratio in region_ratio.values()]
-        made.check_fields()
         genomes, skipped = with_regions(genomes, list(region_ratio), on_error=on_error)
         tell_skipped(skipped, "lines of regions")
     intervals = [_read_interval(each, genomes) for each in kept]

@@ -549,26 +549,26 @@ class MergeDNAForPreTraining(_Autoencoder):
         if labels is None:
             is_letter = is_base(input_ids) & (tokens.segmentation.token_index >= 0)
             labels = torch.where(is_letter, input_ids, IGNORE_INDEX)
-        output = MergeDNAForPreTrainingOutput(segmentation=tokens.segmentation)
+        found: dict[str, Any] = {"segmentation": tokens.segmentation}
         if config.objective == "masked":
             latent = self.model.latent_encoder(tokens.values, tokens, is_full, states)
-            output.logits = self.decode(latent, tokens, is_full)
-            output.loss = base_loss(output.logits, labels, num_items_in_batch)
-            output.losses = {"masked": output.loss}
-            output.hidden_states = None if states is None else tuple(states)
-            return MergeDNAForPreTrainingOutput(**output)
+            logits = self.decode(latent, tokens, is_full)
+            loss = base_loss(logits, labels, num_items_in_batch)
+            found |= {"loss": loss, "losses": {"masked": loss}, "logits": logits}
+            found["hidden_states"] = None if states is None else tuple(states)
+            return MergeDNAForPreTrainingOutput(**found)
 
         is_reconstructed, is_masked = config.latent_reconstruction_weight > 0, config.masked_weight > 0
         if is_reconstructed or is_masked:
             detached = dataclasses.replace(tokens, values=tokens.values.detach())
             with torch.set_grad_enabled(is_reconstructed and torch.is_grad_enabled()):
                 merged, latent_index = self.model.latent_encoder.merge(detached)
-            output.latent_index = latent_index
+            found["latent_index"] = latent_index
         passes = [tokens]
         if is_masked:
             if sample_seeds is None:
                 sample_seeds = torch.randint(2**62, (len(input_ids),)).to(input_ids.device)
-            hidden = output.is_masked = self._draw_mask(tokens, latent_index, sample_seeds)
+            hidden = found["is_masked"] = self._draw_mask(tokens, latent_index, sample_seeds)
             masked_ids = torch.where(hidden, MASK_ID, input_ids)
             masked = self.model.local_encoder(
                 self.model.embed_tokens(masked_ids), tokens.num_bases, keep_ratio, None, tokens
@@ -593,26 +593,25 @@ class MergeDNAForPreTraining(_Autoencoder):
         decoded = self.decode(latent, layout, is_full)
         parts = list(decoded.unflatten(0, (len(passes) + is_reconstructed, len(input_ids))))
 
-        output.logits = parts.pop(0)
-        first_loss = base_loss(output.logits, labels, num_items_in_batch)
-        output.losses = {"reconstruction": first_loss}
+        found["logits"] = parts.pop(0)
+        first_loss = base_loss(found["logits"], labels, num_items_in_batch)
+        losses = {"reconstruction": first_loss}
         loss = config.reconstruction_weight * first_loss
         if is_reconstructed:
             latent_loss = base_loss(parts.pop(), labels, num_items_in_batch)
-            output.losses["latent_reconstruction"] = latent_loss
+            losses["latent_reconstruction"] = latent_loss
             loss = loss + config.latent_reconstruction_weight * latent_loss
         if is_masked:
-            output.masked_logits = parts.pop()
+            masked_logits = found["masked_logits"] = parts.pop()
             masked_labels = torch.where(hidden, labels, IGNORE_INDEX)
             count = global_total((masked_labels != IGNORE_INDEX).sum(), labels, num_items_in_batch)
-            masked_loss = base_loss(output.masked_logits, masked_labels, count)
-            output.losses["masked"] = masked_loss
-            output.mask_rate = hidden.sum() / tokens.num_bases.sum().clamp_min(1)
+            masked_loss = base_loss(masked_logits, masked_labels, count)
+            losses["masked"] = masked_loss
+            found["mask_rate"] = hidden.sum() / tokens.num_bases.sum().clamp_min(1)
             loss = loss + config.masked_weight * masked_loss
-        output.hidden_states = None if states is None else tuple(states)
-        output.loss = loss
-        # In the order of the fields, which a tuple of the values has.
-        return MergeDNAForPreTrainingOutput(**output)
+        found |= {"loss": loss, "losses": losses}
+        found["hidden_states"] = None if states is None else tuple(states)
+        return MergeDNAForPreTrainingOutput(**found)
 
     def _draw_mask(self, tokens: _Tokens, latent_index: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """``[B, N]`` bool, the bases that the third pass hides."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dnachunk.ops._lengths import real_positions
+from dnachunk.ops._windows import candidate_edges
 
 GRID = 4096.0
 LOWEST = -8192
@@ -90,19 +91,13 @@ def neighbor_match_torch(
         return values.flatten(1)[:, before : before + length]
 
     position = torch.arange(length, device=scores.device)
-    first = (position - (shift - window if shift else 0)) // window * window + (
-        shift - window if shift else 0
-    )
-    first = first.clamp_min(0)
-    place = position - first
     is_real = real_positions(lengths, length)
-    starts_window, is_candidate = place == 0, place % 2 == 0
-    ends_window = ((position + 1 - shift) % window == 0) | (position + 1 == lengths[:, None])
+    has_left, has_right = candidate_edges(is_real, window, shift)
     rounded = _round_scores(scores)
     nothing = 4 * LOWEST
-    left = torch.where(starts_window, nothing, rounded.roll(1, dims=1))
-    right = torch.where(ends_window, nothing, rounded)
-    proposes = is_real & is_candidate & ~(starts_window & ends_window)
+    left = torch.where(has_left, rounded.roll(1, dims=1), nothing)
+    right = torch.where(has_right, rounded, nothing)
+    proposes = has_left | has_right
     is_left = left >= right
     score = torch.maximum(left, right)
     last = torch.iinfo(torch.int64).max // 2

@@ -5,6 +5,7 @@ import itertools
 import torch
 
 from dnachunk.ops._check import accumulator_dtype
+from dnachunk.ops._windows import candidate_edges
 
 
 def token_merge_naive(
@@ -66,7 +67,7 @@ def token_merge_torch(
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same by scattered sums, without a loop over positions."""
-    batch, length, channels = x.shape
+    batch, _, channels = x.shape
     dtype = accumulator_dtype(x.dtype)
     # Padding goes to one slot more, which is cut off at the end.
     slot = torch.where(token_index < 0, num_tokens, token_index)
@@ -82,16 +83,8 @@ def token_merge_torch(
 
     merged = scatter_sum(x.to(dtype) * weight[..., None], slot)
     if scores is not None and threshold is not None:
-        position = torch.arange(length, device=x.device)
-        is_real = token_index >= 0
-        origin = shift - window if shift else 0
-        place = position - ((position - origin) // window * window + origin).clamp_min(0)
-        is_candidate = is_real & (place % 2 == 0)
-        next_is_real = torch.cat([is_real[:, 1:], is_real.new_zeros(batch, 1)], dim=1)
-        has_left = is_candidate & (place > 0)
-        has_right = is_candidate & next_is_real & ((position + 1 - shift) % window != 0)
         score = torch.stack([scores.roll(1, dims=1), scores], dim=-1)
-        has_edge = torch.stack([has_left, has_right], dim=-1)
+        has_edge = torch.stack(candidate_edges(token_index >= 0, window, shift), dim=-1)
         logits = torch.where(has_edge, score / temperature, torch.finfo(score.dtype).min)
         gate = torch.sigmoid((score - threshold[..., None]) / temperature)
         soft = torch.where(has_edge, gate * torch.softmax(logits, dim=-1), 0.0)
