@@ -57,6 +57,10 @@ mod python {
     #[pymodule_export]
     use crate::ops::selective_scan::binding::{selective_scan_backward, selective_scan_forward};
     #[pymodule_export]
+    use crate::ops::soft_assignment::binding::{soft_assignment_backward, soft_assignment_forward};
+    #[pymodule_export]
+    use crate::ops::soft_merge::binding::{soft_merge_backward, soft_merge_forward};
+    #[pymodule_export]
     use crate::ops::swiglu::binding::{swiglu_backward, swiglu_forward};
     #[pymodule_export]
     use crate::ops::token_merge::binding::{token_merge_backward, token_merge_forward};

@@ -34,6 +34,10 @@ __all__ = [
     "rotary_forward",
     "selective_scan_backward",
     "selective_scan_forward",
+    "soft_assignment_backward",
+    "soft_assignment_forward",
+    "soft_merge_backward",
+    "soft_merge_forward",
     "swiglu_backward",
     "swiglu_forward",
     "token_merge_backward",
@@ -156,6 +160,37 @@ def selective_scan_forward(
     delta_bias: Tensor | None,
     lengths: Tensor,
     reverse: bool,
+) -> tuple[Tensor, Tensor]: ...
+def soft_assignment_backward(
+    grad: Tensor,
+    scores: Tensor,
+    lengths: Tensor,
+    num_merges: Tensor,
+    window: int,
+    shift: int,
+    temperature: float,
+) -> Tensor: ...
+def soft_assignment_forward(
+    scores: Tensor, lengths: Tensor, num_merges: Tensor, window: int, shift: int, temperature: float
+) -> Tensor: ...
+def soft_merge_backward(
+    grad: Tensor,
+    grad_mass: Tensor,
+    x: Tensor,
+    mass: Tensor,
+    assignment: Tensor,
+    token_index: Tensor,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def soft_merge_forward(
+    x: Tensor,
+    mass: Tensor,
+    assignment: Tensor,
+    token_index: Tensor,
+    num_tokens: int,
+    window: int,
+    shift: int,
 ) -> tuple[Tensor, Tensor]: ...
 def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor: ...
 def swiglu_forward(gate_up: Tensor) -> Tensor: ...

@@ -16,6 +16,8 @@ from dnachunk.ops.neighbor_match import neighbor_match
 from dnachunk.ops.rms_norm import rms_norm
 from dnachunk.ops.rotary import rotary
 from dnachunk.ops.selective_scan import selective_scan
+from dnachunk.ops.soft_assignment import soft_assignment
+from dnachunk.ops.soft_merge import soft_merge
 from dnachunk.ops.swiglu import swiglu
 from dnachunk.ops.token_merge import token_merge
 from dnachunk.ops.token_sum import token_sum
@@ -40,6 +42,8 @@ __all__ = [
     "rms_norm",
     "rotary",
     "selective_scan",
+    "soft_assignment",
+    "soft_merge",
     "swiglu",
     "token_merge",
     "token_sum",
