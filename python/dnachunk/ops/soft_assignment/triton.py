@@ -61,14 +61,14 @@ def _shares(logits, is_candidate, sharpness):
 
 @triton.jit
 def _weight(budget, step):
-    return tl.minimum(tl.maximum(budget - step.to(tl.float32), 0.0), 1.0)[:, None]
+    return tl.minimum(tl.maximum(budget - step, 0.0), 1.0)[:, None]
 
 
 @triton.jit
 def _preferences(left, right, has_left, has_right, sharpness):
     both = has_left & has_right
-    to_left = tl.where(both, tl.sigmoid((left - right) * sharpness), 1.0)
-    return to_left, tl.where(both, tl.sigmoid((right - left) * sharpness), 1.0)
+    difference = tl.where(both, (left - right) * sharpness, 0.0)
+    return tl.where(both, tl.sigmoid(difference), 1.0), tl.where(both, tl.sigmoid(-difference), 1.0)
 
 
 @kernel("N")

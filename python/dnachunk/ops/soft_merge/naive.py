@@ -50,9 +50,7 @@ def soft_merge_naive(
             mean = sum(weight * x[b, i].to(dtype) for i, weight in weights.items()) / total
             rows.append(mean)
             masses.append(total)
-    # Differentiable where there is no token, too.
-    nothing = x.sum(dtype=dtype) * 0 if not rows else 0
-    merged = torch.stack(rows) if rows else x.new_zeros(0, channels, dtype=dtype) + nothing
+    merged = torch.stack(rows) if rows else x.new_zeros(0, channels, dtype=dtype)
     merged_mass = torch.stack(masses) if masses else mass.new_zeros(0)
     return merged.view(batch, num_tokens, channels).to(x.dtype), merged_mass.view(batch, num_tokens)
 

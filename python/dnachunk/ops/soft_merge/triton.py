@@ -80,8 +80,8 @@ def merge_kernel(
     value += right[:, None] * _row(x, x_n, i + 1, columns, (right != 0.0)[:, None] & inside)
     at = merged + (b * L + token.to(tl.int64))[:, None] * D + columns[None, :]
     tl.store(at, value.to(merged.dtype.element_ty), mask=(token < L)[:, None] & inside)
-    total = tl.where(i >= 0, total, 0.0)
-    tl.store(merged_mass + b * L + token, total, mask=(token < L) & (tl.program_id(1) == 0))
+    if tl.program_id(1) == 0:
+        tl.store(merged_mass + b * L + token, tl.where(i >= 0, total, 0.0), mask=token < L)
 
 
 @kernel("N", "L")
@@ -148,18 +148,16 @@ def gradients_kernel(
     at = grad_x + (b * N + i.to(tl.int64))[:, None] * D + columns[None, :]
     tl.store(at, value.to(grad_x.dtype.element_ty), mask=(i < N)[:, None] & inside)
 
-    is_first = (i < N) & (tl.program_id(1) == 0)
-    is_real = is_first & (token >= 0)
-    left, own, right = _of_neighbours(slopes + b * N * 3, i, N)
-    at = assignment + (b * N + i) * 2
-    to_left = tl.load(at, mask=is_real, other=0.0)
-    to_right = tl.load(at + 1, mask=is_real, other=0.0)
-    of_mass = (1.0 - to_left - to_right) * own + to_left * left + to_right * right
-    tl.store(grad_of_mass + b * N + i, tl.where(is_real, of_mass, 0.0), mask=is_first)
-    own_mass = tl.load(mass + b * N + i, mask=is_real, other=0.0)
-    at = grad_assignment + (b * N + i) * 2
-    tl.store(at, tl.where(is_real, own_mass * (left - own), 0.0), mask=is_first)
-    tl.store(at + 1, tl.where(is_real, own_mass * (right - own), 0.0), mask=is_first)
+    if tl.program_id(1) == 0:
+        left, own, right = _of_neighbours(slopes + b * N * 3, i, N)
+        at = (b * N + i) * 2
+        to_left = tl.load(assignment + at, mask=token >= 0, other=0.0)
+        to_right = tl.load(assignment + at + 1, mask=token >= 0, other=0.0)
+        own_mass = tl.load(mass + b * N + i, mask=token >= 0, other=0.0)
+        of_mass = (1.0 - to_left - to_right) * own + to_left * left + to_right * right
+        tl.store(grad_of_mass + b * N + i, tl.where(token >= 0, of_mass, 0.0), mask=i < N)
+        tl.store(grad_assignment + at, own_mass * (left - own), mask=i < N)
+        tl.store(grad_assignment + at + 1, own_mass * (right - own), mask=i < N)
 
 
 def forward(
