@@ -74,6 +74,8 @@ mod python {
     use crate::ops::unit_scatter::binding::{unit_scatter_backward, unit_scatter_forward};
     #[pymodule_export]
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
+    #[pymodule_export]
+    use crate::ops::window_center::binding::window_center_forward;
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

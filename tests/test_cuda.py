@@ -36,6 +36,7 @@ from tests.ops import (
     test_unit_gather,
     test_unit_scatter,
     test_window_attention,
+    test_window_center,
 )
 from tests.support import op_case
 from tests.support.asserts import assert_close_to_reference
@@ -53,6 +54,7 @@ OPERATIONS = {
     "token_unmerge": (test_token_unmerge.sample, ["x"]),
     "token_sum": (test_token_sum.sample, ["x"]),
     "window_attention": (test_window_attention.sample, ["qkv"]),
+    "window_center": (test_window_center.sample, []),
     "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
     "basic_units": (test_basic_units.sample, []),
     "unit_gather": (test_unit_gather.sample, ["x"]),

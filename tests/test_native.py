@@ -373,6 +373,7 @@ def samples(fasta):
             None,
             (torch.randn(2, 6, 2, 4), qkv, angles, angles, two_of_six, 4, 0),
         ),
+        "window_center_forward": (None, (x, two_of_six, 4, 0)),
     }
 
 

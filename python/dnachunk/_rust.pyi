@@ -50,6 +50,7 @@ __all__ = [
     "unit_scatter_forward",
     "window_attention_backward",
     "window_attention_forward",
+    "window_center_forward",
 ]
 
 def build_info() -> dict[str, str]: ...
@@ -237,3 +238,4 @@ def window_attention_backward(
 def window_attention_forward(
     qkv: Tensor, cos: Tensor, sin: Tensor, lengths: Tensor, window: int, shift: int
 ) -> Tensor: ...
+def window_center_forward(x: Tensor, lengths: Tensor, window: int, shift: int) -> Tensor: ...

@@ -24,6 +24,7 @@ pub mod token_unmerge;
 pub mod unit_gather;
 pub mod unit_scatter;
 pub mod window_attention;
+pub mod window_center;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ SMALL = {
     "soft_assignment.triton": {"BLOCK": 32},
     "soft_merge.triton": {"BLOCK": 16, "ROWS": 8, "CHANNELS": 16},
     "swiglu.triton": {"COLUMNS": 16},
+    "window_center.triton": {"ELEMENTS": 128},
 }
 
 

@@ -21,6 +21,7 @@ from dnachunk.ops.soft_merge import soft_merge_naive
 from dnachunk.ops.swiglu import swiglu_naive
 from dnachunk.ops.token_merge import token_merge_naive
 from dnachunk.ops.window_attention import window_attention_naive
+from dnachunk.ops.window_center import window_center_naive
 from tests.ops import (
     test_basic_units,
     test_boundary_routing,
@@ -37,6 +38,7 @@ from tests.ops import (
     test_swiglu,
     test_token_merge,
     test_window_attention,
+    test_window_center,
 )
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -170,6 +172,11 @@ def merge_softly(**changes):
     return Case("soft_merge", soft_merge_naive, kwargs, names, ["x"], beside, names)
 
 
+def center(**changes):
+    kwargs = test_window_center.sample(37, **changes)
+    return Case("window_center", window_center_naive, kwargs, floats=["x"], padded=["x"])
+
+
 def deform(lengths=(21, 10), with_lengths=True, **changes):
     kwargs = test_deformable_conv.sample(lengths, max(lengths), **changes)
     beside = ["offset", "modulation"]
@@ -235,6 +242,8 @@ CASES = {
     "swiglu": gate,
     "window_attention": lambda: attend(window=8, shift=3),
     "window_attention in wide windows": lambda: attend((40, 39), window=19, head_dim=6),
+    "window_center": center,
+    "window_center in shifted windows": lambda: center(window=5, shift=2),
 }
 # The first case of each operation.
 SMALL_CASES = [name for name in CASES if " " not in name]

@@ -36,7 +36,7 @@ def sample(length=63, channels=19, window=16, shift=0, merges_of=3):
 
 
 def test_literal():
-    # Of 2, half goes from 0 to 1; of 4, a quarter goes from 2 to each of its sides, and 2 stays with the rest.
+    # Of 2, half goes from 0 to 1; of 4, a quarter goes from 2 to either side, and 2 stays with the rest.
     x = torch.tensor([[[4.0, 0.0], [8.0, 1.0], [2.0, 2.0], [6.0, 3.0], [math.nan, math.nan]]])
     mass = torch.tensor([[2.0, 3.0, 4.0, 1.0, math.nan]])
     assignment = torch.tensor([[[0.0, 0.5], [0.0, 0.0], [0.25, 0.25], [0.0, 0.0], [math.nan, math.nan]]])

@@ -25,6 +25,7 @@ from dnachunk.ops.token_unmerge import token_unmerge
 from dnachunk.ops.unit_gather import unit_gather
 from dnachunk.ops.unit_scatter import unit_scatter
 from dnachunk.ops.window_attention import window_attention
+from dnachunk.ops.window_center import window_center
 
 __all__ = [
     "backend_of",
@@ -52,6 +53,7 @@ __all__ = [
     "unit_scatter",
     "use_backend",
     "window_attention",
+    "window_center",
 ]
 
 # That module takes a third of a second to load, and few need it.

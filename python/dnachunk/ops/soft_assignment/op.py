@@ -28,8 +28,8 @@ def soft_assignment(
     ``a_ij = min(s_i, 0.999) · softmax_j(c_ij / τ)`` over the keepers ``j`` beside candidate ``i``. ``s`` are
     the ``r`` best of the window's candidates by successive softmax (the relaxed top-r of Plötz & Roth 2018):
     ``s = Σ_k clamp(r − k, 0, 1) p^k``, ``p^k = softmax(l^k / τ)`` over the window's candidates, ``l^0`` the
-    better of a candidate's scores, ``l^{k+1} = l^k + log max(1 − p^k, 1e-30)``. ``r`` is the window's share of
-    ``num_merges`` by its candidates.
+    better of a candidate's scores, ``l^{k+1} = l^k + log max(1 − p^k, 1e-30)``. ``r`` is the window's share
+    of ``num_merges`` by its candidates.
 
     Args:
         scores: ``[B, N]`` float32 or float64 in [-1, 1]; ``scores[b, i]`` is that of positions ``i`` and

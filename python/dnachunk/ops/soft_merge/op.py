@@ -29,8 +29,8 @@ def soft_merge(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Merges positions into tokens by shares: ``y_j = (m_j x_j + Σ_i a_ij m_i x_i) / M_j``.
 
-    ``M_j = m_j + Σ_i a_ij m_i`` over the neighbours ``i``, after DTEM (Lee & Hong 2024). A token is the one of
-    its positions that stays: the keeper, or the only one. A candidate that the hard decision leaves keeps
+    ``M_j = m_j + Σ_i a_ij m_i`` over the neighbours ``i``, after DTEM (Lee & Hong 2024). A token is the one
+    of its positions that stays: the keeper, or the only one. A candidate that the hard decision leaves keeps
     ``(1 − Σ_j a_ij) m_i``; one that it merges is gone with its rest.
 
     Args:
@@ -101,20 +101,22 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor
 def _backward(
     ctx: Any, grad: torch.Tensor | None, grad_mass: torch.Tensor | None
 ) -> tuple[torch.Tensor | None, ...]:
-    x, mass, assignment, token_index = ctx.saved_tensors
+    x, mass, *_ = ctx.saved_tensors
     shape = (x.shape[0], ctx.num_tokens)
-    grad = x.new_zeros((*shape, x.shape[2])) if grad is None else grad
-    grad_mass = mass.new_zeros(shape) if grad_mass is None else grad_mass
-    grads = torch.ops.dnachunk.soft_merge_backward(
-        grad, grad_mass, x, mass, assignment, token_index, ctx.window, ctx.shift
+    grad_x, *grads = torch.ops.dnachunk.soft_merge_backward(
+        x.new_zeros((*shape, x.shape[2])) if grad is None else grad,
+        mass.new_zeros(shape) if grad_mass is None else grad_mass,
+        *ctx.saved_tensors,
+        ctx.window,
+        ctx.shift,
     )
-    return *grads, None, None, None, None
+    return None if grad is None else grad_x, *grads, None, None, None, None
 
 
 register(
     "soft_merge",
-    "(Tensor x, Tensor mass, Tensor assignment, Tensor token_index, SymInt num_tokens, int window, int shift) "
-    "-> (Tensor merged, Tensor merged_mass)",
+    "(Tensor x, Tensor mass, Tensor assignment, Tensor token_index, SymInt num_tokens, int window, "
+    "int shift) -> (Tensor merged, Tensor merged_mass)",
     cpu=rust.soft_merge_forward,
     cuda="dnachunk.ops.soft_merge.triton:forward",
     fake=_fake,
@@ -123,8 +125,8 @@ register(
 )
 register(
     "soft_merge_backward",
-    "(Tensor grad, Tensor grad_mass, Tensor x, Tensor mass, Tensor assignment, Tensor token_index, int window, "
-    "int shift) -> (Tensor grad_x, Tensor grad_of_mass, Tensor grad_assignment)",
+    "(Tensor grad, Tensor grad_mass, Tensor x, Tensor mass, Tensor assignment, Tensor token_index, "
+    "int window, int shift) -> (Tensor grad_x, Tensor grad_of_mass, Tensor grad_assignment)",
     cpu=rust.soft_merge_backward,
     cuda="dnachunk.ops.soft_merge.triton:backward",
     fake=lambda _grad, _grad_mass, x, mass, assignment, *_: (
