@@ -26,7 +26,7 @@ def _candidates_of(positions):
 def _read(
     scores, lengths, num_merges, s_b, s_n, N, window, shift, ROWS: tl.constexpr, CANDIDATES: tl.constexpr
 ):  # fmt: skip
-    """Positions of candidates, their edges and both scores, and the budget of each window."""
+    """Positions of candidates, their edges and both scores, the budget of each window, and the steps."""
     b = tl.program_id(1).to(tl.int64)
     length = clamped_length(lengths, b, N)
     origin = tl.where(shift > 0, shift - window, 0)
@@ -46,9 +46,12 @@ def _read(
     total = _candidates_of(first) + rest // window * _candidates_of(window) + _candidates_of(rest % window)
     merges = tl.minimum(tl.maximum(tl.load(num_merges + b), 0), total).to(tl.float32)
     count = tl.sum(is_candidate.to(tl.float32), axis=1)
-    budget = merges * count / tl.maximum(total, 1).to(tl.float32)
+    whole = tl.maximum(total, 1).to(tl.float32)
+    # Until a window of the full length has spent its budget.
+    most = _candidates_of(window)
+    steps = tl.minimum(tl.ceil(merges * most.to(tl.float32) / whole).to(tl.int32), most)
     stop = tl.minimum(left_end + window, N)
-    return i, stop[:, None], is_candidate, has_left, has_right, left, right, budget
+    return i, stop[:, None], is_candidate, has_left, has_right, left, right, merges * count / whole, steps
 
 
 @triton.jit
@@ -76,12 +79,11 @@ def assign_kernel(
     scores, lengths, num_merges, assignment, s_b, s_n, N, window, shift, sharpness,
     ROWS: tl.constexpr, CANDIDATES: tl.constexpr,
 ):  # fmt: skip
-    i, stop, is_candidate, has_left, has_right, left, right, budget = _read(
+    i, stop, is_candidate, has_left, has_right, left, right, budget, steps = _read(
         scores, lengths, num_merges, s_b, s_n, N, window, shift, ROWS, CANDIDATES
     )
     logits = tl.where(is_candidate, tl.maximum(left, right), LOWEST)
     given = tl.zeros([ROWS, CANDIDATES], tl.float32)
-    steps = tl.max(tl.ceil(budget), axis=0).to(tl.int32)
     for step in range(0, steps):
         shares = _shares(logits, is_candidate, sharpness)
         given += _weight(budget, step) * shares
@@ -102,7 +104,7 @@ def adjoint_kernel(
     grad, scores, lengths, num_merges, kept, grad_scores, s_b, s_n, N, window, shift, sharpness,
     ROWS: tl.constexpr, CANDIDATES: tl.constexpr,
 ):  # fmt: skip
-    i, _, is_candidate, has_left, has_right, left, right, budget = _read(
+    i, _, is_candidate, has_left, has_right, left, right, budget, steps = _read(
         scores, lengths, num_merges, s_b, s_n, N, window, shift, ROWS, CANDIDATES
     )
     program = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
@@ -111,7 +113,6 @@ def adjoint_kernel(
     step_size = tl.num_programs(1).to(tl.int64) * tl.num_programs(0) * (ROWS * CANDIDATES)
     logits = tl.where(is_candidate, tl.maximum(left, right), LOWEST)
     given = tl.zeros([ROWS, CANDIDATES], tl.float32)
-    steps = tl.max(tl.ceil(budget), axis=0).to(tl.int32)
     for step in range(0, steps):
         shares = _shares(logits, is_candidate, sharpness)
         tl.store(at + step * step_size, shares)

@@ -150,14 +150,14 @@ def gradients_kernel(
 
     if tl.program_id(1) == 0:
         left, own, right = _of_neighbours(slopes + b * N * 3, i, N)
-        at = (b * N + i) * 2
-        to_left = tl.load(assignment + at, mask=token >= 0, other=0.0)
-        to_right = tl.load(assignment + at + 1, mask=token >= 0, other=0.0)
+        place = (b * N + i) * 2
+        to_left = tl.load(assignment + place, mask=token >= 0, other=0.0)
+        to_right = tl.load(assignment + place + 1, mask=token >= 0, other=0.0)
         own_mass = tl.load(mass + b * N + i, mask=token >= 0, other=0.0)
         of_mass = (1.0 - to_left - to_right) * own + to_left * left + to_right * right
         tl.store(grad_of_mass + b * N + i, tl.where(token >= 0, of_mass, 0.0), mask=i < N)
-        tl.store(grad_assignment + at, own_mass * (left - own), mask=i < N)
-        tl.store(grad_assignment + at + 1, own_mass * (right - own), mask=i < N)
+        tl.store(grad_assignment + place, own_mass * (left - own), mask=i < N)
+        tl.store(grad_assignment + place + 1, own_mass * (right - own), mask=i < N)
 
 
 def forward(
