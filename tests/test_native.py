@@ -318,7 +318,7 @@ def samples(fasta):
     ids, offsets = torch.tensor([5, 6, 4], dtype=torch.uint8), torch.tensor([0, 2, 3])
     soft = (scores, scores, 4, 0, 0.1)
     soft_scores, shares = (scores, two_of_six, merges), torch.rand(2, 6, 2)
-    soft_rows = (x, torch.ones(2, 6), shares, torch.tensor([[0, 0, 1, 2, 2, 3], [0, 1, 1, 2, 3, -1]]))
+    soft_rows = (x, torch.ones(2, 6), shares, torch.tensor([[0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, -1]]))
     conv = (x, torch.randn(4, 3), torch.ones(4), two_of_six, True, False)
     matrices = (-torch.rand(4, 3), torch.randn(2, 6, 3), torch.randn(2, 6, 3))
     scan = (x, x, *matrices, torch.ones(4), x, torch.ones(4), two_of_six, False)

@@ -118,10 +118,13 @@ fn edges(window: &Range<usize>, candidate: usize) -> (bool, bool) {
     (candidate > window.start, candidate + 1 < window.end)
 }
 
+/// What is left of each budget for a step, at most 1.
 #[inline(always)]
-fn between_0_and_1<A: Accumulator>(x: A) -> A {
-    let x = x.max(A::ZERO);
-    if x > A::ONE { A::ONE } else { x }
+fn weights<A: Accumulator>(budget: &Lanes<A>, step: usize) -> Lanes<A> {
+    budget.map(|budget| {
+        let left = (budget - A::from_f64(step as f64)).max(A::ZERO);
+        if left > A::ONE { A::ONE } else { left }
+    })
 }
 
 /// Makes `given` and `preference`, and keeps the shares of each step.
@@ -139,7 +142,7 @@ fn select<A: Accumulator>(c: &mut Candidates<A>) {
     c.given.fill([A::ZERO; LANES]);
     c.shares.resize(steps * count, [A::ZERO; LANES]);
     for (step, shares) in c.shares.chunks_exact_mut(count.max(1)).enumerate() {
-        let step = A::from_f64(step as f64);
+        let weight = weights(&c.budget, step);
         let mut highest = [A::from_f64(LOWEST); LANES];
         for logits in &c.logits {
             for lane in 0..LANES {
@@ -154,12 +157,8 @@ fn select<A: Accumulator>(c: &mut Candidates<A>) {
                 total[lane] += shares[lane];
             }
         }
-        let (mut inverse, mut weight) = ([A::ZERO; LANES], [A::ZERO; LANES]);
-        for lane in 0..LANES {
-            // Lanes without a window have no candidates to add up.
-            inverse[lane] = A::ONE / if total[lane] == A::ZERO { A::ONE } else { total[lane] };
-            weight[lane] = between_0_and_1(c.budget[lane] - step);
-        }
+        // Lanes without a window have no candidates to add up.
+        let inverse = total.map(|total| A::ONE / if total == A::ZERO { A::ONE } else { total });
         for (shares, (logits, given)) in shares.iter_mut().zip(c.logits.iter_mut().zip(&mut c.given)) {
             for lane in 0..LANES {
                 let share = shares[lane] * inverse[lane];
@@ -182,11 +181,8 @@ fn select_adjoint<A: Accumulator>(
     let (least, sharpness) = (A::from_f64(LEAST), c.inverse_temperature);
     grad_logits.fill([A::ZERO; LANES]);
     for (step, shares) in c.shares.chunks_exact(c.logits.len().max(1)).enumerate().rev() {
-        let step = A::from_f64(step as f64);
-        let (mut mean, mut weight) = ([A::ZERO; LANES], [A::ZERO; LANES]);
-        for lane in 0..LANES {
-            weight[lane] = between_0_and_1(c.budget[lane] - step);
-        }
+        let weight = weights(&c.budget, step);
+        let mut mean = [A::ZERO; LANES];
         for (place, share) in shares.iter().enumerate() {
             let (given, logits) = (&grad_given[place], &grad_logits[place]);
             let grad_share = &mut scratch[place];
