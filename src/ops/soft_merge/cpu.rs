@@ -26,7 +26,10 @@ pub struct Shape {
 /// Of every sequence, how many positions are real, and which of them stays of each token.
 pub struct Stays {
     real: Vec<usize>,
+    /// Of each token, the tokens of a sequence behind those of the one before.
     positions: Vec<u32>,
+    /// Where those of each sequence begin, and the end.
+    starts: Vec<usize>,
 }
 
 impl Stays {
@@ -34,8 +37,7 @@ impl Stays {
     /// windows with at most `num_tokens` tokens.
     pub fn new(op: &'static str, token_index: &[i64], windows: Windows, num_tokens: usize) -> Result<Self> {
         check_token_index(op, token_index, num_tokens)?;
-        let mut real = Vec::new();
-        let mut positions = Vec::new();
+        let (mut real, mut positions, mut starts) = (Vec::new(), Vec::new(), vec![0]);
         for index in token_index.chunks_exact(windows.length.max(1)) {
             let length = index.iter().position(|&token| token < 0).unwrap_or(index.len());
             let begins = |position: usize| position == 0 || index[position] != index[position - 1];
@@ -43,7 +45,6 @@ impl Stays {
                 0 => index[0] == 0,
                 _ => (0..=1).contains(&(index[position] - index[position - 1])),
             };
-            let first = positions.len();
             let windows = windows.over(length);
             for window in (0..windows.count()).map(|index| windows.range(index)) {
                 for (place, position) in window.clone().enumerate() {
@@ -58,15 +59,19 @@ impl Stays {
             let tokens = length.checked_sub(1).map_or(0, |last| index[last] + 1);
             let is_matched = index[length..].iter().all(|&token| token < 0)
                 && (0..length).all(follows)
-                && positions.len() - first == tokens as usize;
+                && positions.len() - starts[real.len()] == tokens as usize;
             if !is_matched {
                 let expected = "what neighbor_match makes in these windows";
                 return Err(Error::value(op, "token_index", expected, "other tokens"));
             }
-            positions.resize(first + num_tokens, u32::MAX);
+            starts.push(positions.len());
             real.push(length);
         }
-        Ok(Self { real, positions })
+        Ok(Self { real, positions, starts })
+    }
+
+    fn of(&self, sequence: usize) -> &[u32] {
+        &self.positions[self.starts[sequence]..self.starts[sequence + 1]]
     }
 }
 
@@ -76,7 +81,7 @@ struct Sequence<'a, T: Scalar> {
     x: &'a [T],
     mass: &'a [T::Acc],
     assignment: &'a [[T::Acc; 2]],
-    /// Of each token.
+    /// The position that stays of each token.
     stays: &'a [u32],
     real: usize,
     channels: usize,
@@ -128,12 +133,12 @@ fn merge_span<T: Scalar>(
     let channels = sequence.channels;
     for (local, (token, mass)) in tokens.zip(merged_mass).enumerate() {
         let out = &mut merged[local * channels..(local + 1) * channels];
-        if sequence.stays[token] == u32::MAX {
+        let Some(&position) = sequence.stays.get(token) else {
             out.fill(T::store(T::Acc::ZERO));
             *mass = T::Acc::ZERO;
             continue;
-        }
-        let position = sequence.stays[token] as usize;
+        };
+        let position = position as usize;
         let (weights, total) = sequence.weights(position);
         *mass = total;
         let [from_left, own, from_right] = weights.map(|weight| weight / total);
@@ -250,13 +255,13 @@ pub struct Arguments<'a, T: Scalar> {
 
 impl<'a, T: Scalar> Arguments<'a, T> {
     fn sequence(&self, index: usize) -> Sequence<'a, T> {
-        let Shape { length, num_tokens, channels } = self.shape;
+        let Shape { length, channels, .. } = self.shape;
         let positions = index * length..(index + 1) * length;
         Sequence {
             x: &self.x[positions.start * channels..positions.end * channels],
             mass: &self.mass[positions.clone()],
             assignment: &self.assignment[positions],
-            stays: &self.stays.positions[index * num_tokens..(index + 1) * num_tokens],
+            stays: self.stays.of(index),
             real: self.stays.real[index],
             channels,
         }
@@ -339,10 +344,10 @@ mod tests {
 
     #[test]
     fn the_keeper_stays_or_who_is_alone() {
-        assert_eq!(stays(&[0, 0, 0, 1], 3).unwrap(), [1, 3, u32::MAX]);
+        assert_eq!(stays(&[0, 0, 0, 1], 3).unwrap(), [1, 3]);
         assert_eq!(stays(&[0, 1, 2, 2], 3).unwrap(), [0, 1, 3]);
         assert_eq!(stays(&[0, 0, -1, -1], 1).unwrap(), [1]);
-        assert_eq!(stays(&[-1; 4], 1).unwrap(), [u32::MAX]);
+        assert!(stays(&[-1; 4], 1).unwrap().is_empty());
     }
 
     #[test]

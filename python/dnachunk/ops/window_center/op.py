@@ -43,7 +43,7 @@ def window_center(x: torch.Tensor, lengths: torch.Tensor, window: int = 16, shif
         the same bits for any number of threads.
 
     Example:
-        >>> x = torch.tensor([[[2.0, 2.0], [3.0, -3.0]]])
+        >>> x = torch.tensor([[[2.0, 2.0], [2.0, -2.0]]])
         >>> window_center(x, torch.tensor([2]))
         tensor([[[ 0.0000,  1.0000],
                  [ 0.0000, -1.0000]]])
