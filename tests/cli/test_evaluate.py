@@ -309,7 +309,9 @@ def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, train
         (["--seeds", "0"], 2, "--seeds"),
         (["--max-train", "1"], 2, "--max-train"),
         (["--max-stepz", "1"], 2, "--max-stepz"),
-        (["--metric-for-best-model", "f1"], 2, "--metric-for-best-model is for finetune: each task has"),
+        (["--metric", "f2"], 1, "task genomic_benchmarks/worm: --metric must be one of accuracy, f1"),
+        (["--metric", "loss"], 1, "auprc where labels are single-label, got loss"),
+        (["--metric", "f1", "--metric-for-best-model", "f1"], 2, "--metric and --metric-for-best-model are"),
         (["--resume-from-checkpoint", "last"], 2, "--resume-from-checkpoint is for finetune: what there is"),
         (["--label-column", "class"], 1, "must have a column 'class'"),
         (["--plan", "plan.toml"], 2, "the plan says all but --data and --output-dir, got --model"),
@@ -344,7 +346,7 @@ def test_what_is_needed(run, models, suite, tmp_path):
         ({"train": ["ACGT,1", "ACT,1"]}, "task toy: Task: the training set must have two classes at least"),
         (
             {"train": [f"{base}{tail},{base}" for base in "AC" for tail in "ACGT"], "test": ["AC,A", "AG,A"]},
-            "task toy: finetune: auroc is not defined on the test set, whose targets are all alike",
+            "task toy: auroc is not defined on the test set, whose targets are all alike",
         ),
         ({"train": ["ACGT", "ACT"]}, "train.csv, line 2: a row must have 2 fields, got 1"),
     ],
@@ -374,3 +376,19 @@ def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
     assert "test.csv, line 8: the sequence has 32 tokens, the model takes 24" in refusal
     assert not trainings
     assert run(*line, "--truncate").status == 0
+
+
+def test_one_metric_for_all_tasks(run, models, suite, tmp_path, trainings):
+    line = [*words(models, suite, tmp_path / "run", "merge"), "--seeds", 1, "--metric", "auprc"]
+    result = run(*line)
+    assert result.status == 0, result.err
+    metrics = read(tmp_path / "run")
+    assert {task["metric"] for task in metrics["tasks"].values()} == {"auprc"}
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert "gue/tf_0 (AUPRC)" in table
+    reached = metrics["scores"]["merge"]["gue/tf_0"]["test_auprc"]
+    assert str(Score.of([reached])) in table
+    # The floor is chosen by it, and runs that were chosen by another are not taken for these.
+    floor = metrics["floor"][LINEAR]["gue/tf_0"]["test"]["auprc"]
+    assert str(Score.of([floor])) in table
+    assert "holds runs with other metric" in refused(run(*line[:-1], "f1"))

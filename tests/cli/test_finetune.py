@@ -206,6 +206,8 @@ def test_defaults_are_the_methods_and_the_papers(run, monkeypatch, pretrained, t
     rates = (1e-5, 5e-5, 1e-4)
     assert options["candidates"] == [Candidate(rate, 2, None, decay) for decay in (0, 0.01) for rate in rates]
     assert options["metric"] == "f1"
+    _, options = captured(run, monkeypatch, *words, "--metric", "auprc")
+    assert options["metric"] == "auprc"
     # What is given is not searched over, and what is the same for all is no candidate's own.
     for flag in ("--weight-decay", "--weight_decay"):
         more = [flag, 0.3, "--lora-alpha", 12, "--method", "lora", "--paper-grid"]
@@ -332,7 +334,13 @@ def test_a_sequence_longer_than_the_model_takes(run, train, tmp_path):
         (["--seeds", "0"], 2, "--seeds"),
         (["--valid-share", "2"], 1, "valid_share must be between 0 and 1, got 2.0"),
         (["--resume-from-checkpoint", "runs"], 2, "--resume-from-checkpoint must be last, got runs"),
-        (["--metric-for-best-model", "r2"], 1, "metric must be one of accuracy, f1, mcc"),
+        (["--metric-for-best-model", "r2"], 1, "--metric must be one of accuracy, f1, mcc"),
+        (["--metric", "r2"], 1, "auprc, loss where labels are single-label, got r2"),
+        (
+            ["--metric", "f1", "--metric-for-best-model", "f1"],
+            2,
+            "--metric and --metric-for-best-model are",
+        ),
         (["--lora-target", "query", "--method", "lora"], 1, "target_modules must name"),
         (["--problem", "regression"], 1, "must hold a finite number, got 'weak'"),
     ],

@@ -680,7 +680,7 @@ def test_a_run_stops_when_neither_score_nor_loss_gets_better():
     [
         (
             {"metric": "spearman"},
-            "metric must be one of accuracy, f1, mcc, auroc, auprc, loss, got 'spearman'",
+            "metric must be one of accuracy, f1, mcc, auroc, auprc, loss where labels are single-label",
         ),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"patience": 0}, "patience must be at least 1, got 0"),

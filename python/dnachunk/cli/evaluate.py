@@ -22,6 +22,7 @@ from dnachunk.cli.options import (
     ReverseComplement,
     SequenceColumnOption,
     TruncateOption,
+    TrustRemoteCodeOption,
 )
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
@@ -82,11 +83,20 @@ def evaluate(
     lora_rank: RanksOption = None,
     lora_alpha: AlphasOption = None,
     paper_grid: PaperGridOption = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What all tasks are scored by, and models chosen by: accuracy, f1, mcc, auroc, auprc; of "
+            "numbers spearman, r2. Default: each task's own.",
+        ),
+    ] = None,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     truncate: TruncateOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     floor: Annotated[
         bool,
         typer.Option(
@@ -141,9 +151,11 @@ def evaluate(
             lora_rank=lora_rank or None,
             lora_alpha=lora_alpha or None,
             paper_grid=paper_grid,
+            metric=metric,
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
+            trust_remote_code=trust_remote_code,
             floor=floor,
             **fields,
         )

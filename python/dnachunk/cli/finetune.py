@@ -24,6 +24,7 @@ from dnachunk.cli.options import (
     SequenceColumnOption,
     TokensPerBaseOption,
     TruncateOption,
+    TrustRemoteCodeOption,
 )
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
@@ -91,6 +92,14 @@ def finetune(
     num_train_epochs: EpochsOption = None,
     weight_decay: DecaysOption = None,
     paper_grid: PaperGridOption = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is compared on the validation set: accuracy, f1, mcc, auroc, auprc; of numbers "
+            "spearman, r2; or loss. Default: mcc, of several labels auroc, of numbers spearman.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How often the best is trained, from --seed on.", min=1)] = 1,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
@@ -98,13 +107,14 @@ def finetune(
     ] = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
 
     Any flag of Hugging Face's TrainingArguments can be given by its name, such as
-    --per-device-train-batch-size, --max-steps, --bf16, --seed, --metric-for-best-model or
-    --resume-from-checkpoint last, which goes on with what an interrupted run left. The model in --output-dir
-    loads, after `import dnachunk`, with AutoModelForSequenceClassification (…TokenClassification for bases).
+    --per-device-train-batch-size, --max-steps, --bf16, --seed or --resume-from-checkpoint last, which goes on
+    with what an interrupted run left. The model in --output-dir loads, after `import dnachunk`, with
+    AutoModelForSequenceClassification (…TokenClassification for bases).
 
     Example: dnachunk finetune --model run --train train.csv --test test.csv --output-dir enhancers
     --lora-rank 8 --lora-rank 16 --learning-rate 5e-4 --learning-rate 2e-3 --seeds 3
@@ -135,11 +145,13 @@ def finetune(
         lora_dropout=lora_dropout,
         lora_target=lora_target,
         paper_grid=paper_grid,
+        metric=metric,
         seeds=seeds,
         patience=patience,
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        trust_remote_code=trust_remote_code,
         **fields,
     )
     say(f"\n{result}")

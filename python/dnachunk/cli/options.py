@@ -108,6 +108,14 @@ PatienceOption = Annotated[
 TruncateOption = Annotated[
     bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
 ]
+TrustRemoteCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Load a model with code of its own in its folder (DNABERT-2, HyenaDNA, Caduceus) by that code, "
+        "which runs with all rights that you have.",
+    ),
+]
 ProblemOption = Annotated[
     Problem | None,
     typer.Option(

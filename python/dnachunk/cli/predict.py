@@ -13,6 +13,7 @@ from dnachunk.cli.options import (
     SequenceColumnOption,
     TokensPerBaseOption,
     TruncateOption,
+    TrustRemoteCodeOption,
     output_file,
 )
 from dnachunk.cli.report import numbers_beside, say_report
@@ -56,6 +57,7 @@ def predict(
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
 ) -> None:
     """Predicts labels of sequences with a fine-tuned model: classes, labels, numbers, or classes of bases.
@@ -84,6 +86,7 @@ def predict(
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        trust_remote_code=trust_remote_code,
         batch_size=batch_size,
     )
     say_report(found, output)

@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.alphabet import reverse_complement as other_strand
@@ -31,7 +27,15 @@ from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, model_files
+from dnachunk.models.loading import (
+    ask,
+    best_device,
+    check_code,
+    load_config,
+    load_pretrained,
+    load_tokenizer,
+    model_files,
+)
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
@@ -241,6 +245,7 @@ def predict(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    trust_remote_code: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
     """Predicts labels of sequences with a fine-tuned model, of every kind of label.
@@ -263,6 +268,8 @@ def predict(
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
             model is given; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        trust_remote_code: Whether a model with code of its own in its folder is loaded by it; it runs with
+            all rights that you have.
         batch_size: Sequences run at once; changes no result beyond rounding.
 
     Returns:
@@ -281,7 +288,7 @@ def predict(
     )
     if output is not None:
         output_file(output)
-    network, tokenizer = _with_head(model)
+    network, tokenizer = _with_head(model, trust_remote_code)
     ask(network, tokens_per_base)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
@@ -342,18 +349,19 @@ def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-def _with_head(model: Any) -> tuple[Any, Any]:
+def _with_head(model: Any, trust_remote_code: bool) -> tuple[Any, Any]:
     """A model with a classification head, on its device, and its tokenizer."""
     if not isinstance(model, str | os.PathLike):
         _check_head(type(model).__name__)
         return model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna")
-    config = AutoConfig.from_pretrained(model, local_files_only=True)
+    check_code(model, trust_remote_code)
+    config = load_config(model, trust_remote_code=trust_remote_code)
     head = (config.architectures or [""])[0]
     _check_head(head)
     is_per_base = head.endswith("ForTokenClassification")
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
-    network = load_pretrained(auto_class, model).to(best_device())
-    return network, load_tokenizer(model)
+    network = load_pretrained(auto_class, model, trust_remote_code=trust_remote_code).to(best_device())
+    return network, load_tokenizer(model, trust_remote_code=trust_remote_code)
 
 
 def _check_head(name: str) -> None:

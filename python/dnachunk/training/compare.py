@@ -24,7 +24,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.loading import check_code, load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -42,6 +42,7 @@ from dnachunk.training.finetune import (
     check_metric,
     checked_method,
     choose_candidates,
+    chosen_metric,
     finetuning_arguments,
     run_search,
     several,
@@ -102,9 +103,9 @@ class Entry:
     def __post_init__(self) -> None:
         for split in ("eval", "test"):
             try:
-                check_metric(self.metric, self.task, self.parts[split], split)
-            except ValueError as error:
-                raise ValueError(f"task {self.name}: {error}") from error
+                check_metric(self.metric, self.task, self.parts[split], split, may_be_loss=False)
+            except ArgumentError as error:
+                raise ArgumentError(f"task {self.name}: {error.message}") from error
 
     @property
     def parts(self) -> dict[str, Examples]:
@@ -135,9 +136,11 @@ def compare_models(
     lora_rank: int | Sequence[int] | None = None,
     lora_alpha: float | Sequence[float] | None = None,
     paper_grid: bool = False,
+    metric: str | None = None,
     patience: int = 3,
     reverse_complement: Strands = "none",
     truncate: bool = False,
+    trust_remote_code: bool = False,
     floor: bool = True,
     before_models: Callable[[], None] | None = None,
     **arguments: Any,
@@ -170,9 +173,12 @@ def compare_models(
         lora_rank: See there.
         lora_alpha: See there.
         paper_grid: See there.
+        metric: What all tasks are scored by, and models chosen by, as for :func:`~dnachunk.finetune` but for
+            the loss; default each task's own.
         patience: See there.
         reverse_complement: See there.
         truncate: See there.
+        trust_remote_code: See there.
         floor: Whether counts of k-mers are rows as well, fitted on the same training sequences, whole and of
             one strand: with naive Bayes, and with logistic regression (of numbers, ridge regression). The
             length of the words, 3 to 6, and the regularization are chosen on the validation set. Labels of
@@ -201,10 +207,9 @@ def compare_models(
     if max_train is not None:
         require_at_least("max_train", max_train, 2)
     args = finetuning_arguments(output_dir, how, arguments)
-    for name in ("metric_for_best_model", "resume_from_checkpoint"):
-        if getattr(args, name) is not None:
-            reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
-            raise UsageError(f"`{name}` is for finetune: {reason}")
+    if args.resume_from_checkpoint is not None:
+        raise UsageError("`resume_from_checkpoint` is for finetune: what there is is resumed")
+    asked_metric = chosen_metric(args, metric)
     candidates = choose_candidates(
         args,
         learning_rate,
@@ -225,8 +230,8 @@ def compare_models(
     for task, path in found.items():
         read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
         examples = _read_task(task, path, kind, max_train, args.seed, read)
-        metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
-        entries[task] = Entry(task, examples, metric)
+        usual = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
+        entries[task] = Entry(task, examples, asked_metric or usual)
     if floor and (taken := [name for name in models if name in FLOORS]):
         raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:
@@ -244,6 +249,7 @@ def compare_models(
             patience=patience,
             reverse_complement=reverse_complement,
             truncate=truncate,
+            trust_remote_code=trust_remote_code,
             floor=floor,
         )
 
@@ -337,7 +343,10 @@ def _compare(
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
-    described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
+    described = {
+        name: _look_at(folder, entries, options["truncate"], options["trust_remote_code"])
+        for name, folder in models.items()
+    }
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -424,13 +433,19 @@ def _announce(system: str, task: str) -> Any:
     return before_run
 
 
-def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[str, Any]:
+def _look_at(
+    folder: Path, entries: dict[str, Entry], truncate: bool, trust_remote_code: bool
+) -> dict[str, Any]:
     """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+    check_code(folder, trust_remote_code)
     # Without the head the backbone's names are short.
     network = load_pretrained(
-        AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
+        AutoModel,
+        folder,
+        may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}"),
+        trust_remote_code=trust_remote_code,
     )
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
@@ -22,7 +22,7 @@ from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
-from dnachunk.models.loading import ask, load_tokenizer, model_digest
+from dnachunk.models.loading import ask, check_code, load_config, load_tokenizer, model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
@@ -214,11 +214,13 @@ def finetune(
     num_train_epochs: float | Sequence[float] | None = None,
     weight_decay: float | Sequence[float] | None = None,
     paper_grid: bool = False,
+    metric: str | None = None,
     seeds: int = 1,
     patience: int = 3,
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    trust_remote_code: bool = False,
     **arguments: Any,
 ) -> FineTuned:
     """Fine-tunes a pre-trained model on labelled sequences: a search, repeats of the best, and one model.
@@ -252,12 +254,18 @@ def finetune(
         weight_decay: Or several to search over; default 0.01.
         paper_grid: Whether to search over what MergeDNA's paper does (:func:`~dnachunk.training.grid`), as
             far as it is not given.
+        metric: What is compared, of runs and of evaluations within a run, on the validation set: ``"loss"``,
+            or one of :data:`~dnachunk.evaluation.metrics.METRICS` of the problem; default
+            :data:`~dnachunk.evaluation.metrics.DEFAULT_METRIC`. Hugging Face calls it
+            ``metric_for_best_model``, which may be given instead.
         seeds: How often the best is trained, from ``seed`` on.
         patience: Evaluations without a better one after which a run stops.
         reverse_complement: ``"average"``: both strands are run and averaged in evaluation.
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, kept in the configuration of what is trained;
             default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        trust_remote_code: Whether a model with code of its own in its folder (DNABERT-2, HyenaDNA, Caduceus)
+            is loaded by it; it runs with all rights that you have.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
             ``resume_from_checkpoint="last"`` goes on with what an interrupted call left.
 
@@ -283,8 +291,10 @@ def finetune(
     if resume not in (None, "last"):
         raise UsageError(f"`resume_from_checkpoint` must be last, got {resume}")
     args = finetuning_arguments(output_dir, how, arguments)
+    metric = chosen_metric(args, metric)
     results = Path(output_dir) / "results.json"
     require_own_files(results, "finetune")
+    check_code(model, trust_remote_code)
     if task is None:
         columns = [label_column] if isinstance(label_column, str) else list(label_column)
         splits = _read_splits(data, train, valid, test, sequence_column, columns, on_error)
@@ -324,11 +334,12 @@ def finetune(
             lora=lora,
             candidates=candidates,
             seeds=seeds,
-            metric=args.metric_for_best_model,
+            metric=metric,
             patience=patience,
             reverse_complement=reverse_complement,
             tokens_per_base=tokens_per_base,
             truncate=truncate,
+            trust_remote_code=trust_remote_code,
             resume=resume == "last",
             before_run=before_run,
         )
@@ -352,6 +363,17 @@ def finetuning_arguments(
     return training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[method]}, given)
 
 
+def chosen_metric(args: TrainingArguments, metric: str | None) -> str | None:
+    """The metric that is given, if one is, under either of its names.
+
+    Raises:
+        UsageError: If it is given under both.
+    """
+    if metric is not None and args.metric_for_best_model is not None:
+        raise UsageError("`metric` and `metric_for_best_model` are the same: give one of them")
+    return args.metric_for_best_model if metric is None else metric
+
+
 def _card(model: str, found: FineTuned) -> str:
     task = found.task
     training = (
@@ -362,7 +384,8 @@ def _card(model: str, found: FineTuned) -> str:
     if task.skipped:
         training += f" {sum(map(len, task.skipped.values())):,} rows that could not be read were left out."
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
-    config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
+    # The code beside it, if there is any, is that of the model that was trained.
+    config = load_config(found.output_dir, trust_remote_code=True)
     architecture = (config.architectures or ["A model"])[0]
     return model_card(architecture, config, {"Training": training, "Scores": [["metric", "value"], *rows]})
 
@@ -432,6 +455,7 @@ def run_search(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    trust_remote_code: bool = False,
     resume: bool = False,
     before_run: Callable[[FineTuner, Candidate, int], Any] | None = None,
 ) -> FineTuned:
@@ -458,6 +482,7 @@ def run_search(
         reverse_complement: ``"average"`` runs both strands in evaluation.
         tokens_per_base: In (0, 1]; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        trust_remote_code: Whether a model is loaded by the code in its folder.
         resume: Whether to go on with what an interrupted call with the same arguments left: its finished
             runs are taken over, and a begun one goes on from its last checkpoint to the same numbers.
         before_run: Called with the trainer, the candidate and the seed before each training.
@@ -474,9 +499,7 @@ def run_search(
     metric = DEFAULT_METRIC[task.problem] if metric is None else metric.removeprefix("eval_")
     check_metric(metric, task, task.valid, "validation")
     if args.prediction_loss_only and metric != "loss":
-        raise ArgumentError(
-            f"`prediction_loss_only` leaves no {metric} to choose by: give `metric_for_best_model=loss` too"
-        )
+        raise ArgumentError(f"`prediction_loss_only` leaves no {metric} to choose by: give `metric=loss` too")
     if seeds < 1:
         raise ValueError(f"finetune: seeds must be at least 1, got {seeds}")
     if patience is not None and patience < 1:
@@ -529,13 +552,13 @@ def run_search(
             run_args.eval_strategy = IntervalStrategy.EPOCH
         # The head and the adapters start at random.
         set_seed(seed)
-        network = load_with_head(model, task)
+        network = load_with_head(model, task, trust_remote_code=trust_remote_code)
         ask(network, tokens_per_base)
         trainer = FineTuner(
             network,
             run_args,
             task,
-            load_tokenizer(model),
+            load_tokenizer(model, trust_remote_code=trust_remote_code),
             method=method,
             lora=_lora_of(lora, candidate),
             reverse_complement=reverse_complement,
@@ -605,15 +628,19 @@ def _lora_of(lora: LoRA | None, candidate: Candidate) -> LoRA | None:
     return replace(lora, rank=rank, alpha=alpha)
 
 
-def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
+def check_metric(
+    metric: str, task: Task, examples: Examples, split: str, *, may_be_loss: bool = True
+) -> None:
     """Refuses a metric that is none of the problem's, or not defined on a set of examples.
 
     Raises:
-        ValueError: If it is; the set is called ``split``.
+        ArgumentError: If it is; the set is called ``split``.
     """
-    known = (*METRICS[task.problem], "loss")
+    known = (*METRICS[task.problem], "loss") if may_be_loss else METRICS[task.problem]
     if metric not in known:
-        raise ValueError(f"finetune: metric must be one of {', '.join(known)}, got {metric!r}")
+        raise ArgumentError(
+            f"`metric` must be one of {', '.join(known)} where labels are {task.problem.value}, got {metric}"
+        )
     targets: Any = examples.targets
     if task.problem is Problem.per_base:
         targets = [label for labels in targets for label in labels]
@@ -624,9 +651,9 @@ def check_metric(metric: str, task: Task, examples: Examples, split: str) -> Non
         else (len(wanted), len(task.names))
     )
     if metric != "loss" and metric not in score_predictions(task.problem, np.zeros(shape), wanted):
-        raise ValueError(
-            f"finetune: {metric} is not defined on the {split} set, whose targets are all alike; "
-            "give another set, or another metric"
+        raise ArgumentError(
+            f"{metric} is not defined on the {split} set, whose targets are all alike; give another set, or "
+            "another `metric`"
         )
 
 
@@ -714,6 +741,7 @@ __all__ = [
     "check_metric",
     "checked_method",
     "choose_candidates",
+    "chosen_metric",
     "finetune",
     "finetuning_arguments",
     "grid",
