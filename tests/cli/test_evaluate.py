@@ -375,6 +375,13 @@ def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
     refusal = refused(run(*line))
     assert "test.csv, line 8: the sequence has 32 tokens, the model takes 24" in refusal
     assert not trainings
+    too_wide = "test.csv, line 8: a tile of the sequence has 28 tokens, the model takes 24: give"
+    assert too_wide in refused(run(*line, "--tile-bp", 78))
+    assert "--tile-bp reads what --truncate cuts off" in refused(run(*line, "--tile-bp", 66, "--truncate"), 2)
+    assert not trainings
+    assert run(*line, "--tile-bp", 66).status == 0
+    assert "holds runs with other truncate, tile_bp" in refused(run(*line, "--truncate"))
+    shutil.rmtree(tmp_path / "run")
     assert run(*line, "--truncate").status == 0
 
 

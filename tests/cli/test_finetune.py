@@ -341,6 +341,8 @@ def test_a_sequence_longer_than_the_model_takes(run, train, tmp_path):
             2,
             "--metric and --metric-for-best-model are",
         ),
+        (["--tile-bp", "24", "--truncate"], 2, "--tile-bp reads what --truncate cuts off: give one of them"),
+        (["--tile-bp", "1"], 2, "--tile-bp"),
         (["--lora-target", "query", "--method", "lora"], 1, "target_modules must name"),
         (["--problem", "regression"], 1, "must hold a finite number, got 'weak'"),
     ],

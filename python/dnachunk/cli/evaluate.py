@@ -21,6 +21,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TileOption,
     TruncateOption,
     TrustRemoteCodeOption,
 )
@@ -96,6 +97,7 @@ def evaluate(
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
     floor: Annotated[
         bool,
@@ -155,6 +157,7 @@ def evaluate(
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
+            tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,
             floor=floor,
             **fields,

@@ -22,6 +22,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TileOption,
     TokensPerBaseOption,
     TruncateOption,
     TrustRemoteCodeOption,
@@ -107,6 +108,7 @@ def finetune(
     ] = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
@@ -151,6 +153,7 @@ def finetune(
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        tile_bp=tile_bp,
         trust_remote_code=trust_remote_code,
         **fields,
     )

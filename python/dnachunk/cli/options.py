@@ -108,6 +108,15 @@ PatienceOption = Annotated[
 TruncateOption = Annotated[
     bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
 ]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Bases of the tiles, overlapping by half, that longer sequences are read in (8192 in "
+        "DNAChunker's paper): logits are averaged, each base counting once; labels of bases are those of the "
+        "tile in which a base is farthest from a cut. Default: as the model was fine-tuned, or none.",
+        min=2,
+    ),
+]
 TrustRemoteCodeOption = Annotated[
     bool,
     typer.Option(

@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     ReverseComplement,
     ReverseComplementOption,
     SequenceColumnOption,
+    TileOption,
     TokensPerBaseOption,
     TruncateOption,
     TrustRemoteCodeOption,
@@ -57,6 +58,7 @@ def predict(
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
     batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
 ) -> None:
@@ -86,6 +88,7 @@ def predict(
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        tile_bp=tile_bp,
         trust_remote_code=trust_remote_code,
         batch_size=batch_size,
     )

@@ -22,6 +22,7 @@ from dnachunk.data.labelled import attempt, is_table, read_labelled
 from dnachunk.data.problem import Problem
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
+from dnachunk.data.tiles import OwnTile, configured_tile, own_tiles
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
@@ -245,6 +246,7 @@ def predict(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
     trust_remote_code: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
@@ -268,9 +270,12 @@ def predict(
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
             model is given; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        tile_bp: Bases of the tiles, overlapping by half, that longer sequences are read in; default as the
+            model was fine-tuned. Their logits are averaged, each base counting once; labels of bases are
+            those of the tile in which a base is farthest from where the sequence is cut.
         trust_remote_code: Whether a model with code of its own in its folder is loaded by it; it runs with
             all rights that you have.
-        batch_size: Sequences run at once; changes no result beyond rounding.
+        batch_size: Sequences, or tiles, run at once; changes no result beyond rounding.
 
     Returns:
         The predictions, to iterate over or to write.
@@ -290,6 +295,7 @@ def predict(
         output_file(output)
     network, tokenizer = _with_head(model, trust_remote_code)
     ask(network, tokens_per_base)
+    tile_bp = configured_tile(network.config, tile_bp, truncate)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
     columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)
@@ -303,7 +309,7 @@ def predict(
         if not query.sequence:
             raise ValueError(f"{where}: the sequence is empty")
         if not truncate:
-            check_length(query.sequence, where, tokenizer, *limits)
+            check_length(query.sequence, where, tokenizer, *limits, tile_bp)
         return query
 
     def placeholder(sequence: str) -> Any:
@@ -313,14 +319,14 @@ def predict(
         return [0] * (len(sequence) if problem is Problem.per_base else len(names))
 
     @torch.inference_mode()
-    def logits(batch: list[Query]) -> list[torch.Tensor]:
+    def row_logits(texts: list[str]) -> list[torch.Tensor]:
         items = [
             {
-                "sequence": query.sequence,
-                "target": placeholder(query.sequence),
+                "sequence": text,
+                "target": placeholder(text),
                 "both_strands": reverse_complement == "average",
             }
-            for query in batch
+            for text in texts
         ]
         inputs = _to(collate(items), network.device)
         labels, reverse = inputs.pop("labels"), inputs.pop("reverse", None)
@@ -328,6 +334,22 @@ def predict(
         if problem is Problem.per_base:
             return [row[label != IGNORE_INDEX].cpu() for row, label in zip(found, labels, strict=True)]
         return list(found.cpu())
+
+    def logits(batch: list[Query]) -> list[torch.Tensor]:
+        of_all = [own_tiles(len(query.sequence), tile_bp) for query in batch]
+        texts = [
+            query.sequence[tile.start_bp : tile.end_bp]
+            for query, tiles in zip(batch, of_all, strict=True)
+            for tile in tiles
+        ]
+        rows = iter(
+            [
+                row
+                for first in range(0, len(texts), batch_size)
+                for row in row_logits(texts[first : first + batch_size])
+            ]
+        )
+        return [_join(list(itertools.islice(rows, len(tiles))), tiles, problem) for tiles in of_all]
 
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
@@ -340,6 +362,21 @@ def predict(
     if output is not None:
         predictions.write(output)
     return predictions
+
+
+def _join(rows: list[torch.Tensor], tiles: list[OwnTile], problem: Problem) -> torch.Tensor:
+    """Logits of a sequence from those of its tiles."""
+    if len(tiles) == 1:
+        return rows[0]
+    if problem is Problem.per_base:
+        return torch.cat(
+            [
+                row[tile.own_start_bp - tile.start_bp : tile.own_end_bp - tile.start_bp]
+                for row, tile in zip(rows, tiles, strict=True)
+            ]
+        )
+    shares = torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / tiles[-1].end_bp
+    return shares @ torch.stack(rows)
 
 
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
 from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
+from dnachunk.data.tiles import configured_tile
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
 from dnachunk.evaluation.kmer_floor import FLOORS, STRENGTHS, WORD_LENGTHS, Floor, fit_floor, has_floor
@@ -140,6 +141,7 @@ def compare_models(
     patience: int = 3,
     reverse_complement: Strands = "none",
     truncate: bool = False,
+    tile_bp: int | None = None,
     trust_remote_code: bool = False,
     floor: bool = True,
     before_models: Callable[[], None] | None = None,
@@ -178,6 +180,7 @@ def compare_models(
         patience: See there.
         reverse_complement: See there.
         truncate: See there.
+        tile_bp: See there.
         trust_remote_code: See there.
         floor: Whether counts of k-mers are rows as well, fitted on the same training sequences, whole and of
             one strand: with naive Bayes, and with logistic regression (of numbers, ridge regression). The
@@ -249,6 +252,7 @@ def compare_models(
             patience=patience,
             reverse_complement=reverse_complement,
             truncate=truncate,
+            tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,
             floor=floor,
         )
@@ -343,10 +347,8 @@ def _compare(
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
-    described = {
-        name: _look_at(folder, entries, options["truncate"], options["trust_remote_code"])
-        for name, folder in models.items()
-    }
+    looked_for = {name: options[name] for name in ("truncate", "tile_bp", "trust_remote_code")}
+    described = {name: _look_at(folder, entries, **looked_for) for name, folder in models.items()}
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -434,7 +436,12 @@ def _announce(system: str, task: str) -> Any:
 
 
 def _look_at(
-    folder: Path, entries: dict[str, Entry], truncate: bool, trust_remote_code: bool
+    folder: Path,
+    entries: dict[str, Entry],
+    *,
+    truncate: bool,
+    tile_bp: int | None,
+    trust_remote_code: bool,
 ) -> dict[str, Any]:
     """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
     check_code(folder, trust_remote_code)
@@ -446,11 +453,12 @@ def _look_at(
         trust_remote_code=trust_remote_code,
     )
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    tile_bp = configured_tile(network.config, tile_bp, truncate)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():
             for examples in entry.parts.values():
-                check_lengths(examples, tokenizer, *limits)
+                check_lengths(examples, tokenizer, *limits, tile_bp)
     return {
         "folder": str(folder),
         "sha256": model_digest(folder),

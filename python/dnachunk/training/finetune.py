@@ -220,6 +220,7 @@ def finetune(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
     trust_remote_code: bool = False,
     **arguments: Any,
 ) -> FineTuned:
@@ -264,6 +265,11 @@ def finetune(
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, kept in the configuration of what is trained;
             default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        tile_bp: Bases of the tiles, overlapping by half, that longer sequences are read in, 8,192 in
+            DNAChunker's paper: their logits are averaged, each base counting once, and labels of bases are
+            those of the tile in which a base is farthest from where the sequence is cut
+            (:class:`~dnachunk.training.FineTuner`). Kept in the configuration of what is trained, so that
+            :func:`~dnachunk.predict` tiles alike; default as the model is configured, or no tiles.
         trust_remote_code: Whether a model with code of its own in its folder (DNABERT-2, HyenaDNA, Caduceus)
             is loaded by it; it runs with all rights that you have.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
@@ -339,6 +345,7 @@ def finetune(
             reverse_complement=reverse_complement,
             tokens_per_base=tokens_per_base,
             truncate=truncate,
+            tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,
             resume=resume == "last",
             before_run=before_run,
@@ -455,6 +462,7 @@ def run_search(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
     trust_remote_code: bool = False,
     resume: bool = False,
     before_run: Callable[[FineTuner, Candidate, int], Any] | None = None,
@@ -472,7 +480,7 @@ def run_search(
         task: The problem and its examples.
         args: Hugging Face's arguments; evaluation is each epoch unless they say otherwise, and checkpoints
             are those of the best evaluations.
-        method: As :class:`FineTuner`, like ``reverse_complement`` and ``truncate``.
+        method: As :class:`FineTuner`, like ``reverse_complement``, ``truncate`` and ``tile_bp``.
         lora: How adapters are made; a candidate's rank and alpha go before its.
         candidates: What is searched; default the learning rate and epochs of ``args`` alone.
         seeds: How many seeds, from ``args.seed`` on.
@@ -482,6 +490,7 @@ def run_search(
         reverse_complement: ``"average"`` runs both strands in evaluation.
         tokens_per_base: In (0, 1]; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        tile_bp: Bases of the tiles that longer sequences are read in.
         trust_remote_code: Whether a model is loaded by the code in its folder.
         resume: Whether to go on with what an interrupted call with the same arguments left: its finished
             runs are taken over, and a begun one goes on from its last checkpoint to the same numbers.
@@ -526,6 +535,7 @@ def run_search(
         "reverse_complement": reverse_complement,
         "tokens_per_base": tokens_per_base,
         "truncate": truncate,
+        "tile_bp": tile_bp,
         "data": task_digest(task),
         "arguments": plain_values(args, _DECISIVE),
     }
@@ -563,6 +573,7 @@ def run_search(
             lora=_lora_of(lora, candidate),
             reverse_complement=reverse_complement,
             truncate=truncate,
+            tile_bp=tile_bp,
             callbacks=None if patience is None else [StopEarly(metric, patience)],
         )
         trained_parameters = trainer.trained_parameters
