@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     AlphasOption,
     DecaysOption,
     EpochsOption,
+    FoldsOption,
     LabelColumnOption,
     OnError,
     OnErrorOption,
@@ -71,9 +72,19 @@ def evaluate(
     label_column: LabelColumnOption = None,
     on_error: OnErrorOption = OnError.fail,
     method: Annotated[
-        Adapted, typer.Option(help="All parameters learn, the head alone, or LoRA.")
+        Adapted,
+        typer.Option(
+            help="All parameters learn, the head alone, or LoRA; ridge: the head is solved for in closed "
+            "form, its strength chosen on the validation set."
+        ),
     ] = Adapted.full,
-    seeds: Annotated[int, typer.Option(help="Runs of each model on each task, from --seed on.", min=1)] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs of each model on each task, from --seed on. Default: 3, of folds and ridge 1.", min=1
+        ),
+    ] = None,
+    folds: FoldsOption = None,
     max_train: Annotated[
         int | None,
         typer.Option(help="Sequences to train on, and to choose by, at most: a part drawn at random.", min=2),
@@ -149,6 +160,7 @@ def evaluate(
             on_error=on_error.value,
             method=method.value,
             seeds=seeds,
+            folds=folds,
             max_train=max_train,
             lora_rank=lora_rank or None,
             lora_alpha=lora_alpha or None,

@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     AlphasOption,
     DecaysOption,
     EpochsOption,
+    FoldsOption,
     LabelColumnOption,
     ModelOption,
     OnError,
@@ -37,6 +38,7 @@ class Adapted(str, Enum):
     full = "full"
     probe = "probe"
     lora = "lora"
+    ridge = "ridge"
 
 
 FilesOption = list[str] | None
@@ -79,7 +81,8 @@ def finetune(
     method: Annotated[
         Adapted | None,
         typer.Option(
-            help="All parameters learn, the head alone, or LoRA. Default: lora with --lora-rank, else full."
+            help="All parameters learn, the head alone, or LoRA; ridge: the head is solved for in closed "
+            "form, its strength chosen on the validation set. Default: full, or lora with --lora-rank."
         ),
     ] = None,
     lora_rank: RanksOption = None,
@@ -102,6 +105,7 @@ def finetune(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How often the best is trained, from --seed on.", min=1)] = 1,
+    folds: FoldsOption = None,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
@@ -149,6 +153,7 @@ def finetune(
         paper_grid=paper_grid,
         metric=metric,
         seeds=seeds,
+        folds=folds,
         patience=patience,
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,

@@ -108,6 +108,14 @@ PatienceOption = Annotated[
 TruncateOption = Annotated[
     bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
 ]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Folds of a cross-validation, which training and validation set are cut in: each in turn is "
+        "chosen by, or, where there is no test set, reported on; means and deviations are over them.",
+        min=2,
+    ),
+]
 TileOption = Annotated[
     int | None,
     typer.Option(

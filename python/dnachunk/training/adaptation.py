@@ -1,4 +1,4 @@
-"""A pre-trained model with a head, and which of its parameters learn: all, the head alone, or LoRA."""
+"""A pre-trained model with a head, and which of its parameters learn: all, the head alone, or LoRA's."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from dnachunk.data.task import Problem, Task
 from dnachunk.models.loading import load_pretrained
 
-Method = Literal["full", "probe", "lora"]
+Method = Literal["full", "probe", "lora", "ridge"]
 
 HEAD_NAMES = frozenset(
     {"classifier", "classification_head", "dense", "head", "norm", "pre_classifier", "score"}

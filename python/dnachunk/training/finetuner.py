@@ -71,7 +71,8 @@ class FineTuner(WholeCheckpointTrainer):
         task: The problem and its examples.
         tokenizer: The model's tokenizer; saved with it.
         method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``: the head and
-            adapters of low rank.
+            adapters of low rank; ``"ridge"``: none, the backbone is frozen as for a probe, and
+            :class:`~dnachunk.training.ridge.RidgeHead` solves for the head.
         lora: How the adapters are made.
         reverse_complement: ``"average"``: in evaluation and prediction both strands are run and averaged.
         truncate: Whether sequences longer than the model takes are cut off at their end.
@@ -125,7 +126,7 @@ class FineTuner(WholeCheckpointTrainer):
         )
         train = ExampleDataset(self._tiled(task.train))
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._frozen: list[nn.Module] = freeze_backbone(model) if method == "probe" else []
+        self._frozen: list[nn.Module] = freeze_backbone(model) if method in ("probe", "ridge") else []
         if method == "lora":
             sample = collator([train[index] for index in range(min(2, len(train)))])
             rows = {name: sample[name][:2].to(model.device) for name in sample.keys() - {"labels", "tiles"}}
@@ -181,6 +182,33 @@ class FineTuner(WholeCheckpointTrainer):
         finally:
             self.args.dataloader_drop_last = before
 
+    def run(self, examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model makes of examples, in evaluation mode, in their order.
+
+        Returns:
+            ``[B, K]`` float32 logits of sequences, strands averaged and tiles joined, and their labels; on
+            the CPU.
+        """
+        self.model.eval()
+        parts = []
+        for batch in self.get_test_dataloader(self.examples(examples)):
+            inputs = self._prepare_inputs(batch)
+            reverse, tiles, labels = (inputs.pop(name, None) for name in ("reverse", "tiles", "labels"))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = self._logits(self.model, inputs, tiles)
+                if reverse is not None:
+                    logits = average_strands(logits, self._logits(self.model, reverse, tiles))
+            parts.append(self.accelerator.gather_for_metrics((logits.float().contiguous(), labels)))
+        logits, labels = (torch.cat([part.cpu() for part in each]) for each in zip(*parts, strict=True))
+        return logits, labels
+
+    def _logits(
+        self, model: Any, inputs: dict[str, torch.Tensor], tiles: torch.Tensor | None
+    ) -> torch.Tensor:
+        if tiles is None:
+            return model(**inputs).logits
+        return tile_logits(model, inputs, tiles, self.args.per_device_eval_batch_size)
+
     def merge(self) -> None:
         """Adds the adapters to the weights, so that the model is again one of its own class."""
         if self.method == "lora":
@@ -220,11 +248,10 @@ class FineTuner(WholeCheckpointTrainer):
                 loss, logits = output.loss, strand_logits(output.logits, model, inputs, reverse)
             else:
                 del inputs["labels"]
-                rows_at_once = self.args.per_device_eval_batch_size
-                logits = tile_logits(model, inputs, tiles, rows_at_once)
+                logits = self._logits(model, inputs, tiles)
                 loss = classification_loss(logits, labels, self.model.config)
                 if reverse is not None:
-                    logits = average_strands(logits, tile_logits(model, reverse, tiles, rows_at_once))
+                    logits = average_strands(logits, self._logits(model, reverse, tiles))
         loss = loss.detach().mean()
         return (loss, None, None) if prediction_loss_only else (loss, logits.float(), labels)
 
