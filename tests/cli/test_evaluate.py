@@ -399,3 +399,66 @@ def test_one_metric_for_all_tasks(run, models, suite, tmp_path, trainings):
     floor = metrics["floor"][LINEAR]["gue/tf_0"]["test"]["auprc"]
     assert str(Score.of([floor])) in table
     assert "holds runs with other metric" in refused(run(*line[:-1], "f1"))
+
+
+def test_folds_of_a_table(run, models, suite, tmp_path, trainings):
+    folder = tmp_path / "tasks" / "whole"
+    folder.mkdir(parents=True)
+    write_table(folder / "train.csv", *toy_rows(30, 1))
+    shutil.copytree(suite / "gue" / "tf_0", tmp_path / "tasks" / "tested")
+    line = [*words(models, tmp_path / "tasks", tmp_path / "run", "merge"), "--method", "probe"]
+    refusal = refused(run(*line))
+    assert "task whole: " in refusal
+    assert "has no test split to compare models on; --folds needs none" in refusal
+    trainings.stop_at = 4
+    assert run(*line, "--folds", 3).status != 0
+    trainings.stop_at = None
+    result = run(*line, "--folds", 3)
+    assert result.status == 0, result.err
+    # Three folds of each task, one seed each; the one that was interrupted is begun again.
+    assert [seed for _, seed in trainings] == [42] * 6
+    metrics = read(tmp_path / "run")
+    assert (metrics["folds"], metrics["seeds"]) == (3, 1)
+    assert "test_sequences" not in metrics["tasks"]["whole"]
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert "Test sets, in hundredths; means of 3 folds ± sample deviation; fine-tuning: probe." in table
+    for task, reached in metrics["scores"]["merge"].items():
+        repeats = reached["repeats"]
+        assert [repeat["fold"] for repeat in repeats] == [1, 2, 3]
+        assert str(Score.of([repeat["test"]["mcc"] for repeat in repeats])) in table
+        floors = metrics["floor"][LINEAR][task]
+        assert len(floors) == 3
+        assert str(Score.of([floor["test"]["mcc"] for floor in floors])) in table
+    assert "holds runs with other folds" in refused(run(*line, "--folds", 2))
+
+
+def test_ridge_in_a_table(run, models, suite, tmp_path, trainings):
+    line = [word for word in words(models, suite, tmp_path / "run") if word not in QUICK[:2]]
+    line += ["--method", "ridge", "--tasks", "gue"]
+    result = run(*line)
+    assert result.status == 0, result.err
+    assert not trainings
+    metrics = read(tmp_path / "run")
+    assert (metrics["method"], metrics["seeds"]) == ("ridge", 1)
+    for model in ("merge", "chunk"):
+        (repeat,) = metrics["scores"][model]["gue/tf_0"]["repeats"]
+        assert list(repeat["candidate"]) == ["ridge_alpha"]
+        assert repeat["test"]["mcc"] > 0.5
+    assert "in hundredths; one seed; fine-tuning: ridge" in (tmp_path / "run" / "results.md").read_text()
+    said = "--seeds is 1 where --method ridge, which is the same each time, got 2"
+    assert said in refused(run(*line, "--seeds", 2), 2)
+    assert "--max-steps is of trainings, and --method ridge trains nothing" in refused(
+        run(*line, "--max-steps", 2), 2
+    )
+
+
+def test_ridge_is_not_for_labels_of_bases(run, models, tmp_path, trainings):
+    (tmp_path / "tasks" / "bases").mkdir(parents=True)
+    for split in ("train", "test"):
+        sequences = [row.split(",")[0] for row in toy_rows(10, 1)]
+        rows = [f"{sequence},{('01' * 100)[: len(sequence)]}" for sequence in sequences]
+        write_table(tmp_path / "tasks" / "bases" / f"{split}.csv", *rows)
+    line = ["evaluate", "--model", models / "merge", "--suite", tmp_path / "tasks", "--method", "ridge"]
+    refusal = refused(run(*line, "--output-dir", tmp_path / "run", "--use-cpu"))
+    assert "task bases: --method ridge is for labels of sequences, got labels of bases" in refusal
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,8 @@
 """Ridge regression on frozen embeddings, against its definition."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -243,3 +245,23 @@ def test_the_verb(pretrained, tmp_path):
     assert (metrics["method"], metrics["chosen_by"]) == ("ridge", "eval_auroc")
     assert metrics["trained_parameters"] == 2 * 32 + 2
     assert "(ridge, regularization " in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_two_ranks_solve_the_same(pretrained, tmp_path):
+    for name, count, seed in (("train", 62, 1), ("test", 42, 5)):
+        toy = toy_set(count, seed)
+        rows = [f"{sequence},{label}" for sequence, (label,) in zip(toy.sequences, toy.labels, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["sequence,label", *rows]))
+    words = ["--model", pretrained, "--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv"]
+    words += ["--method", "ridge", "--tile-bp", 24, "--per-device-eval-batch-size", 8, "--use-cpu"]
+    found = []
+    for ranks in (1, 2):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", ranks, "-m", "dnachunk"]
+        output = ["--output-dir", tmp_path / f"run{ranks}", "--ddp-backend", "gloo"]
+        command = [str(word) for word in (*launch, "finetune", *words, *output)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads((tmp_path / f"run{ranks}" / "results.json").read_text())["metrics"])
+    for name in ("eval_loss", "test_loss", "test_mcc", "test_auroc"):
+        assert found[0][name] == pytest.approx(found[1][name], abs=1e-4)

@@ -41,6 +41,7 @@ from dnachunk.training.adaptation import LoRA, Method, is_of_head
 from dnachunk.training.finetune import (
     FineTuned,
     check_metric,
+    check_ridge,
     checked_method,
     choose_candidates,
     chosen_metric,
@@ -107,20 +108,25 @@ class Entry:
     trained: Sequence[Task]
 
     @classmethod
-    def of(cls, name: str, task: Task, metric: str, folds: int | None, seed: int) -> "Entry":
+    def of(
+        cls, name: str, task: Task, metric: str, method: Method, seeds: int, folds: int | None, seed: int
+    ) -> "Entry":
         """Makes it.
 
         Raises:
-            ArgumentError: If it cannot be scored by the metric, or be cut in folds.
+            ArgumentError: If it cannot be scored by the metric, be cut in folds, or be learned by the method.
         """
         try:
+            if method == "ridge":
+                check_ridge(task, seeds)
             trained = [task] if folds is None else task.folds(folds, seed)
             for each in trained:
                 assert each.test is not None
                 check_metric(metric, each, each.valid, "eval", may_be_loss=False)
                 check_metric(metric, each, each.test, "test", may_be_loss=False)
         except ValueError as error:
-            raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
+            kind = UsageError if isinstance(error, UsageError) else ArgumentError
+            raise kind(f"task {name}: {getattr(error, 'message', error)}") from error
         return cls(name, task, metric, trained)
 
     @property
@@ -257,7 +263,7 @@ def compare_models(
         read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
         examples = _read_task(task, path, kind, max_train, args.seed, read, may_lack_test=folds is not None)
         usual = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
-        entries[task] = Entry.of(task, examples, asked_metric or usual, folds, args.seed)
+        entries[task] = Entry.of(task, examples, asked_metric or usual, how, seeds, folds, args.seed)
     if floor and (taken := [name for name in models if name in FLOORS]):
         raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:

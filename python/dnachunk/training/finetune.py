@@ -570,10 +570,8 @@ def run_search(
     if patience is not None and patience < 1:
         raise ValueError(f"finetune: patience must be at least 1, got {patience}")
     is_ridge = method == "ridge"
-    if is_ridge and seeds > 1:
-        raise UsageError(f"`seeds` is 1 where `method=ridge`, which is the same each time, got {seeds}")
-    if is_ridge and task.problem is Problem.per_base:
-        raise ArgumentError("`method=ridge` is for labels of sequences, got labels of bases")
+    if is_ridge:
+        check_ridge(task, seeds)
     if method == "lora":
         lora = lora or LoRA()
     rank = lora.rank if lora is not None and method == "lora" else None
@@ -737,6 +735,18 @@ def _lora_of(lora: LoRA | None, candidate: Candidate) -> LoRA | None:
     return replace(lora, rank=rank, alpha=alpha)
 
 
+def check_ridge(task: Task, seeds: int) -> None:
+    """Refuses what ridge regression is not for.
+
+    Raises:
+        ArgumentError: If bases are labelled, or it is to be run with several seeds.
+    """
+    if seeds > 1:
+        raise UsageError(f"`seeds` is 1 where `method=ridge`, which is the same each time, got {seeds}")
+    if task.problem is Problem.per_base:
+        raise ArgumentError("`method=ridge` is for labels of sequences, got labels of bases")
+
+
 def check_metric(
     metric: str, task: Task, examples: Examples, split: str, *, may_be_loss: bool = True
 ) -> None:
@@ -848,6 +858,7 @@ __all__ = [
     "DEFAULTS",
     "FineTuned",
     "check_metric",
+    "check_ridge",
     "checked_method",
     "choose_candidates",
     "chosen_metric",

@@ -34,12 +34,10 @@ class RidgeHead:
         tuner: A tuner whose backbone is frozen; its examples are run once, as in evaluation.
 
     Raises:
-        ArgumentError: If bases are labelled, or the head does not end in a linear layer.
+        ArgumentError: If the head does not end in a linear layer that reads a vector for each sequence.
     """
 
     def __init__(self, tuner: FineTuner) -> None:
-        if tuner.task.problem is Problem.per_base:
-            raise ArgumentError("`method=ridge` is for labels of sequences, got labels of bases")
         self._tuner = tuner
         self._name, self._layer = _last_linear(tuner)
         self._features: dict[int, tuple[Array, npt.NDArray[Any]]] = {}
