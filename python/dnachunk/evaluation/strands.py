@@ -72,14 +72,15 @@ def tile_logits(
         rows_at_once: Tiles that are run at once; changes no result beyond rounding.
 
     Returns:
-        ``[B, K]``.
+        ``[B, K]`` float32.
     """
     rows = [
         model(**{name: value[first : first + rows_at_once] for name, value in inputs.items()}).logits
         for first in range(0, tiles.shape[1], rows_at_once)
     ]
-    logits = torch.cat(rows)
-    return tiles.to(logits.dtype) @ logits
+    # Autocast would round the shares.
+    with torch.autocast(tiles.device.type, enabled=False):
+        return tiles @ torch.cat(rows).float()
 
 
 @torch.no_grad()

@@ -370,7 +370,7 @@ def finetune(
         )
     write_results(results, "finetune", found.summary)
     if is_main_process():
-        write_card(output_dir, _card(str(model), found))
+        write_card(output_dir, _card(str(model), found, trust_remote_code))
     return found
 
 
@@ -414,7 +414,7 @@ def describe_repeats(seeds: int, folds: int | None) -> str:
     return f"{folds} folds" + (f" × {of_seeds}" if seeds > 1 else "")
 
 
-def _card(model: str, found: FineTuned) -> str:
+def _card(model: str, found: FineTuned, trust_remote_code: bool) -> str:
     task = found.task
     count = len(task.train) + (0 if found.folds is None else len(task.valid))
     part = "" if found.folds is None else f", one of {found.folds} folds held out"
@@ -426,8 +426,7 @@ def _card(model: str, found: FineTuned) -> str:
     if task.skipped:
         training += f" {sum(map(len, task.skipped.values())):,} rows that could not be read were left out."
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
-    # The code beside it, if there is any, is that of the model that was trained.
-    config = load_config(found.output_dir, trust_remote_code=True)
+    config = load_config(found.output_dir, trust_remote_code=trust_remote_code)
     architecture = (config.architectures or ["A model"])[0]
     return model_card(architecture, config, {"Training": training, "Scores": [["metric", "value"], *rows]})
 
@@ -694,8 +693,8 @@ def run_search(
         scores = scores_of("eval", of.valid)
         is_best = all(worth(scores) > worth(other.eval) for other in done)
         test = scores_of("test", of.test) if of.test is not None and (is_best or is_repeat) else None
-        steps, trained_parameters = trainer.state.global_step, trainer.trained_parameters
-        result = Run(candidate, seed, scores, test, steps, trained_parameters, fold)
+        steps = trainer.state.global_step
+        result = Run(candidate, seed, scores, test, steps, trainer.trained_parameters, fold)
         if is_best:
             trainer.save_model(str(store.best))
         if args.should_save:

@@ -64,6 +64,10 @@ class FineTuner(WholeCheckpointTrainer):
     :func:`~dnachunk.evaluation.metrics.score_predictions`. It goes with any model and tokenizer of Hugging
     Face's; the frozen part of a linear probe stays in evaluation mode.
 
+    Attributes:
+        num_parameters: How many parameters the model has, adapters left out.
+        trained_parameters: How many parameters learn.
+
     Args:
         model: A model with a head for the task, see
             :func:`~dnachunk.training.adaptation.load_with_head`.
@@ -145,13 +149,11 @@ class FineTuner(WholeCheckpointTrainer):
             **kwargs,
         )
         self.model: Any = self.model
+        self.trained_parameters = sum(
+            parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad
+        )
         # The heads' losses are means over a batch.
         self.model_accepts_loss_kwargs = False
-
-    @property
-    def trained_parameters(self) -> int:
-        """How many parameters learn."""
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     def examples(self, examples: Examples) -> ExampleDataset:
         """Examples as :meth:`evaluate` and :meth:`predict` take them."""
