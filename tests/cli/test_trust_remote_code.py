@@ -133,6 +133,10 @@ def test_what_a_folder_says_of_its_code(tmp_path):
             load(model)
     assert own_code(save_bert(tmp_path / "bert")) == []
     assert own_code(tmp_path / "nowhere") == []
+    (tmp_path / "damaged").mkdir()
+    for text in ("{", "[1]", '{"model_type": [1]}', '{"auto_map": null}', "[" * 100_000):
+        (tmp_path / "damaged" / "config.json").write_text(text)
+        assert own_code(tmp_path / "damaged") == []
     # Ours that are saved with their code need none of it.
     ours = save_small(tmp_path / "ours")
     config = json.loads((ours / "config.json").read_text())
@@ -157,3 +161,20 @@ def test_weights_that_lack_a_tensor_are_refused_whatever_the_code(tmp_path):
     safetensors.torch.save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="mix.weight is missing"):
         load_pretrained(transformers.AutoModel, model, trust_remote_code=True)
+
+
+def test_ridge_with_a_head_that_scores_positions_before_it_pools(run, suite, tmp_path):
+    model = save_with_code(tmp_path / "model")
+    words = ["finetune", "--model", model, "--data", suite / "toy", "--output-dir", tmp_path / "tuned"]
+    result = run(*words, "--method", "ridge", "--tile-bp", 24, "--use-cpu", "--trust-remote-code")
+    assert result.status == 0, result.err
+    metrics = json.loads((tmp_path / "tuned" / "results.json").read_text())["metrics"]
+    # The layer has no bias.
+    assert metrics["trained_parameters"] == 2 * 16
+    assert metrics["test_mcc"] > 0.6
+    asking = ["predict", "--model", tmp_path / "tuned", "--sequences", suite / "toy" / "test.csv"]
+    asking += ["--keep-column", "label", "--output", tmp_path / "predicted.tsv", "--trust-remote-code"]
+    assert run(*asking).status == 0
+    rows = [line.split("\t") for line in (tmp_path / "predicted.tsv").read_text().splitlines()[1:]]
+    hits = [row[1] == row[2] for row in rows]
+    assert sum(hits) / len(hits) == pytest.approx(metrics["test_accuracy"])

@@ -257,3 +257,19 @@ def test_tiles_that_cannot_be(pretrained, tmp_path, options, error, said):
     with pytest.raises(error, match=said):
         dnachunk.predict(load_with_head(pretrained, toy_task(8, 8, 8)), ["ACGT"], **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fine_tuned_model_is_tuned_again_with_its_tiles(pretrained, tmp_path):
+    model, task = load_with_head(pretrained, toy_task(8, 8, 8)), toy_task(8, 8, 8)
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    first = FineTuner(model, arguments(tmp_path), task, tokenizer, tile_bp=TILE_BP)
+    first.save_model(str(tmp_path / "first"))
+    for options, expected in (({}, TILE_BP), ({"tile_bp": 30}, 30), ({"truncate": True}, None)):
+        again = FineTuner(
+            load_with_head(tmp_path / "first", task), arguments(tmp_path), task, tokenizer, **options
+        )
+        assert again.tile_bp == again.model.config.tile_bp == expected
+        batch = again.data_collator([again.train_dataset[index] for index in range(2)])
+        lengths = [len(sequence) for sequence in task.train.sequences[:2]]
+        rows = sum(len(own_tiles(length, expected)) for length in lengths)
+        assert len(batch["input_ids"]) == rows

@@ -170,20 +170,24 @@ def own_code(directory: str | os.PathLike[str]) -> list[str]:
     for name in ("config.json", "tokenizer_config.json"):
         try:
             fields = json.loads((Path(directory) / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
+        # What cannot be read is told by what reads it.
         if not isinstance(fields, dict):
             continue
-        model_type = fields.get("model_type")
-        if model_type in CONFIG_MAPPING and not CONFIG_MAPPING[model_type].__module__.startswith(
-            "transformers."
-        ):
+        if _is_here(fields.get("model_type")):
             return []
         references = fields.get("auto_map")
         for each in references.values() if isinstance(references, dict) else [references]:
             names = each if isinstance(each, list) else [each]
             modules += [str(name).rpartition(".")[0] for name in names if name]
     return list(dict.fromkeys(modules))
+
+
+def _is_here(model_type: Any) -> bool:
+    """Whether models of a type are of this package, or of the code that uses it."""
+    is_known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
+    return is_known and not CONFIG_MAPPING[model_type].__module__.startswith("transformers.")
 
 
 def check_code(directory: str | os.PathLike[str], trust_remote_code: bool) -> None:
