@@ -23,12 +23,12 @@ RIDGE_ALPHAS = tuple(10.0**power for power in range(-3, 7))
 class RidgeHead:
     """The last linear layer of a model's head, solved for instead of trained.
 
-    Features are what that layer reads of each sequence, for a model of ours the mean over its tokens (of
+    Features are what that layer reads of each sequence, of MergeDNA and DNAChunker the mean over tokens (of
     both strands, and of all tiles, where these are averaged), scaled to variance 1 over the training set.
     Targets are the numbers; of classes and labels 1 where they apply and −1 elsewhere, as in scikit-learn's
     ``RidgeClassifier``, so that the logits are margins and the probabilities that follow from them only rank.
     The intercept is not regularized; a layer without a bias has none. What else is new in a head, such as the
-    pooler of a BERT, stays as it started.
+    pooler of a BERT or MxDNA's dense layer, stays as it started.
 
     Args:
         tuner: A tuner whose backbone is frozen; its examples are run once, as in evaluation.
