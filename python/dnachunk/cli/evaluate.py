@@ -21,6 +21,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TissueColumnOption,
     TruncateOption,
 )
 from dnachunk.cli.report import leave_process_group
@@ -65,7 +66,8 @@ def evaluate(
         ),
     ] = None,
     problem: ProblemOption = None,
-    sequence_column: SequenceColumnOption = "sequence",
+    sequence_column: SequenceColumnOption = None,
+    tissue_column: TissueColumnOption = None,
     label_column: LabelColumnOption = None,
     on_error: OnErrorOption = OnError.fail,
     method: Annotated[
@@ -132,7 +134,8 @@ def evaluate(
             data=data,
             tasks=tasks or (),
             problem=problem,
-            sequence_column=sequence_column,
+            sequence_column=sequence_column or "sequence",
+            tissue_column=tissue_column,
             label_column=label_column or "label",
             on_error=on_error.value,
             method=method.value,

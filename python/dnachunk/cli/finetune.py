@@ -22,6 +22,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TissueColumnOption,
     TokensPerBaseOption,
     TruncateOption,
 )
@@ -68,7 +69,8 @@ def finetune(
         ),
     ] = None,
     problem: ProblemOption = None,
-    sequence_column: SequenceColumnOption = "sequence",
+    sequence_column: SequenceColumnOption = None,
+    tissue_column: TissueColumnOption = None,
     label_column: LabelColumnOption = None,
     on_error: OnErrorOption = OnError.fail,
     valid_share: Annotated[
@@ -125,7 +127,8 @@ def finetune(
         test=_files(test),
         data=data,
         problem=problem,
-        sequence_column=sequence_column,
+        sequence_column=sequence_column or "sequence",
+        tissue_column=tissue_column,
         label_column=label_column or "label",
         on_error=on_error.value,
         valid_share=valid_share,

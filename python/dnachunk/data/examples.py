@@ -15,6 +15,8 @@ from dnachunk.errors import ArgumentError
 class ExampleDataset(Dataset[dict[str, Any]]):
     """Examples as a dataset of ``sequence``, ``target`` and ``both_strands``.
 
+    Of pairs of alleles ``sequence`` is the reference, and ``alternate`` and perhaps ``tissue`` are there too.
+
     Args:
         examples: The examples.
         both_strands: Whether the reverse complement is to be run too.
@@ -29,13 +31,18 @@ class ExampleDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example."""
-        sequence = self.examples.sequences[index]
+        examples = self.examples
+        sequence = examples.sequences[index]
+        pair = {} if examples.alternates is None else {"alternate": examples.alternates[index]}
+        tissue = {} if examples.tissues is None else {"tissue": examples.tissues[index]}
         return {
             "sequence": sequence,
             # By the length of this Hugging Face's Trainer groups examples, if it is asked to.
             "input_ids": sequence,
-            "target": self.examples.targets[index],
+            "target": examples.targets[index],
             "both_strands": self.both_strands,
+            **pair,
+            **tissue,
         }
 
 
@@ -44,7 +51,8 @@ class ExampleCollator:
 
     Gives what the tokenizer makes and the model takes, ``labels``, and ``reverse``, the same of the reverse
     complements, where the items ask for both strands. Labels are ``[B]`` int64 classes, ``[B, K]`` float
-    labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere.
+    labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere. Pairs
+    of alleles are ``[B, 2, N]``, the reference first, and ``tissue`` is ``[B]`` int64.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
@@ -81,7 +89,9 @@ class ExampleCollator:
         Raises:
             ValueError: If bases are labelled and the tokenizer has no id for each of them.
         """
-        sequences = [item["sequence"] for item in items]
+        is_of_pairs = "alternate" in items[0]
+        names = ("sequence", "alternate") if is_of_pairs else ("sequence",)
+        sequences = [item[name] for item in items for name in names]
         targets = [item["target"] for item in items]
         cut = [sequence[: self.max_length_bp] for sequence in sequences]
         if self.problem is Problem.per_base:
@@ -91,6 +101,14 @@ class ExampleCollator:
         if items[0]["both_strands"]:
             reverse = [reverse_complement(sequence)[: self.max_length_bp] for sequence in sequences]
             batch["reverse"], _ = self._tokenize(reverse)
+        if is_of_pairs:
+            tissue = (
+                {"tissue": torch.tensor([item["tissue"] for item in items])} if "tissue" in items[0] else {}
+            )
+            for strand in (batch, *([batch["reverse"]] if "reverse" in batch else [])):
+                for name in strand.keys() - {"labels", "reverse"}:
+                    strand[name] = strand[name].unflatten(0, (len(items), 2))
+                strand.update(tissue)
         return batch
 
     def _tokenize(self, sequences: list[str]) -> tuple[dict[str, Any], torch.Tensor]:
@@ -161,8 +179,9 @@ def check_lengths(
         ValueError: With the first of them, and how many there are.
     """
     too_long = []
-    for place, sequence in zip(examples.places, examples.sequences, strict=True):
-        fault = _excess(sequence, tokenizer, max_length_bp, max_tokens)
+    for place, alleles in zip(examples.places, examples.alleles, strict=True):
+        faults = (_excess(sequence, tokenizer, max_length_bp, max_tokens) for sequence in alleles)
+        fault = next((fault for fault in faults if fault is not None), None)
         if fault is not None:
             too_long.append((place, fault))
     if too_long:

@@ -36,7 +36,7 @@ from dnachunk.reporting import (
     versions,
     write_results,
 )
-from dnachunk.training.adaptation import LoRA, Method, is_of_head
+from dnachunk.training.adaptation import LoRA, Method, is_of_head, pair_fields
 from dnachunk.training.finetune import (
     FineTuned,
     check_metric,
@@ -123,7 +123,8 @@ def compare_models(
     plan: PathLike | None = None,
     tasks: str | Sequence[str] = (),
     problem: Problem | str | None = None,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     label_column: str | Sequence[str] = "label",
     on_error: OnError = "fail",
     method: Method = "full",
@@ -158,7 +159,8 @@ def compare_models(
             bases, and the tasks that they are then compared on; see :class:`~dnachunk.training.plan.Plan`.
         tasks: Task, perhaps with ``*`` and ``?``, or folder of tasks, or several; default all.
         problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
-        sequence_column: Column of the sequences.
+        sequence_column: Column of the sequences, or two of pairs of alleles.
+        tissue_column: Column of the tissues of pairs of alleles.
         label_column: Column of labels, or several.
         on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read; ``"fail"`` refuses them.
         method: ``"full"``, ``"probe"`` or ``"lora"``.
@@ -223,7 +225,12 @@ def compare_models(
     kind = None if problem is None else Problem(problem)
     entries = {}
     for task, path in found.items():
-        read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
+        read = {
+            "sequence_column": sequence_column,
+            "tissue_column": tissue_column,
+            "label_columns": columns,
+            "on_error": on_error,
+        }
         examples = _read_task(task, path, kind, max_train, args.seed, read)
         metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
         entries[task] = Entry(task, examples, metric)
@@ -431,6 +438,8 @@ def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[st
         AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
     )
     tokenizer = load_tokenizer(folder)
+    for entry in entries.values():
+        pair_fields(network.config, entry.task)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():
@@ -494,6 +503,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "metric": entry.metric,
         "problem": task.problem.value,
         "classes": list(task.names),
+        **({"tissues": list(task.tissues)} if task.tissues else {}),
         **sizes,
         "skipped": task.skipped_rows,
     }
@@ -567,8 +577,9 @@ def _describe_floor(metrics: dict[str, Any]) -> str:
     return (
         "The floor is fitted on the same training sequences, one strand, whatever the seed: naive Bayes on "
         "counts of k-mers, and logistic regression (of numbers, ridge regression) on the square roots of "
-        f"their shares. k, {least} to {most}, is chosen on the validation set: {'; '.join(chosen)}. Labels "
-        "of bases have no floor."
+        "their shares; of pairs of alleles, both on the counts that the alternate one gains and loses. "
+        f"k, {least} to {most}, is chosen on the validation set: {'; '.join(chosen)}. Labels of bases have "
+        "no floor."
     )
 
 
