@@ -35,8 +35,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME|DIR",
-            help="genomic-benchmarks, gue, nt, long-range, or a folder of tasks: folders with train, dev and "
-            "test, as finetune's --data takes them. Below a folder called after a suite its metrics count.",
+            help="genomic-benchmarks, gue, nt, nt-revised, long-range, splicing, bend, dnalongbench, or a "
+            "folder of tasks: folders with train, dev and test, as finetune's --data takes them. Below a "
+            "folder called after a suite its metrics and its groups of tasks count.",
         ),
     ] = None,
     data: Annotated[

@@ -18,7 +18,7 @@ from dnachunk.data.examples import check_lengths
 from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
-from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
+from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, TaskGroup, markdown_table
 from dnachunk.evaluation.kmer_floor import FLOORS, STRENGTHS, WORD_LENGTHS, Floor, fit_floor, has_floor
 from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
@@ -78,9 +78,9 @@ class ModelComparison(Report):
     output_dir: Path
 
     def report(self) -> list[Table | str]:
-        """The table of scores."""
-        header, *rows = self.comparison.lines()
-        return [Table(header, rows)]
+        """The table of scores, and that of averages by group."""
+        tables = [self.comparison.lines(), self.comparison.group_lines()]
+        return [Table(header, rows) for header, *rows in filter(None, tables)]
 
     def __str__(self) -> str:
         """The table in Markdown, which reads well as plain text too."""
@@ -89,7 +89,7 @@ class ModelComparison(Report):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task of the suite, and what it is scored by.
+    """A task of the suite, what it is scored by, and the group it is averaged in, with the group's size.
 
     Raises:
         ValueError: If it cannot be.
@@ -98,6 +98,7 @@ class Entry:
     name: str
     task: Task
     metric: str
+    group: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         for split in ("eval", "test"):
@@ -152,8 +153,9 @@ def compare_models(
         output_dir: Folder for ``results.json``, ``results.md`` and the runs.
         model: Folders of pre-trained models by what they are called in the table, or one folder or several,
             whose names these then are.
-        suite: ``"genomic-benchmarks"``, ``"gue"``, ``"nt"``, ``"long-range"``, or a folder of tasks: folders
-            with train, dev and test. Below a folder called after a suite its metrics count.
+        suite: One of :data:`~dnachunk.evaluation.suites.SUITES`, such as ``"gue"``, or a folder of tasks:
+            folders with train, dev and test. Below a folder called after a suite its metrics and its groups
+            of tasks count.
         data: Folder of the tasks of a named suite, or of a plan's genomes and tasks.
         plan: Instead of all but ``data``, a TOML file: models that are pre-trained first, all on as many
             bases, and the tasks that they are then compared on; see :class:`~dnachunk.training.plan.Plan`.
@@ -231,9 +233,11 @@ def compare_models(
             "label_columns": columns,
             "on_error": on_error,
         }
-        examples = _read_task(task, path, kind, max_train, args.seed, read)
-        metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
-        entries[task] = Entry(task, examples, metric)
+        examples = _read_task(task, path, known, kind, max_train, args.seed, read)
+        of = suite_of(f"{folder.resolve().name}/{task}", known)
+        group = of.group(task)
+        title = None if group is None else (f"{of.title}: {group.title}", group.num_tasks)
+        entries[task] = Entry(task, examples, of.metric(task, examples.problem), title)
     if floor and (taken := [name for name in models if name in FLOORS]):
         raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:
@@ -317,13 +321,16 @@ def _suite_and_folder(suite: PathLike | None, data: PathLike | None) -> tuple[st
 def _read_task(
     name: str,
     folder: Path,
+    suite: str | None,
     problem: Problem | None,
     max_train: int | None,
     seed: int,
     columns: dict[str, Any],
 ) -> Task:
+    on_error, read = columns["on_error"], None if suite is None else SUITES[suite].read
     try:
-        task = Task.of(read_splits(folder, **columns), problem, seed=seed, on_error=columns["on_error"])
+        splits = read_splits(folder, **columns) if read is None else read(folder, on_error)
+        task = Task.of(splits, problem, seed=seed, on_error=on_error)
     except ValueError as error:
         raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
     if task.test is None:
@@ -355,6 +362,7 @@ def _compare(
         "floor": {},
     }
     scores: dict[tuple[str, str], Score] = {}
+    values: dict[tuple[str, str], list[float]] = {}
     floors = {
         row: [name for name, entry in entries.items() if has_floor(row, entry.task.problem)] for row in FLOORS
     }
@@ -364,6 +372,8 @@ def _compare(
         {name: entry.metric for name, entry in entries.items()},
         scores,
         {(row, name) for row, names in floors.items() for name in entries if name not in names},
+        _groups(entries),
+        values,
     )
     done, total = 0, len(models) * len(entries)
     try:
@@ -388,7 +398,8 @@ def _compare(
                     **options,
                 )
                 _drop_models(Path(cell_args.output_dir))
-                scores[model, name] = Score.of([(run.test or {})[entry.metric] for run in result.repeats])
+                values[model, name] = [(run.test or {})[entry.metric] for run in result.repeats]
+                scores[model, name] = Score.of(values[model, name])
                 metrics["scores"][model][name] = _cell_metrics(result)
                 done += 1
                 _write(output_dir, metrics, comparison)
@@ -398,6 +409,19 @@ def _compare(
         say(f"\nInterrupted with {done} of {total} done; the same command goes on with the rest.")
         raise
     return ModelComparison(comparison, metrics, output_dir)
+
+
+def _groups(entries: dict[str, Entry]) -> dict[str, TaskGroup]:
+    """The groups of the tasks, if there is more than one task."""
+    if len(entries) < 2:
+        return {}
+    titles = dict.fromkeys(entry.group for entry in entries.values() if entry.group is not None)
+    return {
+        title: TaskGroup(
+            tuple(name for name, entry in entries.items() if entry.group == (title, num_tasks)), num_tasks
+        )
+        for title, num_tasks in titles
+    }
 
 
 def _floor(row: str, entry: Entry, folder: Path) -> Floor:
@@ -519,7 +543,13 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         return
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     averages = {model: score.mean for model, score in comparison.averages.items()}
-    results = {**metrics, "average": averages, "average_rank": comparison.average_ranks, "date": date}
+    results = {
+        **metrics,
+        "average": averages,
+        "average_rank": comparison.average_ranks,
+        "groups": {title: _describe_group(comparison, title) for title in comparison.groups},
+        "date": date,
+    }
     write_results(output_dir / "results.json", _JOB, results)
 
     def shown(value: float | None, form: str) -> str:
@@ -540,12 +570,15 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     seeds = metrics["seeds"]
     spread = f"; means of {seeds} seeds ± sample deviation" if seeds > 1 else "; one seed"
     part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
+    of_groups = " Averages by group are over models that have all its tasks" if comparison.groups else ""
+    if of_groups:
+        of_groups += "; ± is how the group's mean deviates over seeds." if seeds > 1 else "."
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     paragraphs = [
         f"# {output_dir.resolve().name}",
         comparison.markdown(),
         f"Test sets, in hundredths{spread}; fine-tuning: {metrics['method']}{part}. **Best**, *second best*; "
-        "models that are equal share the mean of their ranks.",
+        f"models that are equal share the mean of their ranks.{of_groups}",
         markdown_table(lines),
         "Parameters are those of the model without heads; the other columns are of held-out sequence at the "
         "end of pre-training.",
@@ -565,6 +598,16 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     text = "\n\n".join(paragraphs) + "\n"
     with replacing(output_dir / "results.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _describe_group(comparison: Comparison, title: str) -> dict[str, Any]:
+    group, averages = comparison.groups[title], comparison.group_averages(title)
+    return {
+        "tasks": list(group.tasks),
+        "tasks_of_benchmark": group.num_tasks,
+        "average": {model: score.mean for model, score in averages.items()},
+        "deviation": {model: score.deviation for model, score in averages.items() if score.deviation},
+    }
 
 
 def _describe_floor(metrics: dict[str, Any]) -> str:
