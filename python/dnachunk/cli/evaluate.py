@@ -59,6 +59,10 @@ def evaluate(
             "bases, and the tasks that they are then compared on.",
         ),
     ] = None,
+    small: Annotated[
+        bool,
+        typer.Option("--small", help="The plan at the size of its table small, which runs anywhere."),
+    ] = False,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,17 +114,19 @@ def evaluate(
     --output-dir promoters --seeds 3
 
     Example: dnachunk evaluate --plan docs/plans/micro.toml --data data --output-dir micro
+
+    Example: dnachunk evaluate --plan docs/plans/mergedna-gue.toml --small --data data --output-dir small
     """
     if plan is not None:
         given = [name for name in context.params if _is_given(context, name)]
-        others = sorted(set(given) - {"plan", "data", "output_dir"})
+        others = sorted(set(given) - {"plan", "data", "output_dir", "small"})
         if others or context.args:
             words = [f"--{name.replace('_', '-')}" for name in others] + context.args
             raise typer.BadParameter(f"the plan says all but --data and --output-dir, got {words[0]}")
     from dnachunk.training import compare_models
 
     if plan is not None:
-        result = compare_models(output_dir, plan=plan, data=data)
+        result = compare_models(output_dir, plan=plan, data=data, small=small)
     else:
         searched = {
             "learning_rate": learning_rate,
@@ -133,6 +139,7 @@ def evaluate(
             model=read_named_models(model or []),
             suite=suite,
             data=data,
+            small=small,
             tasks=tasks or (),
             problem=problem,
             sequence_column=sequence_column or "sequence",

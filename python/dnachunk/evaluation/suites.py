@@ -164,7 +164,7 @@ SUITES = {
     "dnalongbench": Suite(
         "DNALongBench (Cheng et al. 2025)",
         0,
-        "eQTL/config/gtex_hg38.Whole_Blood.config and the files that it names (table of train, …; BED, FASTA)",
+        "eQTL/config/NAME.config and the files that it names (a table of train, …; BED, FASTA)",
         by_problem={Problem.single_label: "auroc"},
         find=find_dnalongbench_tasks,
         read=read_dnalongbench,

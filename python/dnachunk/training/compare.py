@@ -122,6 +122,7 @@ def compare_models(
     suite: PathLike | None = None,
     data: PathLike | None = None,
     plan: PathLike | None = None,
+    small: bool = False,
     tasks: str | Sequence[str] = (),
     problem: Problem | str | None = None,
     sequence_column: str | Sequence[str] = "sequence",
@@ -159,6 +160,8 @@ def compare_models(
         data: Folder of the tasks of a named suite, or of a plan's genomes and tasks.
         plan: Instead of all but ``data``, a TOML file: models that are pre-trained first, all on as many
             bases, and the tasks that they are then compared on; see :class:`~dnachunk.training.plan.Plan`.
+        small: Whether the plan's table ``small`` goes before all else: a plan of a paper, at a size that runs
+            anywhere.
         tasks: Task, perhaps with ``*`` and ``?``, or folder of tasks, or several; default all.
         problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
         sequence_column: Column of the sequences, or two of pairs of alleles.
@@ -195,7 +198,9 @@ def compare_models(
     if plan is not None:
         if model or suite or tasks or before_models or arguments:
             raise UsageError("the plan says all but `data` and `output_dir`")
-        return _run_plan(Path(plan), data, Path(output_dir))
+        return _run_plan(Plan.read(Path(plan), small=small), data, Path(output_dir))
+    if small:
+        raise UsageError("`small` is for a `plan`")
     how = checked_method(method)
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
     for name, value in (("lora_rank", lora_rank), ("lora_alpha", lora_alpha)):
@@ -259,11 +264,11 @@ def compare_models(
         )
 
 
-def _run_plan(path: Path, data: PathLike | None, output_dir: Path) -> ModelComparison:
+def _run_plan(plan: Plan, data: PathLike | None, output_dir: Path) -> ModelComparison:
     """Pre-trains the models of a plan and compares them; goes on where an interrupted call stopped."""
     if data is None:
         raise UsageError("`plan` needs `data`, the folder of the plan's genomes and tasks")
-    plan, data = Plan.read(path), Path(data)
+    data = Path(data)
     folders: dict[str, PathLike] = {name: output_dir / "models" / name for name in plan.models}
     paths = {name: Path(folder) for name, folder in folders.items()}
     plan.check(data, paths)
