@@ -86,7 +86,7 @@ def test_what_is_no_task_is_told(folder):
     ("old", "new", "said"),
     [
         ("chr1\t4", "chr2\t4", "line 3: .*GRCh38.fa has no record 'chr2'"),
-        ("4\t12", "four\t12", "line 3: start and end must be whole numbers, got 'four' and '12'"),
+        ("4\t12", "four\t12", "line 3: start must be a whole number, got 'four'"),
         ("4\t12", "4\t99", "line 3: .*99"),
         ("\t1\t-", "\t1", "line 3: a line must have 6 fields, got 5"),
     ],
@@ -103,6 +103,9 @@ def test_bad_lines_are_refused_or_left_out(folder, old, new, said):
 
 def test_splits_and_genomes_that_do_not_fit(folder):
     path = folder / "histone_modification" / "histone_modification.bed"
+    path.write_text(BED.replace("\tlabel", "\tlabels"))
+    with pytest.raises(ValueError, match="must have a column 'label' in its first line"):
+        read_bend(path)
     path.write_text(BED.replace("valid", "part3"))
     with pytest.raises(ValueError, match="line 5: split must be one of train, valid, test, got 'part3'"):
         read_bend(path)

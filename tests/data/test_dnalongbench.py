@@ -120,7 +120,10 @@ GOOD = (*gene(20, 30), "chr1", 60, 61, "positive", "train", CHROMOSOME[60], "A")
     ("column", "value", "said"),
     [
         (9, "NN", r"line 3: allele1 is 'NN', and the genome has '[ACGT]' there"),
-        (1, "x", "line 3: invalid literal"),
+        (1, "x", "line 3: gene_start must be a whole number, got 'x'"),
+        (2, "130", "line 3: the gene must lie inside its record of 120 bases, got 20 to 130"),
+        (6, "60", "line 3: the region must lie inside its record of 120 bases, got 60 to 60"),
+        (8, "train\tmore", "line 3: a row must have 11 fields, got 12"),
         (5, "70000", "line 3"),
     ],
 )
@@ -143,12 +146,16 @@ def test_configurations_and_tables_that_lack_something(tmp_path):
     for old, new, said in (
         ("genome_fa", "genome", "must say genome_fa, got genome, eQTL_file"),
         ("eQTL_tabix_file", "tabix", "must say eQTL_tabix_file"),
-        ("cutoff 80", "cutoff many", "seq_len_cutoff must be a whole number, got 'many'"),
+        ("cutoff 80", "cutoff many", "seq_len_cutoff must be a whole number below a billion, got 'many'"),
     ):
         path.write_text(text.replace(old, new))
         with pytest.raises(ArgumentError, match=said):
             read_dnalongbench(path)
     path.write_text(text)
+    (tmp_path / "a" / "masks.bed.gz").write_text("chr1\tx\t3\n")
+    with pytest.raises(ValueError, match=r"masks.bed.gz, line 1: start must be a whole number, got 'x'"):
+        read_dnalongbench(path)
+    (tmp_path / "a" / "masks.bed.gz").write_text("#nothing\n")
     table = tmp_path / "a" / "table.tsv"
     rows = table.read_text()
     table.write_text(rows.replace("allele2", "alt"))

@@ -1,11 +1,11 @@
 """Tasks of BEND (Marin et al., ICLR 2024): BED files with splits and labels, beside a genome."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from dnachunk.data.annotation import FaultyLineError, read_number
 from dnachunk.data.contents import OnError, unpacked_name
 from dnachunk.data.genome import Genome
 from dnachunk.data.labelled import FASTA_SUFFIXES, Columns, LabelledSet, Row, checked_set, is_missing
@@ -61,6 +61,9 @@ def read_bend(path: Path, on_error: OnError = "fail") -> dict[str, LabelledSet]:
     """
     header = _header(path)
     indices = {name: header.index(name) for name in ("split", "label", "strand") if name in header}
+    for name in ("split", "label"):
+        if name not in indices:
+            raise ValueError(f"{path} must have a column {name!r} in its first line")
     rows: dict[str, list[Row | ValueError]] = {}
     genome = None
     for place, cells in _lines(path, header):
@@ -70,7 +73,7 @@ def read_bend(path: Path, on_error: OnError = "fail") -> dict[str, LabelledSet]:
         genome = genome or _genome_beside(path, cells[0])
         split = cells[indices["split"]]
         if split not in SPLITS:
-            raise ValueError(f"{place}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+            raise ValueError(f"{place}: split must be one of {', '.join(SPLITS)}, got {split!r:.80}")
         row: Row | ValueError
         try:
             is_reverse = "strand" in indices and cells[indices["strand"]] == "-"
@@ -91,16 +94,16 @@ def read_bend(path: Path, on_error: OnError = "fail") -> dict[str, LabelledSet]:
 
 
 def _header(path: Path) -> list[str]:
-    return next(csv.reader(read_lines(path), delimiter="\t"), [])
+    return next(read_lines(path), "").rstrip("\r\n").split("\t")
 
 
 def _lines(path: Path, header: list[str]) -> Iterator[tuple[str, list[str] | ValueError]]:
-    reader = csv.reader(read_lines(path), delimiter="\t")
-    next(reader)
-    for cells in reader:
-        if not cells:
+    """Place and cells of each line below the header that is not blank."""
+    for number, line in enumerate(read_lines(path), start=1):
+        cells = line.rstrip("\r\n").split("\t")
+        if number == 1 or not line.strip():
             continue
-        place = f"{path}, line {reader.line_num}"
+        place = f"{path}, line {number}"
         if len(cells) != len(header):
             fault = ValueError(f"{place}: a line must have {len(header)} fields, got {len(cells)}")
             yield place, fault
@@ -121,8 +124,8 @@ def _genome_beside(path: Path, record: str) -> Genome:
     if len(genomes) != 1:
         names = ", ".join(file.name for file in files) or "none"
         raise ArgumentError(
-            f"{path} needs one FASTA file with the record {record!r} beside it, or in a folder genomes, got "
-            f"{len(genomes)} of {names}"
+            f"{path} needs one FASTA file with the record {record!r:.80} beside it, or in a folder genomes, "
+            f"got {len(genomes)} of {names}"
         )
     return genomes[0]
 
@@ -130,10 +133,12 @@ def _genome_beside(path: Path, record: str) -> Genome:
 def _fetch(genome: Genome, place: list[str], is_reverse: bool) -> str:
     record, start, end = place
     if record not in genome:
-        raise ValueError(f"{genome.path} has no record {record!r}")
-    if not (start.isdigit() and end.isdigit()):
-        raise ValueError(f"start and end must be whole numbers, got {start!r} and {end!r}")
-    ids, _ = genome.fetch(genome.index_of(record), int(start), int(end), reverse_complement=is_reverse)
+        raise ValueError(f"{genome.path} has no record {record!r:.80}")
+    try:
+        start_bp, end_bp = read_number("start", start), read_number("end", end)
+    except FaultyLineError as error:
+        raise ValueError(str(error)) from None
+    ids, _ = genome.fetch(genome.index_of(record), start_bp, end_bp, reverse_complement=is_reverse)
     return decode_dna(ids, torch.tensor([0, len(ids)]))[0]
 
 

@@ -1,17 +1,18 @@
 """Tasks of DNALongBench (Cheng et al. 2025) that are tables: enhancers with their target genes, and eQTLs."""
 
 import bisect
-import csv
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from dnachunk.alphabet import reverse_complement
+from dnachunk.data.annotation import FaultyLineError, read_number
 from dnachunk.data.contents import OnError
 from dnachunk.data.genome import Genome
 from dnachunk.data.labelled import Columns, LabelledSet, Row, checked_set
+from dnachunk.data.record_names import some
 from dnachunk.data.text import read_lines
 from dnachunk.errors import ArgumentError
 from dnachunk.ops import decode_dna
@@ -86,24 +87,33 @@ def read_dnalongbench(path: Path, on_error: OnError = "fail") -> dict[str, Label
         ("reference", "alternate") if settings.is_of_pairs else ("sequence",), None, ("target",)
     )
     wanted = (*_CELLS, *(("allele1", "allele2") if settings.is_of_pairs else ()))
-    reader = csv.DictReader(read_lines(settings.table), delimiter="\t")
-    missing = [name for name in wanted if name not in (reader.fieldnames or ())]
+    lines = read_lines(settings.table)
+    header = next(lines, "").rstrip("\r\n").split("\t")
+    missing = [name for name in wanted if name not in header]
     if missing:
         raise ValueError(f"{settings.table} must have a column {missing[0]!r}")
     rows: dict[str, list[Row | ValueError]] = defaultdict(list)
     left_out: dict[str, list[str]] = defaultdict(list)
-    for cells in reader:
-        place = f"{settings.table}, line {reader.line_num}"
+    for number, line in enumerate(lines, start=2):
+        fields = line.rstrip("\r\n").split("\t")
+        if not line.strip():
+            continue
+        place = f"{settings.table}, line {number}"
+        if len(fields) != len(header):
+            fault = ValueError(f"{place}: a row must have {len(header)} fields, got {len(fields)}")
+            rows["train"].append(fault)
+            continue
+        cells = dict(zip(header, fields, strict=True))
         split = cells["subset"]
         if split not in SPLITS:
-            raise ValueError(f"{place}: subset must be one of {', '.join(SPLITS)}, got {split!r}")
+            raise ValueError(f"{place}: subset must be one of {', '.join(SPLITS)}, got {split!r:.80}")
         try:
             reason = _why_left_out(cells, settings)
             if reason is not None:
                 left_out[split].append(f"{place}: {reason}")
                 continue
             rows[split].append(Row(place, _alleles(cells, settings, genome, masks), (cells["target"],)))
-        except (TypeError, ValueError) as error:
+        except (FaultyLineError, ValueError) as error:
             rows[split].append(ValueError(f"{place}: {error}"))
     if "train" not in rows:
         raise ValueError(f"{settings.table} has no row whose subset is train")
@@ -128,11 +138,11 @@ def _read_settings(path: Path) -> _Settings:
     wanted = (f"{kind}_file", masks, "genome_fa", *_FLANKS)
     missing = [name for name in wanted if name not in fields]
     if missing:
-        raise ArgumentError(f"{path} must say {missing[0]}, got {', '.join(fields) or 'nothing'}")
+        raise ArgumentError(f"{path} must say {missing[0]}, got {some(fields) or 'nothing'}")
     numbers = {name: fields.get(name, "450000") for name in ("seq_len_cutoff", *_FLANKS)}
     for name, text in numbers.items():
-        if not text.isdigit():
-            raise ArgumentError(f"{path}: {name} must be a whole number, got {text!r}")
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise ArgumentError(f"{path}: {name} must be a whole number below a billion, got {text!r:.80}")
     folder = path.parent.parent
     table, masked, genome = (folder / fields[name] for name in (f"{kind}_file", masks, "genome_fa"))
     flanks = tuple(int(numbers[name]) for name in _FLANKS)
@@ -142,10 +152,14 @@ def _read_settings(path: Path) -> _Settings:
 def _read_masks(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Stretches by record, in order."""
     masks: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for line in read_lines(path):
+    for number, line in enumerate(read_lines(path), start=1):
         cells = line.rstrip("\r\n").split("\t")
-        if len(cells) >= 3 and not line.startswith("#"):
-            masks[cells[0]].append((int(cells[1]), int(cells[2])))
+        if len(cells) < 3 or line.startswith("#"):
+            continue
+        try:
+            masks[cells[0]].append((read_number("start", cells[1]), read_number("end", cells[2])))
+        except FaultyLineError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
     for stretches in masks.values():
         stretches.sort()
     return masks
@@ -159,16 +173,23 @@ class _Spans(NamedTuple):
     distance_bp: int
 
 
-def _spans(cells: dict[str, Any], settings: _Settings) -> _Spans:
+def _spans(cells: dict[str, str], settings: _Settings) -> _Spans:
     before_bp, behind_bp, region_before_bp, region_behind_bp = settings.flanks_bp
-    start_bp = int(cells["gene_start"] if cells["gene_strand"] == "+" else cells["gene_end"])
-    start_bp -= cells["gene_strand"] == "-"
+    is_forward = cells["gene_strand"] == "+"
+    start_bp = _number(cells, "gene_start") if is_forward else _number(cells, "gene_end") - 1
     gene = (start_bp - before_bp, start_bp + 1 + behind_bp)
-    region = (int(cells["region_start"]) - region_before_bp, int(cells["region_end"]) + region_behind_bp)
+    region = (
+        _number(cells, "region_start") - region_before_bp,
+        _number(cells, "region_end") + region_behind_bp,
+    )
     return _Spans(gene, region, max(0, max(gene[0], region[0]) - min(gene[1], region[1])))
 
 
-def _why_left_out(cells: dict[str, Any], settings: _Settings) -> str | None:
+def _number(cells: dict[str, str], name: str) -> int:
+    return read_number(name, cells[name])
+
+
+def _why_left_out(cells: dict[str, str], settings: _Settings) -> str | None:
     if cells["gene_chrom"] != cells["region_chrom"]:
         return "the gene and the region lie on different records"
     if cells["gene_strand"] not in ("+", "-"):
@@ -180,19 +201,20 @@ def _why_left_out(cells: dict[str, Any], settings: _Settings) -> str | None:
 
 
 def _alleles(
-    cells: dict[str, Any],
+    cells: dict[str, str],
     settings: _Settings,
     genome: Genome,
     masks: dict[str, list[tuple[int, int]]],
 ) -> tuple[str, ...]:
     """The sequence from the region to the gene, or that of both alleles."""
     gene, region, distance_bp = _spans(cells, settings)
+    _check_inside(cells, genome)
     first_bp, last_bp = min(gene[0], region[0]), max(gene[1], region[1])
     letters = list(_padded(genome, cells["region_chrom"], first_bp, last_bp))
-    start_bp, end_bp = int(cells["region_start"]) - first_bp, int(cells["region_end"]) - first_bp
+    start_bp, end_bp = _number(cells, "region_start") - first_bp, _number(cells, "region_end") - first_bp
     reference = "".join(letters[start_bp:end_bp])
     if settings.is_of_pairs and reference != cells["allele1"].upper():
-        raise ValueError(f"allele1 is {cells['allele1']!r}, and the genome has {reference!r} there")
+        raise ValueError(f"allele1 is {cells['allele1']!r:.80}, and the genome has {reference!r:.80} there")
     if distance_bp > 0:
         between = (region[1], gene[0]) if gene[0] > region[1] else (gene[1], region[0])
         stretches = masks.get(cells["region_chrom"], [])
@@ -204,19 +226,29 @@ def _alleles(
     texts = [text]
     if settings.is_of_pairs:
         texts.append(text[:start_bp] + cells["allele2"].upper() + text[end_bp:])
-    if int(cells["gene_start"]) > region[1]:
+    if _number(cells, "gene_start") > region[1]:
         texts = [reverse_complement(each) for each in texts]
     return tuple(each[: settings.most_bp] for each in texts)
 
 
-def _padded(genome: Genome, record: str, start_bp: int, end_bp: int) -> str:
-    """A stretch, with N where it reaches past its record."""
+def _check_inside(cells: dict[str, str], genome: Genome) -> None:
+    """Raises :class:`ValueError` unless a gene and a region lie in their record."""
+    record = cells["region_chrom"]
     if record not in genome:
-        raise ValueError(f"{genome.path} has no record {record!r}")
+        raise ValueError(f"{genome.path} has no record {record!r:.80}")
+    length_bp = genome.records[genome.index_of(record)].length_bp
+    for name in ("gene", "region"):
+        start_bp, end_bp = _number(cells, f"{name}_start"), _number(cells, f"{name}_end")
+        if not start_bp < end_bp <= length_bp:
+            raise ValueError(
+                f"the {name} must lie inside its record of {length_bp} bases, got {start_bp} to {end_bp}"
+            )
+
+
+def _padded(genome: Genome, record: str, start_bp: int, end_bp: int) -> str:
+    """A stretch, with N where its flanks reach past its record."""
     index = genome.index_of(record)
     inside = max(start_bp, 0), min(end_bp, genome.records[index].length_bp)
-    if inside[0] >= inside[1]:
-        raise ValueError(f"{record}:{start_bp}-{end_bp} lies outside of the record")
     ids, _ = genome.fetch(index, *inside)
     text = decode_dna(ids, torch.tensor([0, len(ids)]))[0]
     return "N" * (inside[0] - start_bp) + text + "N" * (end_bp - inside[1])
