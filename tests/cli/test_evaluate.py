@@ -452,3 +452,6 @@ def test_bends_bed_files_and_dnalongbenchs_tables_are_suites(run, models, tmp_pa
     assert (task["metric"], task["classes"]) == ("auroc", ["negative", "positive"])
     result = run(*line, "--tasks", "contact_map_prediction", "--output-dir", tmp_path / "no")
     assert "contact_map_prediction of DNALongBench (Cheng et al. 2025) cannot be read" in refused(result)
+    result = run(*line, "--label-column", "target", "--output-dir", tmp_path / "no")
+    assert "--label-column are for tables: --suite dnalongbench has columns of its own" in refused(result, 2)
+    assert not (tmp_path / "no").exists()

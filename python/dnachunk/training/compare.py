@@ -60,6 +60,8 @@ CELLS = "cells"
 """Folder, in the output folder, of what was reached: by model and task."""
 
 _JOB = "compare_models"
+# What the arguments are that say which columns of a table are read, where none is given.
+_OF_TABLES = ("sequence", None, "label")
 _FLOOR = "floor.json"
 
 
@@ -226,6 +228,11 @@ def compare_models(
     )
     models = _named(model)
     known, folder = _suite_and_folder(suite, data)
+    if known and SUITES[known].read and (sequence_column, tissue_column, label_column) != _OF_TABLES:
+        raise UsageError(
+            "`sequence_column`, `tissue_column` and `label_column` are for tables: "
+            f"`suite={known}` has columns of its own"
+        )
     patterns = [tasks] if isinstance(tasks, str) else list(tasks)
     found = find_tasks(folder, patterns, known)
     columns = [label_column] if isinstance(label_column, str) else list(label_column)
@@ -575,7 +582,7 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     seeds = metrics["seeds"]
     spread = f"; means of {seeds} seeds ± sample deviation" if seeds > 1 else "; one seed"
     part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
-    of_groups = " Averages by group are over models that have all its tasks" if comparison.groups else ""
+    of_groups = " Averages by group are those of models that have all its tasks" if comparison.groups else ""
     if of_groups:
         of_groups += "; ± is how the group's mean deviates over seeds." if seeds > 1 else "."
     used = ", ".join(f"{name} {version}" for name, version in versions().items())

@@ -240,7 +240,7 @@ def finetune(
             default what they look like.
         sequence_column: Column of the sequences; or two, of the reference and the alternate allele: the head
             of a model of ours then reads the difference of what is pooled of them, alternate minus reference,
-            as is done for causal eQTLs (Trop et al. 2024).
+            for causal eQTLs (Trop et al. 2024), say; that it is the difference was chosen here.
         tissue_column: Column of the tissues that pairs of alleles are seen in, which the head reads too. A
             tissue that the training set has not is refused.
         label_column: Column of labels, or several.
