@@ -237,6 +237,19 @@ def test_the_head_reads_the_difference_and_the_tissue(tmp_path, task, kind):
     torch.testing.assert_close(output.loss, wanted)
 
 
+def test_a_dense_head_reads_pairs_too(tmp_path, task):
+    save_small(tmp_path, "mxdna")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "classifier_head": "dense"}))
+    model = load_with_head(tmp_path, task).eval()
+    tissue = torch.tensor([0, 2])
+    with torch.no_grad():
+        output = model(torch.full((2, 2, 8), 5), tissue=tissue)
+        # Both alleles are alike: the head reads the tissue alone.
+        wanted = torch.cat([torch.zeros(2, config["hidden_size"]), torch.eye(3)[tissue]], dim=1)
+        torch.testing.assert_close(output.logits, model.classifier(wanted), rtol=1e-4, atol=1e-6)
+
+
 def test_what_a_model_of_pairs_refuses(tmp_path, task):
     save_pair_model(tmp_path, task, "mergedna")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)

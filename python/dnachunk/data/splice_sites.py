@@ -107,6 +107,8 @@ class SpliceSiteSets(Report):
         """
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        # First, so that tables of an interrupted call are known for ours.
+        write_results(folder / "results.json", _JOB, self.metrics)
         with written_whole(folder) as staging:
             for split, labelled in self.sets.items():
                 with (staging / FILES[split]).open("w", encoding="utf-8", newline="") as file:
@@ -115,7 +117,6 @@ class SpliceSiteSets(Report):
                     for sequence, site in zip(labelled.sequences, self.sites[split], strict=True):
                         place = [self.records[site.record_index], site.border_bp]
                         writer.writerow([sequence, site.label, *place, "-" if site.is_reverse else "+"])
-        write_results(folder / "results.json", _JOB, self.metrics)
 
 
 def splice_site_sets(
