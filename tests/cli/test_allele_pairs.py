@@ -243,8 +243,9 @@ def test_a_dense_head_reads_pairs_too(tmp_path, task):
     (tmp_path / "config.json").write_text(json.dumps({**config, "classifier_head": "dense"}))
     model = load_with_head(tmp_path, task).eval()
     tissue = torch.tensor([0, 2])
+    ids = AutoTokenizer.from_pretrained(tmp_path)(["ACGTACGT"] * 4, return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        output = model(torch.full((2, 2, 8), 5), tissue=tissue)
+        output = model(ids.unflatten(0, (2, 2)), tissue=tissue)
         # Both alleles are alike: the head reads the tissue alone.
         wanted = torch.cat([torch.zeros(2, config["hidden_size"]), torch.eye(3)[tissue]], dim=1)
         torch.testing.assert_close(output.logits, model.classifier(wanted), rtol=1e-4, atol=1e-6)
