@@ -59,7 +59,7 @@ def splice_sites(
     Example: dnachunk splice-sites --fasta yeast.fa.gz --annotation yeast.gff3.gz --valid chrXV --test chrXVI
     --output-dir tasks/yeast_splice_sites
     """
-    from dnachunk.data import splice_site_sets
+    from dnachunk.data.splice_sites import FILES, splice_site_sets
 
     result = splice_site_sets(
         fasta,
@@ -76,4 +76,4 @@ def splice_sites(
         on_error=on_error.value,
     )
     say(result)
-    say(f"\n{output_dir}: {', '.join(sorted(path.name for path in output_dir.iterdir() if path.is_file()))}")
+    say(f"\n{output_dir}: {', '.join(FILES[split] for split in result.sets)}, results.json")
