@@ -164,8 +164,8 @@ def test_tables_are_a_task(tmp_path, genome):
     assert results["metrics"] == found.metrics
     assert found.metrics["windows"]["train"] == {"acceptor": 1, "donor": 1, "neither": 2}
     # Without a validation set, none is left from before.
-    splice_site_sets(genome, path, tmp_path / "other", test="two", window_bp=8)
-    assert sorted(file.name for file in (tmp_path / "other").iterdir()) == [
+    splice_site_sets(genome, path, tmp_path / "task", test="two", window_bp=8)
+    assert sorted(file.name for file in (tmp_path / "task").iterdir()) == [
         *("results.json", "test.csv", "train.csv"),
     ]
     (tmp_path / "theirs").mkdir()

@@ -102,10 +102,12 @@ class SpliceSiteSets(Report):
     def save(self, output_dir: PathLike) -> None:
         """Writes the sets as tables, whole or not at all: ``sequence,label,record,border_bp,strand``.
 
+        A validation set that an earlier call left there, and this one has not, is deleted.
+
         Raises:
-            OSError: If they cannot be written.
+            OSError: If they cannot be written, or would replace files that are of something else.
         """
-        folder = Path(output_dir)
+        folder = _own_folder(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         # First, so that tables of an interrupted call are known for ours.
         write_results(folder / "results.json", _JOB, self.metrics)
@@ -117,6 +119,8 @@ class SpliceSiteSets(Report):
                     for sequence, site in zip(labelled.sequences, self.sites[split], strict=True):
                         place = [self.records[site.record_index], site.border_bp]
                         writer.writerow([sequence, site.label, *place, "-" if site.is_reverse else "+"])
+        for split in FILES.keys() - self.sets.keys():
+            (folder / FILES[split]).unlink(missing_ok=True)
 
 
 def splice_site_sets(
@@ -181,8 +185,7 @@ def splice_site_sets(
             f"`window_bp` must be even, so that a border has a middle to be in, got {window_bp}"
         )
     if output_dir is not None:
-        folder = output_folder(output_dir)
-        require_own_files(folder / "results.json", _JOB, [folder / name for name in FILES.values()])
+        _own_folder(output_dir)
     genome = fasta if isinstance(fasta, Genome) else Genome(fasta, aliases, on_error=on_error)
     split_of = _split_of(genome, {"train": train, "valid": valid, "test": test})
     transcripts, skipped = _read_transcripts(annotation, genome, on_error)
@@ -217,6 +220,12 @@ def splice_site_sets(
     if output_dir is not None:
         result.save(output_dir)
     return result
+
+
+def _own_folder(output_dir: PathLike) -> Path:
+    folder = output_folder(output_dir)
+    require_own_files(folder / "results.json", _JOB, [folder / name for name in FILES.values()])
+    return folder
 
 
 def _split_of(genome: Genome, named: dict[str, str | Sequence[str]]) -> dict[int, str]:
