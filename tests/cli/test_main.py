@@ -13,6 +13,7 @@ COMMANDS = [
     "embed",
     "score-variants",
     "score-mutations",
+    "splice-sites",
     "demo",
     "doctor",
 ]

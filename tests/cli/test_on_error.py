@@ -35,7 +35,11 @@ def files(tmp_path):
     cds.write_text(">cds\nATGAAAGCTTGGTAA\n")
     scan = tmp_path / "scan.csv"
     scan.write_text("mutant,score\nK2R,0.5\nK2N,0.5,1\nA3V,0.1\n")
-    return {"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan}
+    gff = tmp_path / "a.gff3"
+    exon = "{}\tx\texon\t{}\t{}\t.\t+\t.\tParent={}\n"
+    rows = [exon.format(name, start, start + 19, name) for name in ("one", "three") for start in (11, 61)]
+    gff.write_text("".join([*rows, exon.format("one", "ten", 50, "one")]))
+    return {"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan, "gff": gff}
 
 
 def words_of(command, files, model, output):
@@ -52,6 +56,10 @@ def words_of(command, files, model, output):
             *("--fasta", files["fasta"], "--output-dir", output, "--eval-windows", 2, "--max-steps", 1),
             *("--per-device-train-batch-size", 2, *SMALL),
         ],
+        "splice-sites": [
+            *("--fasta", files["fasta"], "--annotation", files["gff"], "--test", "three"),
+            *("--window-bp", 8, "--output-dir", output),
+        ],
         "score-mutations": [
             *("--model", model, "--fasta", files["cds"], "--variants", files["scan"], "--output-dir", output)
         ],
@@ -67,6 +75,7 @@ def words_of(command, files, model, output):
         ("compare-tokens", None, None),
         ("pretrain", None, None),
         ("score-mutations", "results.json", {"skipped_lines": ["3: "]}),
+        ("splice-sites", "results.json", {"skipped_lines": ["5: start must"]}),
     ],
 )
 def test_what_cannot_be_read(run, files, model, tmp_path, command, numbers, skipped):

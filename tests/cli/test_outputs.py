@@ -69,6 +69,10 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     motifs = tmp_path / "motifs" / "motifs.jaspar"
     motifs.parent.mkdir()
     motifs.write_text(">at\n9 0\n0 0\n0 0\n0 9\n")
+    genes = motifs.with_name("genes.gff3")
+    exon = "{}\tx\texon\t{}\t{}\t.\t+\t.\tParent={}\n"
+    exons = [exon.format(name, start, start + 19, name) for name in ("one", "two") for start in (11, 61)]
+    genes.write_text("".join(exons))
     of_genome = ["--model", model, "--fasta", fasta]
     short = ["--max-steps", 2, "--per-device-train-batch-size", 2]
     return {
@@ -87,6 +91,10 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             [*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf, "--motif", motifs],
             [fasta, vcf, motifs],
         ),
+        "splice-sites": (
+            ["--fasta", fasta, "--annotation", genes, "--test", "two", "--window-bp", 8],
+            [fasta, genes],
+        ),
         "profile": (
             ["--model", model, "--fasta", fasta, "--length-bp", 64, "--repeats", 1],
             [fasta, model / "model.safetensors"],
@@ -103,7 +111,9 @@ FILES = {
     "score-variants": "out.tsv",
     "predict": "out.tsv",
 }
-FOLDERS = ["score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate"]
+FOLDERS = [
+    *("score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate", "splice-sites"),
+]
 STREAMING = ["tokenize", "score-variants", "predict"]
 
 

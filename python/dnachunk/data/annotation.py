@@ -83,7 +83,7 @@ def read_annotation(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
         )
     contents = Contents(path)
-    lines = bed_lines(contents) if suffix == ".bed" else _gff_lines(contents)
+    lines = bed_lines(contents) if suffix == ".bed" else gff_lines(contents)
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
     circular: set[str] = set()
@@ -200,6 +200,7 @@ class Line(NamedTuple):
     kind: str
     is_reverse: bool
     is_circular: bool
+    attributes: str = ""
 
 
 class FaultyLineError(Exception):
@@ -213,7 +214,8 @@ Lines = Iterator[tuple[int, Callable[[], Line]]]
 """The number of each line that is no remark, and what reads it or raises :class:`FaultyLineError`."""
 
 
-def _gff_lines(contents: Contents) -> Lines:
+def gff_lines(contents: Contents) -> Lines:
+    """The lines of a GFF3 or GTF file that list something."""
     for number, line in body_lines(contents):
         if line.startswith(("##FASTA", ">")):
             return
@@ -266,7 +268,7 @@ def _gff_line(line: str) -> Line:
         raise FaultyLineError(f"positions must be 1 <= start <= end, got {first}, {last}")
     _check_strand(strand)
     is_circular = "Is_circular=true" in attributes.split(";")
-    return Line(record, first - 1, last, kind, strand == "-", is_circular)
+    return Line(record, first - 1, last, kind, strand == "-", is_circular, attributes)
 
 
 def _bed_line(line: str) -> Line:

@@ -570,9 +570,12 @@ class _Classifier(Classifier, DNAChunkerPreTrainedModel):
         labels: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> DNAChunkerHeadOutput:
         """Classifies or regresses; arguments as :class:`DNAChunkerForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`DNAChunkerHeadOutput` with logits ``[..., num_labels]``.
@@ -582,14 +585,12 @@ class _Classifier(Classifier, DNAChunkerPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
             is_masked,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        return _with_head(encoded, **self.classify(encoded, labels))
+        return _with_head(encoded, **self.classify(encoded, labels, tissue))
 
 
 class DNAChunkerForSequenceClassification(_Classifier):

@@ -691,9 +691,12 @@ class _Classifier(Classifier, MergeDNAPreTrainedModel):
         labels: torch.Tensor | None = None,
         keep_ratio: float | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MergeDNAHeadOutput:
         """Classifies or regresses; arguments as :class:`MergeDNAForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`MergeDNAHeadOutput` with logits ``[..., num_labels]``.
@@ -703,10 +706,12 @@ class _Classifier(Classifier, MergeDNAPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
+            *(keep_ratio, output_hidden_states),
+            return_dict=True,
         )
         return MergeDNAHeadOutput(
-            **self.classify(encoded, labels),
+            **self.classify(encoded, labels, tissue),
             segmentation=encoded.segmentation,
             hidden_states=encoded.hidden_states,
         )

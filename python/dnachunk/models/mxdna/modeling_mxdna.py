@@ -461,7 +461,7 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         if config.classifier_head == "dense":
             width = config.hidden_size
             self.classifier = nn.Sequential(
-                nn.Linear(width, width),
+                nn.Linear(self.head_width, width),
                 nn.Tanh(),
                 nn.Dropout(config.classifier_dropout),
                 nn.Linear(width, config.num_labels),
@@ -476,9 +476,12 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         labels: torch.Tensor | None = None,
         noise_seeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MxDNAHeadOutput:
         """Classifies or regresses; arguments as :class:`MxDNAForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`MxDNAHeadOutput` with logits ``[..., num_labels]``; with labels, ``loss`` is that of the
@@ -492,11 +495,12 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         weight = self.config.classifier_load_balancing_weight
         balances = weight > 0 and labels is not None
         encoded = self.model(
-            *(input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states),
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
+            *(noise_seeds, output_hidden_states),
             output_losses=True if balances else None,
             return_dict=True,
         )
-        fields = self.classify(encoded, labels)
+        fields = self.classify(encoded, labels, tissue)
         if balances:
             fields["loss"] = fields["loss"] + weight * encoded.losses["load_balancing"]
         return _with_head(encoded, **fields)
