@@ -13,6 +13,7 @@ from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Problem, Task, read_labelled, read_splits
 from dnachunk.data.examples import ExampleCollator, ExampleDataset
 from dnachunk.data.labelled import join_sets
+from dnachunk.data.tiles import alternate_tiles, own_tiles
 from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.evaluation.kmer_floor import LINEAR, NAIVE_BAYES, fit_floor, kmer_counts
 from dnachunk.evaluation.kmer_floor import _features as floor_features
@@ -456,3 +457,35 @@ def test_predict_refuses_what_the_model_does_not_read(folder, model_of_pairs, tm
     with pytest.raises(ArgumentError, match="model reads no tissue, got tissue_column"):
         dnachunk.predict(tmp_path / "bare", folder / "test.csv", **columns)
     assert len(list(dnachunk.predict(tmp_path / "bare", [("ACGT", "ACGA")]))) == 1
+
+
+def test_pairs_longer_than_a_window_are_read_in_tiles(run, folder, model_of_pairs, task, tmp_path):
+    def margins(found):
+        return torch.stack([each.values.log() for each in found]).diff(dim=1)[:, 0]
+
+    lists = [(*pair, TISSUES[index % 3]) for index, pair in enumerate(task.test.alleles)]
+    tiled = margins(dnachunk.predict(model_of_pairs, lists, tile_bp=20))
+    expected = torch.zeros(len(lists))
+    for row, (reference, alternate, tissue) in enumerate(lists):
+        tiles = own_tiles(len(reference), 20)
+        parts = [
+            (reference[tile.start_bp : tile.end_bp], alternate[slice(*span)], tissue)
+            for tile, span in zip(tiles, alternate_tiles(tiles, len(alternate)), strict=True)
+        ]
+        own = torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(reference)
+        assert len(tiles) == 2
+        expected[row] = own @ margins(dnachunk.predict(model_of_pairs, parts))
+    torch.testing.assert_close(tiled, expected, rtol=1e-4, atol=1e-5)
+    assert (tiled - margins(dnachunk.predict(model_of_pairs, lists))).abs().max() > 1e-3
+    with pytest.raises(ArgumentError, match=r"index 0: alleles that are read in tiles must differ by half"):
+        list(dnachunk.predict(model_of_pairs, [("ACGT" * 10, "ACGT", "skin")], tile_bp=20))
+
+    line = ["--sequence-column", "ref", "--sequence-column", "alt", "--tissue-column", "tissue"]
+    line += ["--tile-bp", 20, "--max-steps", 2, "--use-cpu", "--output-dir", tmp_path / "run"]
+    result = run("finetune", "--model", model_of_pairs, "--data", folder, *line)
+    assert result.status == 0, result.err
+    # The folder remembers its tiles.
+    found = dnachunk.predict(tmp_path / "run", lists)
+    again = dnachunk.predict(tmp_path / "run", lists, tile_bp=20)
+    assert [each.label for each in found] == [each.label for each in again]
+    torch.testing.assert_close(margins(found), margins(again))

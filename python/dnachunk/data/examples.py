@@ -1,6 +1,7 @@
 """Batches of labelled sequences for any Hugging Face tokenizer and model."""
 
 import inspect
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,15 +130,15 @@ class ExampleCollator:
         Alleles follow each other in both; of these, how much each pair counts.
         """
         references = sequences[::2] if is_of_pairs else sequences
-        alternates = sequences[1::2] if is_of_pairs else [None] * len(sequences)
+        alternates: Sequence[str | None] = sequences[1::2] if is_of_pairs else [None] * len(sequences)
         rows, shares = [], []
         for reference, alternate in zip(references, alternates, strict=True):
             tiles = own_tiles(len(reference), self.tile_bp)
             shares.append(
                 torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(reference)
             )
-            spans = [None] * len(tiles) if alternate is None else alternate_tiles(tiles, len(alternate))
-            for tile, span in zip(tiles, spans, strict=True):
+            of_alternate = [] if alternate is None else alternate_tiles(tiles, len(alternate))
+            for tile, span in itertools.zip_longest(tiles, of_alternate):
                 rows.append(reference[tile.start_bp : tile.end_bp])
                 if alternate is not None:
                     rows.append(alternate[slice(*span)])
