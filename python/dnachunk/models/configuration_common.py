@@ -131,6 +131,11 @@ class DNAConfig(PreTrainedConfig):
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
         self._require("tie_word_embeddings", bool, self.tie_word_embeddings, lambda v: True, "")
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a model of this configuration can be asked for a number of tokens per base."""
+        return type(self)._budget_fields is not DNAConfig._budget_fields
+
     def budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
         """The fields that ask for so many tokens per base.
 

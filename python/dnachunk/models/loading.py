@@ -4,7 +4,7 @@ import contextlib
 import fnmatch
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
 from dnachunk.tokenization import DNATokenizer
@@ -148,6 +148,22 @@ def ask(model: Any, tokens_per_base: float | None) -> None:
             f"{type(model).__name__}"
         )
     model.config.set_tokens_per_base(tokens_per_base)
+
+
+def ask_those_that_can(models: Iterable[Any], tokens_per_base: float | None) -> None:
+    """Asks those of several models for so many tokens per base that can be asked; None changes nothing.
+
+    Raises:
+        ArgumentError: If it is out of range or of reach.
+        UsageError: If none of them can be asked.
+    """
+    asked = [model for model in models if getattr(model.config, "can_be_asked", False)]
+    if tokens_per_base is not None and not asked:
+        raise UsageError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
+        )
+    for model in asked:
+        ask(model, tokens_per_base)
 
 
 def non_finite(model: torch.nn.Module) -> list[str]:
