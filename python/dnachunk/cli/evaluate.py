@@ -21,6 +21,7 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
 )
 from dnachunk.cli.report import leave_process_group
@@ -86,6 +87,7 @@ def evaluate(
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
     floor: Annotated[
         bool,
@@ -143,6 +145,7 @@ def evaluate(
             paper_grid=paper_grid,
             patience=patience,
             reverse_complement=reverse_complement.value,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             floor=floor,
             **fields,

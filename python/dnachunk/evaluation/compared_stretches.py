@@ -35,7 +35,7 @@ class MutationWindows(NamedTuple):
     texts: list[str]
 
 
-def genome_spans(genome: Genome, interval: Interval | None) -> list[Span]:
+def spans_of(genome: Genome, interval: Interval | None) -> list[Span]:
     """An interval of a genome, or all of its records that have bases."""
     if interval is None:
         return [
@@ -126,4 +126,4 @@ def mutation_windows(
     return MutationWindows(windows, [])
 
 
-__all__ = ["MutationWindows", "Span", "features_inside", "genome_spans", "mutation_windows", "read_features"]
+__all__ = ["MutationWindows", "Span", "features_inside", "mutation_windows", "read_features", "spans_of"]

@@ -36,9 +36,9 @@ from dnachunk.evaluation.compared_stretches import (
     MutationWindows,
     Span,
     features_inside,
-    genome_spans,
     mutation_windows,
     read_features,
+    spans_of,
 )
 from dnachunk.evaluation.jitter_agreement import JitterAgreement, jitter_agreement
 from dnachunk.evaluation.kept_whole import MotifCuts, Occurrences, find_occurrences, motif_cuts
@@ -373,7 +373,7 @@ def compare_tokens(
     sets = [labelled] if isinstance(labelled, str | os.PathLike) else list(labelled)
     columns = [label_column] if isinstance(label_column, str) else list(label_column)
     budgets = [accuracy_budget] if isinstance(accuracy_budget, int | float) else list(accuracy_budget)
-    models = _named_models(model)
+    models = named_models(model)
     if not models and not tokenizers:
         raise UsageError("at least one `model` or `tokenizer` must be given")
     require_at_least("max_sites", max_sites, MIN_SITES)
@@ -403,7 +403,7 @@ def compare_tokens(
         folder = _own_folder(output_dir)
         require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
     genome = open_genome(fasta, aliases, on_error=on_error)
-    spans = genome_spans(genome, None if region is None else find_interval(genome, region))
+    spans = spans_of(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     features = read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
@@ -442,8 +442,8 @@ def compare_tokens(
             on_error=on_error,
         )
     mutation = mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
-    segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
-    _check(segmenters, bedgraph)
+    segmenters += fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
+    check_segmenters(segmenters, bedgraph)
 
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
@@ -513,7 +513,7 @@ def _own_folder(output_dir: PathLike) -> Path:
     return folder
 
 
-def _named_models(model: Any) -> list[tuple[str, Any]]:
+def named_models(model: Any) -> list[tuple[str, Any]]:
     """Models and their names; a folder's name is the model's, if no other has it."""
     if isinstance(model, Mapping):
         return list(model.items())
@@ -533,7 +533,8 @@ def _other_name(name: str, number: int, model: Any) -> str:
     return str(model) if isinstance(model, str | os.PathLike) else f"{name} {number}"
 
 
-def _fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:
+def fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:
+    """Fixed tokenizers by name, byte-pair encoding trained on the texts."""
     for name in names:
         kind = Tokenization.parse(name)
         if kind.is_overlapping:
@@ -567,13 +568,15 @@ def _read_classes(
     on_error: OnError,
 ) -> dict[str, LabelledBases]:
     """Labelled sets by what their classes are called."""
+    names = Counter(Path(path).name for path in paths)
     found: dict[str, LabelledBases] = {}
-    for path in paths:
-        # Sets of a benchmark have files of the same name, in folders of their own.
-        name = f"class of {Path(path).name}"
-        if name in found:
-            name = f"class of {path}"
-        found[name] = read_labelled_bases(
+    for each in paths:
+        path = Path(each)
+        # Sets of a benchmark have files of one name, in folders of their own.
+        name = path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}"
+        if f"class of {name}" in found:
+            raise ArgumentError(f"every `labelled` must have a name of its own, got {name} twice")
+        found[f"class of {name}"] = read_labelled_bases(
             path,
             sequence_column=sequence_column,
             label_columns=label_columns,
@@ -584,7 +587,8 @@ def _read_classes(
     return found
 
 
-def _check(segmenters: Sequence[Segmenter], bedgraph: PathLike | None) -> None:
+def check_segmenters(segmenters: Sequence[Segmenter], bedgraph: PathLike | None = None) -> None:
+    """Raises if two have one name, or the probabilities that are to be written are of none or of several."""
     counts = Counter(label for each in segmenters for label in each.labels)
     twice = [label for label, count in counts.items() if count > 1]
     if twice:
@@ -848,4 +852,11 @@ def _stability(sample: VariantSample, cutters: Mapping[str, Boundaries], seed: i
         return variant_stability(sample, cutters, min_variants=MIN_SITES, seed=seed, advance=advance)
 
 
-__all__ = ["Survival", "TokenComparison", "compare_tokens"]
+__all__ = [
+    "PLOTS",
+    "TokenComparison",
+    "check_segmenters",
+    "compare_tokens",
+    "fixed_segmenters",
+    "named_models",
+]

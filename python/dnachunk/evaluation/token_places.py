@@ -202,7 +202,7 @@ def lengths_by_class(
     Returns:
         By class, by segmentation, as :data:`Counts` has them; classes without a base are left out.
     """
-    counts: dict[str, dict[str, torch.Tensor]] = {}
+    counts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in labelled.classes}
     for segmenter in segmenters:
         for row, (boundaries, _) in enumerate(segmenter.cut_rows(labelled.rows, batch_size)):
             length = len(labelled.rows[row])
@@ -211,11 +211,11 @@ def lengths_by_class(
             for name, of_class in labelled.classes.items():
                 if row not in of_class or not of_class[row].any():
                     continue
-                found = counts.setdefault(name, {})
+                found = counts[name]
                 for label, tokens in zip(segmenter.labels, maps, strict=True):
                     more = tokens.bases_by_length(of_class[row])
                     found[label] = add_counts(found[label], more) if label in found else more
-    return counts
+    return {name: found for name, found in counts.items() if found}
 
 
 __all__ = [

@@ -31,6 +31,8 @@ MAX_PLACES = 8
 _PERPLEXITY = 30.0
 # Few from each window, so that a map is not of a handful of them.
 _TOKENS_OF_A_WINDOW = 8
+# Places for each window that is wanted: some have an N or a window before them.
+_DRAWS = 2
 
 
 class PlacedWindows(NamedTuple):
@@ -100,12 +102,12 @@ def genome_windows(
     """Draws windows of a genome, around features of each kind and elsewhere.
 
     A base in features of several kinds is of the kind with fewest bases. Of more than seven kinds those
-    with most bases count.
+    with most bases count. No two windows overlap: a token's neighbours are not itself, read once more.
 
     Args:
         genome: The genome.
         spans: Record, first base and base after the last of where windows are drawn.
-        features: Features that have bases there. Without any, soft-masked bases and the others are told apart.
+        features: Features that have bases there; without any, soft-masked bases and others are told apart.
         window_bp: Bases of a window.
         num_tokens: Tokens that are wanted.
         seed: Of the draws.
@@ -124,7 +126,8 @@ def genome_windows(
     generator = torch.Generator().manual_seed(seed)
 
     def sites(stretches: Sequence[tuple[int, int, int]], weights: torch.Tensor) -> Sites:
-        drawn = torch.multinomial(weights.double(), 2 * per_kind, replacement=True, generator=generator)
+        count = _DRAWS * per_kind
+        drawn = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
         share = torch.rand(len(drawn), generator=generator).tolist()
         chosen = [stretches[index] for index in drawn.tolist()]
         places = [
@@ -138,12 +141,17 @@ def genome_windows(
     places: list[torch.Tensor] = []
     drawn = [sites([each[:3] for each in kinds[name]], torch.ones(len(kinds[name]))) for name in names]
     drawn.append(sites(spans, torch.tensor([end_bp - start_bp for _, start_bp, end_bp in spans])))
+    taken: dict[int, list[tuple[int, int]]] = {}
     others = [ELSEWHERE] if names else [SOFT_MASKED, NOT_SOFT_MASKED]
     for of_kind in drawn:
         found, anchors, chosen = site_windows(genome, of_kind, window_bp, 0, per_kind, seed)
         for row, anchor, site in zip(found, anchors.tolist(), chosen.tolist(), strict=True):
             record, start_bp = int(of_kind.record_index[site]), int(of_kind.edge_bp[site]) - anchor
             stretch = record, start_bp, start_bp + len(row)
+            of_record = taken.setdefault(record, [])
+            if any(first < stretch[2] and start_bp < last for first, last in of_record):
+                continue
+            of_record.append(stretch[1:])
             masks = regions(shown, *stretch)
             place = torch.full((len(row),), len(names))
             if not names:

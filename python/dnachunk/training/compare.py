@@ -24,7 +24,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.loading import ask, load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -137,6 +137,7 @@ def compare_models(
     paper_grid: bool = False,
     patience: int = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     floor: bool = True,
     before_models: Callable[[], None] | None = None,
@@ -172,6 +173,7 @@ def compare_models(
         paper_grid: See there.
         patience: See there.
         reverse_complement: See there.
+        tokens_per_base: See there; of the models that can be asked, the others are as they are.
         truncate: See there.
         floor: Whether counts of k-mers are rows as well, fitted on the same training sequences, whole and of
             one strand: with naive Bayes, and with logistic regression (of numbers, ridge regression). The
@@ -243,6 +245,7 @@ def compare_models(
             seeds=seeds,
             patience=patience,
             reverse_complement=reverse_complement,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             floor=floor,
         )
@@ -333,11 +336,20 @@ def _compare(
     settings: dict[str, Any],
     *,
     floor: bool,
+    tokens_per_base: float | None,
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
-    described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
+    described = {
+        name: _look_at(folder, entries, options["truncate"], tokens_per_base)
+        for name, folder in models.items()
+    }
+    asked = {name: model["tokens_per_base"] for name, model in described.items()}
+    if tokens_per_base is not None and not any(asked.values()):
+        raise UsageError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
+        )
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -378,6 +390,7 @@ def _compare(
                     metric=entry.metric,
                     resume=True,
                     before_run=_announce(model, name),
+                    tokens_per_base=asked[model],
                     **options,
                 )
                 _drop_models(Path(cell_args.output_dir))
@@ -424,13 +437,18 @@ def _announce(system: str, task: str) -> Any:
     return before_run
 
 
-def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[str, Any]:
-    """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+def _look_at(
+    folder: Path, entries: dict[str, Entry], truncate: bool, tokens_per_base: float | None
+) -> dict[str, Any]:
+    """Loads a model, and checks that it takes the sequences and the budget: before anything is trained."""
     # Without the head the backbone's names are short.
     network = load_pretrained(
         AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
     )
     tokenizer = load_tokenizer(folder)
+    can_be_asked = getattr(network.config, "can_be_asked", False)
+    asked = tokens_per_base if can_be_asked else None
+    ask(network, asked)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():
@@ -438,6 +456,7 @@ def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[st
                 check_lengths(examples, tokenizer, *limits)
     return {
         "folder": str(folder),
+        "tokens_per_base": asked,
         "sha256": model_digest(folder),
         "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "pretraining": _pretraining(folder),
@@ -530,6 +549,9 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     seeds = metrics["seeds"]
     spread = f"; means of {seeds} seeds ± sample deviation" if seeds > 1 else "; one seed"
     part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
+    for name, model in metrics["models"].items():
+        if model["tokens_per_base"] is not None:
+            part += f"; {name} at {model['tokens_per_base']:g} tokens per base"
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     paragraphs = [
         f"# {output_dir.resolve().name}",

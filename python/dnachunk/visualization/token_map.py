@@ -1,5 +1,6 @@
 """Maps of tokens: their vectors on a plane, coloured by where they lie."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
+_TITLE_LETTERS = 44
 
 
 def plot_token_maps(projections: Mapping[str, TokenProjection]) -> "Figure":
@@ -43,8 +45,9 @@ def plot_token_maps(projections: Mapping[str, TokenProjection]) -> "Figure":
             chosen = [index for index, each in enumerate(found.places) if each == place]
             x, y = found.coordinates[chosen].T.tolist()
             axes.plot(x, y, "o", color=colour, markersize=2.5, alpha=0.7, markeredgewidth=0, label=place)
+        wrapped = "\n".join(textwrap.wrap(title, _TITLE_LETTERS))
         axes.set_title(
-            f"{title}\nnearest alike {found.neighbours_alike:.0%}, by chance {found.by_chance:.0%}", size=9
+            f"{wrapped}\nnearest alike {found.neighbours_alike:.0%}, by chance {found.by_chance:.0%}", size=9
         )
         axes.legend(
             frameon=False,
