@@ -69,6 +69,8 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     motifs = tmp_path / "motifs" / "motifs.jaspar"
     motifs.parent.mkdir()
     motifs.write_text(">at\n9 0\n0 0\n0 0\n0 9\n")
+    repeats = motifs.parent / "repeats.out"
+    repeats.write_text("9 1.5 0 0 one 11 60 (0) + X LINE/L1 1 50 (0) 1\n")
     of_genome = ["--model", model, "--fasta", fasta]
     short = ["--max-steps", 2, "--per-device-train-batch-size", 2]
     return {
@@ -84,8 +86,11 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             [labelled, classifier / "model.safetensors"],
         ),
         "compare-tokens": (
-            [*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf, "--motif", motifs],
-            [fasta, vcf, motifs],
+            [
+                *(*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf),
+                *("--motif", motifs, "--repeats", repeats, "--labelled", labelled),
+            ],
+            [fasta, vcf, motifs, repeats, labelled],
         ),
         "profile": (
             ["--model", model, "--fasta", fasta, "--length-bp", 64, "--repeats", 1],

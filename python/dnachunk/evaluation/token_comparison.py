@@ -423,8 +423,11 @@ def compare_tokens(
     for option, given in (("tokens_per_base", tokens_per_base), ("accuracy_budget", budgets or None)):
         if given is not None and not asked:
             raise UsageError(f"`{option}` is for mergedna and dnachunker, got {given} for neither")
-    for each, budget in itertools.product(asked, budgets):
-        each.config.budget_fields(budget)
+    try:
+        for each, budget in itertools.product(asked, budgets):
+            each.config.budget_fields(budget)
+    except ArgumentError as error:
+        raise ArgumentError(error.message.replace("tokens_per_base", "accuracy_budget")) from None
     segmenters = [
         Segmenter.of(name, each, window_bp, tokens_per_base if _can_be_asked(each) else None)
         for name, each in loaded.items()

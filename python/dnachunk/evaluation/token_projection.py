@@ -9,7 +9,6 @@ import torch
 from dnachunk.alphabet import is_base
 from dnachunk.data.annotation import Feature
 from dnachunk.data.genome import Genome
-from dnachunk.errors import require_at_least
 from dnachunk.evaluation.motifs import Sites
 from dnachunk.evaluation.token_meaning import (
     ELSEWHERE,
@@ -80,9 +79,10 @@ def project(vectors: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
         ``[T, 2]`` float64.
 
     Raises:
-        ValueError: On fewer vectors.
+        ValueError: On fewer vectors, or another shape.
     """
-    require_at_least("vectors", len(vectors), 4)
+    if vectors.dim() != 2 or len(vectors) < 4:
+        raise ValueError(f"project: vectors must be [T, D] with T at least 4, got {list(vectors.shape)}")
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
