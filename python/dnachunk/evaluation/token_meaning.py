@@ -272,12 +272,12 @@ def boundary_jaccard(one: torch.Tensor, other: torch.Tensor) -> float:
 
 __all__ = [
     "ALL",
+    "Band",
     "ELSEWHERE",
     "NOT_SOFT_MASKED",
-    "SOFT_MASKED",
-    "Band",
     "Profile",
     "Profiles",
+    "SOFT_MASKED",
     "SiteWindows",
     "TokenFigures",
     "add_counts",
