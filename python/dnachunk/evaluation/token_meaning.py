@@ -271,13 +271,9 @@ def boundary_jaccard(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 __all__ = [
-    "ALL",
     "Band",
-    "ELSEWHERE",
-    "NOT_SOFT_MASKED",
     "Profile",
     "Profiles",
-    "SOFT_MASKED",
     "SiteWindows",
     "TokenFigures",
     "add_counts",

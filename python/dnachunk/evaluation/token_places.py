@@ -219,11 +219,7 @@ def lengths_by_class(
 
 
 __all__ = [
-    "AGE",
-    "AGES",
-    "CLASS",
     "Counts",
-    "FAMILY",
     "LabelledBases",
     "age_class",
     "lengths_by_class",
