@@ -20,10 +20,10 @@ from dnachunk.data.annotation import Feature
 from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.repeats import read_repeats
-from dnachunk.data.shuffle import dinucleotide_shuffle
 from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation import token_meaning as meaning
+from dnachunk.evaluation.boundary_profiles import FLANK_BP, boundary_profiles, edges_of_features
 from dnachunk.evaluation.boundary_survival import (
     Boundaries,
     Survival,
@@ -50,7 +50,6 @@ from dnachunk.evaluation.token_meaning import (
     ELSEWHERE,
     NOT_SOFT_MASKED,
     SOFT_MASKED,
-    Profile,
     Profiles,
     TokenFigures,
     bases_per_token,
@@ -107,14 +106,10 @@ from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.inference.writers import bedgraph_lines
 from dnachunk.models import MxDNAConfig
 from dnachunk.models.loading import model_files
-from dnachunk.random import mix
 from dnachunk.reporting import Report, Table, progress, require_own_files, say, write_results
 
 Draw = Callable[["TokenComparison"], Mapping[str, Any]]
 """What makes plots of a comparison, by name."""
-
-FLANK_BP = 50
-"""Bases that a profile shows on either side of a site."""
 
 FEATURES, SOFT_MASKING = "features", "soft-masking"
 """What tokens of a genome are told apart by on a map, beside repeats."""
@@ -457,8 +452,8 @@ def compare_tokens(
             places[name] = lengths_by_class(of_set, segmenters, batch_size)
         few_sites: list[str] = []
         profiles = {
-            name: _profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
-            for name, sites in (("motifs", motifs), ("sites", _feature_sites(features, spans)))
+            name: boundary_profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
+            for name, sites in (("motifs", motifs), ("sites", edges_of_features(features, spans)))
         }
         cutters = _cutters(mutation, segmenters, batch_size)
         survival = {} if mutation is None else _survival(mutation, cutters, seed)
@@ -666,71 +661,6 @@ def _place_order(kind: str) -> tuple[int, str]:
     """Ages by their number, everything else by name."""
     number = re.match(r"\d+", kind)
     return (int(number[0]) if number else 0), kind
-
-
-def _feature_sites(features: Sequence[Feature], spans: Sequence[Span]) -> dict[str, Sites]:
-    """Starts and ends of each kind of feature, inside the spans."""
-    by_record = {span.record_index: span for span in spans}
-    found = {}
-    for kind in dict.fromkeys(sorted(each.kind for each in features)):
-        for name, at_end in (("start", False), ("end", True)):
-            sites = meaning.feature_sites([each for each in features if each.kind == kind], at_end=at_end)
-            is_inside = [
-                by_record[index].start_bp <= edge_bp <= by_record[index].end_bp
-                for index, edge_bp in zip(sites.record_index.tolist(), sites.edge_bp.tolist(), strict=True)
-            ]
-            found[f"{kind} {name}"] = sites.take(torch.tensor(is_inside, dtype=torch.bool))
-    return found
-
-
-def _profiles(
-    genome: Genome,
-    sites: Mapping[str, Sites],
-    segmenters: Sequence[Segmenter],
-    max_sites: int,
-    seed: int,
-    batch_size: int,
-    few_sites: list[str],
-) -> Profiles:
-    """Boundaries around each kind of site of which there are enough; ``few_sites`` gets the others."""
-    profiles: Profiles = {}
-    flank_bp = min([FLANK_BP, *(each.window_bp // 4 for each in segmenters)])
-    with progress(len(sites) * len(segmenters), "profiles", "profiles") as advance:
-        for kind, of_kind in sites.items():
-            curves: dict[str, Profile] = {}
-            for segmenter in segmenters:
-                rows, anchors, _ = meaning.site_windows(
-                    genome, of_kind, segmenter.window_bp, flank_bp, max_sites, seed
-                )
-                advance(1)
-                if len(rows) < MIN_SITES:
-                    few_sites.append(f"{kind} ({len(rows)} of {len(of_kind)} found)")
-                    break
-                shuffled = []
-                for index, (row, anchor) in enumerate(zip(rows, anchors.tolist(), strict=True)):
-                    shown = slice(anchor - flank_bp, anchor + flank_bp + 1)
-                    control = row.clone()
-                    control[shown] = dinucleotide_shuffle(row[shown], mix(seed, index))
-                    shuffled.append(control)
-                bands = []
-                for version in (rows, shuffled):
-                    found, probabilities = zip(*segmenter.cut_rows(version, batch_size), strict=True)
-                    values = dict(zip(segmenter.labels, zip(*found, strict=True), strict=True))
-                    if segmenter.has_probability:
-                        values[f"{segmenter.labels[0]}, probability"] = probabilities
-                    bands.append(
-                        {
-                            label: meaning.bootstrap_band(meaning.around(of_label, anchors, flank_bp), seed)
-                            for label, of_label in values.items()
-                        }
-                    )
-                observed, controls = bands
-                curves |= {
-                    label: Profile(len(rows), band, controls[label]) for label, band in observed.items()
-                }
-            else:
-                profiles[kind] = curves
-    return profiles
 
 
 def _cutters(
