@@ -586,6 +586,11 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_model_given_twice(run, model, fasta, tmp_path):
+    words = ["--model", model, "--model", model, "--fasta", fasta, "--output-dir", tmp_path / "out"]
+    refused(run("compare-tokens", *words), "must have a name of its own, got")
+
+
 @pytest.mark.parametrize(
     ("option", "budget", "said"),
     [

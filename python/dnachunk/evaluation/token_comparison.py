@@ -105,7 +105,7 @@ from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.inference.writers import bedgraph_lines
 from dnachunk.models import MxDNAConfig
-from dnachunk.models.loading import model_files
+from dnachunk.models.loading import model_files, those_to_ask
 from dnachunk.reporting import Report, Table, progress, require_own_files, say, write_results
 
 Draw = Callable[["TokenComparison"], Mapping[str, Any]]
@@ -413,19 +413,17 @@ def compare_tokens(
     if tables and not kinds_of_repeats:
         say("No repeat lies in the region.")
     classes = _read_classes(sets, sequence_column, columns, max_sites, seed, on_error)
-    loaded = {name: resolve(each) for name, each in models}
-    asked = [each for each in loaded.values() if _can_be_asked(each)]
-    for option, given in (("tokens_per_base", tokens_per_base), ("accuracy_budget", budgets or None)):
-        if given is not None and not asked:
-            raise UsageError(f"`{option}` is for mergedna and dnachunker, got {given} for neither")
+    loaded = [(name, resolve(each)) for name, each in models]
+    asked = those_to_ask([each for _, each in loaded], "tokens_per_base", tokens_per_base)
+    those_to_ask(asked, "accuracy_budget", budgets or None)
     try:
         for each, budget in itertools.product(asked, budgets):
             each.config.budget_fields(budget)
     except ArgumentError as error:
         raise ArgumentError(error.message.replace("tokens_per_base", "accuracy_budget")) from None
     segmenters = [
-        Segmenter.of(name, each, window_bp, tokens_per_base if _can_be_asked(each) else None)
-        for name, each in loaded.items()
+        Segmenter.of(name, each, window_bp, tokens_per_base if each in asked else None)
+        for name, each in loaded
     ]
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
     sample = None
@@ -551,10 +549,6 @@ def _bedgraph_writer(
     return lambda span, values: file.writelines(
         bedgraph_lines(genome.records[span.record_index].name, span.start_bp, values)
     )
-
-
-def _can_be_asked(model: Any) -> bool:
-    return not isinstance(model, FixedTokenizer) and model.config.can_be_asked
 
 
 def _read_classes(

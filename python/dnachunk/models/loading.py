@@ -150,20 +150,21 @@ def ask(model: Any, tokens_per_base: float | None) -> None:
     model.config.set_tokens_per_base(tokens_per_base)
 
 
-def ask_those_that_can(models: Iterable[Any], tokens_per_base: float | None) -> None:
-    """Asks those of several models for so many tokens per base that can be asked; None changes nothing.
+def those_to_ask(models: Iterable[Any], option: str, asked: Any) -> list[Any]:
+    """Those of several models, and fixed tokenizers, that can be asked for a number of tokens per base.
+
+    Args:
+        models: All of them.
+        option: The argument that asks, for a message.
+        asked: What it asks for; None is nothing.
 
     Raises:
-        ArgumentError: If it is out of range or of reach.
-        UsageError: If none of them can be asked.
+        UsageError: If something is asked, and none of them can be.
     """
-    asked = [model for model in models if getattr(model.config, "can_be_asked", False)]
-    if tokens_per_base is not None and not asked:
-        raise UsageError(
-            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
-        )
-    for model in asked:
-        ask(model, tokens_per_base)
+    found = [each for each in models if getattr(getattr(each, "config", None), "can_be_asked", False)]
+    if asked is not None and not found:
+        raise UsageError(f"`{option}` is for mergedna and dnachunker, got {asked} for neither")
+    return found
 
 
 def non_finite(model: torch.nn.Module) -> list[str]:
