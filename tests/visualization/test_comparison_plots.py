@@ -265,7 +265,7 @@ def test_accuracy_against_tokens(tmp_path):
     assert line_of(first, 3) == {0.2: 0.25}
     assert line_of(figure.axes[1], 1) == {0.4: 1.3}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["chunk", "chunk, threshold", "units, configured"]
+    assert legend == ["chunk", "chunk, by the threshold", "units, as it is"]
     with pytest.raises(ValueError, match="models must be one or more"):
         plot_budget_accuracy({})
 

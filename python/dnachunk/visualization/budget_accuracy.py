@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dnachunk.evaluation.budget_accuracy import BUDGET, BudgetAccuracy
+from dnachunk.evaluation.budget_accuracy import BUDGET, CONFIGURED, THRESHOLD, BudgetAccuracy
 from dnachunk.visualization.style import COLOURS, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_READINGS = {THRESHOLD: "by the threshold", CONFIGURED: "as it is"}
 
 
 def plot_budget_accuracy(models: Mapping[str, Sequence[BudgetAccuracy]]) -> "Figure":
@@ -24,6 +26,7 @@ def plot_budget_accuracy(models: Mapping[str, Sequence[BudgetAccuracy]]) -> "Fig
         ValueError: If there is no model.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     if not models:
         raise ValueError("plot_budget_accuracy: models must be one or more, got none")
@@ -50,12 +53,12 @@ def plot_budget_accuracy(models: Mapping[str, Sequence[BudgetAccuracy]]) -> "Fig
                         color=colour,
                         markersize=11,
                         linestyle="none",
-                        label=f"{name}, {each.reading}",
+                        label=f"{name}, {_READINGS[each.reading]}",
                     )
             axes.set_xlabel("Tokens per base")
             tidy(axes)
     accuracy.set_ylabel("Accuracy at [MASK]")
-    accuracy.yaxis.set_major_formatter("{x:.1%}")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     nats.set_ylabel("Nats at [MASK]")
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside upper center")
