@@ -20,7 +20,6 @@ from dnachunk.data.annotation import Feature
 from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.repeats import read_repeats
-from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation import token_meaning as meaning
 from dnachunk.evaluation.boundary_profiles import FLANK_BP, boundary_profiles, edges_of_features
@@ -99,11 +98,11 @@ from dnachunk.evaluation.variant_stability import (
     sample_variants,
     variant_stability,
 )
-from dnachunk.files import output_file, output_folder, replacing, written_whole
+from dnachunk.files import output_file, output_folder, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
-from dnachunk.inference.writers import bedgraph_lines
+from dnachunk.inference.writers import bedgraph_lines, interval_writer
 from dnachunk.models import MxDNAConfig
 from dnachunk.models.loading import model_files, those_to_ask
 from dnachunk.reporting import Report, Table, progress, require_own_files, say, write_results
@@ -544,8 +543,7 @@ def _bedgraph_writer(
     stack: contextlib.ExitStack, path: Path, genome: Genome
 ) -> Callable[[Span, torch.Tensor], None]:
     """Opens a bedGraph file; gives what writes the values of a stretch."""
-    temporary = stack.enter_context(replacing(path))
-    file = stack.enter_context(text_writer(temporary, bgzip=path.suffix == ".gz"))
+    file = stack.enter_context(interval_writer(path, genome))
     return lambda span, values: file.writelines(
         bedgraph_lines(genome.records[span.record_index].name, span.start_bp, values)
     )
