@@ -387,6 +387,55 @@ def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
     assert run(*line, "--truncate").status == 0
 
 
+def test_tokens_per_base_are_asked_of_those_that_can_be(run, models, suite, tmp_path, monkeypatch):
+    save_small(tmp_path / "units", "mxdna")
+    asked = {}
+    train = FineTuner.train
+
+    def noted(self, *args, **kwargs):
+        asked[self.model.config.model_type] = (
+            getattr(self.model.config, "boundary_budget", None),
+            getattr(self.model.config, "keep_ratio", None),
+        )
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(FineTuner, "train", noted)
+    command = [*words(models, suite, tmp_path / "out"), "--model", tmp_path / "units", "--no-floor"]
+    result = run(*command, "--tasks", "gue/*", "--seeds", 1, "--tokens-per-base", 0.36)
+    assert result.status == 0, result.err
+    assert asked["dnachunker"] == (pytest.approx([0.6, 0.6]), None)
+    assert asked["mergedna"] == (None, 0.36)
+    assert asked["mxdna"] == (None, None)
+    described = json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["models"]
+    assert {name: each["tokens_per_base"] for name, each in described.items()} == {
+        **{"merge": 0.36, "chunk": 0.36, "units": None},
+    }
+    table = (tmp_path / "out" / "results.md").read_text()
+    assert "merge at 0.36 tokens per base; chunk at 0.36 tokens per base" in table
+    # Runs under another budget are others.
+    again = run(*command, "--tasks", "gue/*", "--seeds", 1)
+    assert again.status == 1
+    assert "tokens_per_base" in again.err
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "said"),
+    [
+        ("merge", 0.1, "--tokens-per-base must be at least 0.25 with 2 merging blocks, got 0.1"),
+        ("chunk", 1.5, "--tokens-per-base must be in (0, 1], got 1.5"),
+        ("units", 0.5, "--tokens-per-base is for mergedna and dnachunker, got 0.5 for neither"),
+    ],
+)
+def test_tokens_per_base_out_of_reach(run, models, suite, tmp_path, trainings, name, budget, said):
+    save_small(tmp_path / "units", "mxdna")
+    folder = tmp_path / name if name == "units" else models / name
+    command = ["evaluate", "--suite", suite, "--model", folder, "--output-dir", tmp_path / "out", *QUICK]
+    result = run(*command, "--tokens-per-base", budget)
+    assert result.status in (1, 2)
+    assert said in " ".join(result.err.split())
+    assert not trainings
+
+
 def test_one_metric_for_all_tasks(run, models, suite, tmp_path, trainings):
     line = [*words(models, suite, tmp_path / "run", "merge"), "--seeds", 1, "--metric", "auprc"]
     result = run(*line)

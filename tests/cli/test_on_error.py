@@ -31,6 +31,11 @@ def files(tmp_path):
     vcf.write_text(f"{HEADER}{line}one\tfive\tx\tA\tC\t.\t.\t.\n{line}")
     bed = tmp_path / "a.bed"
     bed.write_text("one\t10\t50\tgene\none\tten\t50\tgene\nthree\t10\t50\tgene\n")
+    repeats = tmp_path / "r.out"
+    row = "9 {} 0 0 one 11 50 (0) + X LTR 1 9 (0) 1\n"
+    repeats.write_text(row.format("2.5") + row.format("-"))
+    table = tmp_path / "labelled.csv"
+    table.write_text(f"sequence,label\n{GOOD[:60]},a\n{GOOD[60:90]}!,b\n{GOOD[90:150]},b\n")
     cds = tmp_path / "cds.fa"
     cds.write_text(">cds\nATGAAAGCTTGGTAA\n")
     scan = tmp_path / "scan.csv"
@@ -39,7 +44,10 @@ def files(tmp_path):
     exon = "{}\tx\texon\t{}\t{}\t.\t+\t.\tParent={}\n"
     rows = [exon.format(name, start, start + 19, name) for name in ("one", "three") for start in (11, 61)]
     gff.write_text("".join([*rows, exon.format("one", "ten", 50, "one")]))
-    return {"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan, "gff": gff}
+    return {
+        **{"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan},
+        **{"gff": gff, "repeats": repeats, "labelled": table},
+    }
 
 
 def words_of(command, files, model, output):
@@ -50,7 +58,8 @@ def words_of(command, files, model, output):
         "score-variants": [*of_genome, "--vcf", files["vcf"], "--output", output / "o.tsv"],
         "compare-tokens": [
             *(*of_genome, "--annotation", files["bed"], "--output-dir", output, "--mutated-windows", 2),
-            *("--vcf", files["vcf"], "--motif", files["bed"]),
+            *("--vcf", files["vcf"], "--motif", files["bed"], "--repeats", files["repeats"]),
+            *("--labelled", files["labelled"]),
         ],
         "pretrain": [
             *("--fasta", files["fasta"], "--output-dir", output, "--eval-windows", 2, "--max-steps", 1),

@@ -24,6 +24,7 @@ from dnachunk.cli.options import (
     SequenceColumnOption,
     TileOption,
     TissueColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
     TrustRemoteCodeOption,
 )
@@ -114,6 +115,7 @@ def evaluate(
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
     tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
@@ -179,6 +181,7 @@ def evaluate(
             metric=metric,
             patience=patience,
             reverse_complement=reverse_complement.value,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,

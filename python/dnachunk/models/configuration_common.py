@@ -148,6 +148,11 @@ class DNAConfig(PreTrainedConfig):
                 f"True, got {tissues!r}"
             )
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a model of this configuration can be asked for a number of tokens per base."""
+        return type(self)._budget_fields is not DNAConfig._budget_fields
+
     def budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
         """The fields that ask for so many tokens per base.
 

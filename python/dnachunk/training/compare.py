@@ -25,7 +25,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import check_code, load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.loading import ask, check_code, load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -168,6 +168,7 @@ def compare_models(
     metric: str | None = None,
     patience: int = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     tile_bp: int | None = None,
     trust_remote_code: bool = False,
@@ -214,6 +215,7 @@ def compare_models(
             the loss; default each task's own.
         patience: See there.
         reverse_complement: See there.
+        tokens_per_base: See there; of the models that can be asked, the others are as they are.
         truncate: See there.
         tile_bp: See there.
         trust_remote_code: See there.
@@ -316,6 +318,7 @@ def compare_models(
             folds=folds,
             patience=patience,
             reverse_complement=reverse_complement,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,
@@ -415,12 +418,21 @@ def _compare(
     settings: dict[str, Any],
     *,
     floor: bool,
+    tokens_per_base: float | None,
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
     looked_for = {name: options[name] for name in ("truncate", "tile_bp", "trust_remote_code")}
-    described = {name: _look_at(folder, entries, **looked_for) for name, folder in models.items()}
+    described = {
+        name: _look_at(folder, entries, tokens_per_base=tokens_per_base, **looked_for)
+        for name, folder in models.items()
+    }
+    asked = {name: model["tokens_per_base"] for name, model in described.items()}
+    if tokens_per_base is not None and not any(asked.values()):
+        raise UsageError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
+        )
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -466,6 +478,7 @@ def _compare(
                     metric=entry.metric,
                     resume=True,
                     before_run=_announce(model, name),
+                    tokens_per_base=asked[model],
                     **options,
                 )
                 _drop_models(Path(cell_args.output_dir))
@@ -537,11 +550,12 @@ def _look_at(
     folder: Path,
     entries: dict[str, Entry],
     *,
+    tokens_per_base: float | None,
     truncate: bool,
     tile_bp: int | None,
     trust_remote_code: bool,
 ) -> dict[str, Any]:
-    """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+    """Loads a model, and checks that it takes the sequences and the budget: before anything is trained."""
     check_code(folder, trust_remote_code)
     # Without the head the backbone's names are short.
     network = load_pretrained(
@@ -553,6 +567,8 @@ def _look_at(
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     for entry in entries.values():
         pair_fields(network.config, entry.task)
+    asked = tokens_per_base if getattr(network.config, "can_be_asked", False) else None
+    ask(network, asked)
     tile_bp = configured_tile(network.config, tile_bp, truncate)
     if not truncate:
         limits = length_limits(network, tokenizer)
@@ -561,6 +577,7 @@ def _look_at(
                 check_lengths(examples, tokenizer, *limits, tile_bp)
     return {
         "folder": str(folder),
+        "tokens_per_base": asked,
         "sha256": model_digest(folder),
         "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "pretraining": _pretraining(folder),
@@ -668,6 +685,9 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
     if of_groups:
         over = "seeds" if folds is None else "folds"
         of_groups += f"; ± is how the group's mean deviates over {over}." if seeds > 1 or folds else "."
+    for name, model in metrics["models"].items():
+        if model["tokens_per_base"] is not None:
+            part += f"; {name} at {model['tokens_per_base']:g} tokens per base"
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     paragraphs = [
         f"# {output_dir.resolve().name}",

@@ -245,6 +245,8 @@ def ratio_loss(
 
     ``b p / α + (1 − b) (1 − p) / (1 − α)`` with the share ``b`` of boundaries and the mean probability ``p``
     of a sequence's positions whose boundary is a free decision; 1 where ``b = p = α``, 0 where none is free.
+    Boundaries are those of the threshold under a budget too: of its own, ``b`` would not follow ``p``, which
+    would run away from α, and nothing could read such weights by the threshold.
     Of stretches with their own α (as in GeneZip) it is computed alone, and all are weighed by how many free
     positions they have.
 
@@ -275,8 +277,9 @@ def _ratio_terms(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of each sequence over its free positions, and how many these are: ``[B]`` both."""
     free = is_free.sum(dim=1)
-    share = (routing.is_boundary & is_free).sum(dim=1) / free.clamp_min(1)
-    probability = torch.where(is_free, routing.boundary_probability, 0).sum(dim=1) / free.clamp_min(1)
+    probabilities = torch.where(is_free, routing.boundary_probability, 0)
+    share = (probabilities >= 0.5).sum(dim=1) / free.clamp_min(1)
+    probability = probabilities.sum(dim=1) / free.clamp_min(1)
     loss = share * probability / target_ratio + (1 - share) * (1 - probability) / (1 - target_ratio)
     return loss, free
 
