@@ -48,7 +48,7 @@ OPERATIONS = {
     "token_merge": (test_token_merge.sample, ["x", "scores"]),
     "token_unmerge": (test_token_unmerge.sample, ["x"]),
     "token_sum": (test_token_sum.sample, ["x"]),
-    "window_attention": (test_window_attention.sample, ["qkv"]),
+    "window_attention": (test_window_attention.sample, test_window_attention.DIFFERENTIABLE),
     "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
     "basic_units": (test_basic_units.sample, []),
     "unit_gather": (test_unit_gather.sample, ["x"]),
