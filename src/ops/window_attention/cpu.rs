@@ -585,7 +585,7 @@ mod tests {
             heads: 1,
             head_dim: 2,
         };
-        let mut output = [9.0; 4];
+        let mut output = [9.0_f64; 4];
         forward(&arguments, 1, &mut output);
         for (got, want) in output.iter().zip([1.0, 6.0, 2.0, 4.0]) {
             assert!((got - want).abs() < 1e-12, "{output:?}");
@@ -627,12 +627,12 @@ mod tests {
             heads: 1,
             head_dim: 2,
         };
-        let mut output = [9.0; 4];
+        let mut output = [9.0_f64; 4];
         forward(&arguments, 1, &mut output);
         for (got, want) in output.iter().zip([1.0, 6.0, 1.0, 6.0]) {
             assert!((got - want).abs() < 1e-12, "{output:?}");
         }
-        let (mut grad, mut grad_bias) = ([9.0; 12], [9.0; 2]);
+        let (mut grad, mut grad_bias) = ([9.0; 12], [9.0_f64; 2]);
         backward(&[1.0, 0.0, 0.0, 1.0], &arguments, 1, &mut grad, &mut grad_bias);
         // dP = (4, 0) and (0, 8), their means 1 and 6, so dS = (3/4, −3/4) and (−3/2, 3/2).
         for (got, want) in grad_bias.iter().zip([-0.75, 0.75]) {

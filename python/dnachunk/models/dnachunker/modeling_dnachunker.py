@@ -123,6 +123,11 @@ class DNAChunkerMambaLayer(GradientCheckpointingLayer):
         return x + self.mixer(self.norm(x, before_projection=True), lengths)
 
 
+def _implementation(config: DNAChunkerConfig) -> str:
+    # A bare config, which no PreTrainedModel has resolved, names no implementation.
+    return config._attn_implementation or "sdpa"
+
+
 class DNAChunkerBlock(GradientCheckpointingLayer):
     """A pre-norm Transformer block with biases, GELU and rotary positions."""
 
@@ -130,11 +135,13 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
         super().__init__()
         assert config.intermediate_size is not None
         width, eps = config.hidden_size, config.layer_norm_eps
-        # A bare config, which no PreTrainedModel has resolved, names no implementation.
-        implementation = config._attn_implementation or "sdpa"
         self.attention_norm = nn.LayerNorm(width, eps)
         self.attention = SelfAttention(
-            width, config.num_attention_heads, config.rope_theta, implementation, projection_bias=True
+            width,
+            config.num_attention_heads,
+            config.rope_theta,
+            _implementation(config),
+            projection_bias=True,
         )
         self.feed_forward_norm = nn.LayerNorm(width, eps)
         self.feed_forward = nn.Sequential(
@@ -447,7 +454,8 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         cos, sin = self.rotary(
             token_positions(_sum_in_chunk(ones, segmentations[-1].token_index, x.shape[1]))
         )
-        keys = keys_to_attend(x, num_tokens)
+        head_dim = self.config.hidden_size // self.config.num_attention_heads
+        keys = keys_to_attend(x, num_tokens, head_dim, _implementation(self.config))
         for block in self.blocks:
             x = block(x, cos, sin, *keys)
             if states is not None:

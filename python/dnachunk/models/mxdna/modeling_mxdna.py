@@ -202,6 +202,10 @@ class MxDNAModel(MxDNAPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()
 
+    def _keys_to_attend(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        head_dim = self.config.hidden_size // self.config.num_attention_heads
+        return keys_to_attend(x, lengths, head_dim, _implementation(self.config))
+
     def _tokenize(
         self,
         input_ids: torch.Tensor | None,
@@ -223,7 +227,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(x)
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
-        keys = keys_to_attend(x, lengths)
+        keys = self._keys_to_attend(x, lengths)
         for layer in self.nucleotide_layers:
             x = layer(x, *rotation, *keys)
             if states is not None:
@@ -299,7 +303,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(hidden)
         rotation = self.rotary(torch.arange(hidden.shape[1], device=x.device)[None])
-        keys = keys_to_attend(hidden, tokens.lengths)
+        keys = self._keys_to_attend(hidden, tokens.lengths)
         for layer in self.token_layers:
             hidden = layer(hidden, *rotation, *keys)
             if states is not None:

@@ -160,8 +160,8 @@ def forward(
     if out.numel():
         grid, constants = _grid_and_constants(qkv, window, shift)
         forward_kernel[grid](
-            *(qkv, cos, sin, lengths, bias, out, *strides(qkv, 4), *_angle_strides(cos), *_angle_strides(sin)),
-            *(N, H, d // 2, window, shift, d**-0.5), **constants,
+            *(qkv, cos, sin, lengths, bias, out, *strides(qkv, 4)),
+            *(*_angle_strides(cos), *_angle_strides(sin), N, H, d // 2, window, shift, d**-0.5), **constants,
         )  # fmt: skip
     return out
 
