@@ -5,6 +5,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dnachunk.nn import CrossAttention, RotaryEmbedding, SelfAttention, WindowAttention, attention
 from dnachunk.nn.attention import keys_to_attend
 from dnachunk.ops import use_backend
+from tests.support.spans import attending_to_spans, needs_varlen
 
 MODULES = [SelfAttention, WindowAttention]
 
@@ -135,27 +136,13 @@ def test_lengths_of_full_attention(implementation, with_bias):
     assert not grad[0].any()
 
 
-def varlen_naive(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
-    """What torch's variable-length attention is: each row attends to those of its span alone."""
-    assert cu_seq_q is cu_seq_k
-    assert cu_seq_q.dtype == torch.int32
-    assert max_q == max_k
-    span = torch.searchsorted(cu_seq_q, torch.arange(len(query), dtype=torch.int32), right=True)
-    scores = torch.einsum("qhd,khd->hqk", query, key) / query.shape[-1] ** 0.5
-    scores = scores.masked_fill(span[:, None] != span[None], -torch.inf)
-    return torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), value)
-
-
 @pytest.fixture
-def on_spans(monkeypatch):
-    """Variable-length attention as if the CPU had it."""
-    varlen = pytest.importorskip("torch.nn.attention.varlen")
-    monkeypatch.setattr(varlen, "varlen_attn", varlen_naive)
-    monkeypatch.setattr(attention, "_takes_spans", lambda *_: True)
-    with use_backend("torch"):
+def on_spans():
+    with attending_to_spans():
         yield
 
 
+@needs_varlen
 def test_padding_is_a_span_of_its_own(on_spans):
     module = SelfAttention(16, 2).double()
     x, lengths = torch.randn(4, 9, 16, dtype=torch.float64), torch.tensor([9, 4, 0, 1])
@@ -174,6 +161,7 @@ def test_padding_is_a_span_of_its_own(on_spans):
     assert not grad[[0, 2, 3]].any()
 
 
+@needs_varlen
 def test_spans_compile_whole(on_spans):
     module, lengths = SelfAttention(16, 2), torch.tensor([9, 4])
     x = torch.randn(2, 9, 16)
@@ -185,6 +173,7 @@ def test_spans_compile_whole(on_spans):
     torch.testing.assert_close(compiled(x), attend(x))
 
 
+@needs_varlen
 @pytest.mark.parametrize(
     ("implementation", "bias"), [("eager", None), ("sdpa", torch.zeros(2, 9))], ids=["eager", "bias"]
 )
@@ -214,8 +203,8 @@ def test_where_spans_are_taken(monkeypatch, dtype, head_dim, device, takes):
     assert not attention._has_spans(torch.device("cpu"))
 
 
+@needs_varlen
 def test_spans_are_what_torch_takes():
-    pytest.importorskip("torch.nn.attention.varlen")
     with FakeTensorMode():
         qkv = torch.empty(10, 3, 2, 64, dtype=torch.bfloat16, device="cuda", requires_grad=True)
         offsets = torch.empty(5, dtype=torch.int32, device="cuda")

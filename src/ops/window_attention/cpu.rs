@@ -495,12 +495,13 @@ fn backward_windows<T: Scalar>(
                 rotate(&mut grad_keys[here.clone()], &cos[turn.clone()], &sin[turn], one, -one);
                 store_part(1, tile, &grad_keys[here.clone()]);
                 store_part(2, tile, &grad_values[here]);
-                if let Some(grad_bias) = grad_bias {
-                    let start = head * arguments.rows() + window.first + tile * SIDE;
-                    let rows = window.rows_of(tile);
-                    // SAFETY: the rows of one window and head, which one task has to itself.
-                    let target = unsafe { grad_bias.part(start..start + rows) };
-                    target.copy_from_slice(&grad_score_sums[tile].row_sums()[..rows]);
+            }
+            if let Some(grad_bias) = grad_bias {
+                let start = head * arguments.rows() + window.first;
+                // SAFETY: the positions of one window and head, which one task has to itself.
+                let target = unsafe { grad_bias.part(start..start + window.real) };
+                for (target, sums) in target.chunks_mut(SIDE).zip(&grad_score_sums) {
+                    target.copy_from_slice(&sums.row_sums()[..target.len()]);
                 }
             }
         }
