@@ -73,7 +73,9 @@ def _attend_to_spans(
 
     # cuDNN's kernel, which torch prefers, is not made for spans of no rows before its release 9.25.
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return varlen_attn(query, key, value, offsets, offsets, longest, longest).flatten(1)
+        mixed = varlen_attn(query, key, value, offsets, offsets, longest, longest)
+    assert isinstance(mixed, torch.Tensor)
+    return mixed.flatten(1)
 
 
 @functools.cache
@@ -125,7 +127,9 @@ def keys_to_attend(
         return lengths, bias, None
     batch, length = x.shape[:2]
     dtype = projection_dtype(x)
-    if bias is None and implementation == "sdpa" and _takes_spans(x.device, dtype, head_dim):
+    # Of no rows at all there is no span either.
+    has_spans = bias is None and implementation == "sdpa" and batch * length > 0
+    if has_spans and _takes_spans(x.device, dtype, head_dim):
         offsets = torch.arange(2 * batch + 1, device=x.device, dtype=torch.int32) // 2 * length
         offsets[1::2] += lengths.clamp(0, length)
         return None, None, offsets
@@ -270,8 +274,9 @@ class SelfAttention(_SelfAttentionBase):
             return self.out(_attend_in_windows(qkv, rotation, lengths, max(qkv.shape[1], 1), bias=bias))
         qkv = rotary(qkv, *_angles_beside(qkv, rotation))
         if offsets is not None:
-            rows = _attend_to_spans(*qkv.flatten(0, 1).unbind(1), offsets, qkv.shape[1])
-            return self.out(rows.unflatten(0, qkv.shape[:2]))
+            query, key, value = qkv.flatten(0, 1).unbind(1)
+            mixed = _attend_to_spans(query, key, value, offsets, qkv.shape[1])
+            return self.out(mixed.unflatten(0, qkv.shape[:2]))
         query, key, value = qkv.transpose(1, 3).unbind(2)
         return self.out(_attend(query, key, value, lengths, bias, self.implementation))
 
