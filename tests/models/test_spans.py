@@ -38,10 +38,3 @@ def test_checkpointing(name):
 def test_written_out_attention_takes_a_mask(name):
     with attending_to_spans():
         laws.check_attn_implementation(CASES[name], "masked_lm")
-
-
-@needs_varlen
-@pytest.mark.parametrize("name", ["mergedna", "mxdna"])
-def test_compiles_whole(name):
-    with attending_to_spans():
-        laws.check_compile(CASES[name], "masked_lm", training=True, backend="aot_eager")
