@@ -12,7 +12,6 @@ from dnachunk.cli.options import (
     LabelColumnOption,
     OnError,
     ReadOnErrorOption,
-    SequenceColumnOption,
     TokensPerBaseOption,
     WindowOption,
     output_file,
@@ -59,7 +58,7 @@ def compare_tokens(
             "be repeated.",
         ),
     ] = None,
-    sequence_column: SequenceColumnOption = "sequence",
+    sequence_column: Annotated[str, typer.Option(help="Column of their sequences.")] = "sequence",
     label_column: LabelColumnOption = None,
     motif: Annotated[
         list[str] | None,

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.start import StartsItself
 from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import full_lengths, real_positions
@@ -97,7 +98,21 @@ class DNAPreTrainedModel(PreTrainedModel):
         super().set_attn_implementation(attn_implementation, **kwargs)
         for module in self.modules():
             if isinstance(module, SelfAttention | CrossAttention):
-                module.implementation = self.config._attn_implementation or "sdpa"
+                module.implementation = attention_implementation(self.config)
+
+
+def attention_implementation(config: Any) -> str:
+    """``"sdpa"`` or ``"eager"``; a bare config, which no PreTrainedModel has resolved, names neither."""
+    implementation: str | None = config._attn_implementation
+    return implementation or "sdpa"
+
+
+def keys_for_layers(
+    config: Any, x: torch.Tensor, lengths: torch.Tensor | None, bias: torch.Tensor | None = None
+) -> tuple[torch.Tensor | None, ...]:
+    """:func:`~dnachunk.nn.attention.keys_to_attend` for the layers of a configuration."""
+    head_dim = config.hidden_size // config.num_attention_heads
+    return keys_to_attend(x, lengths, head_dim, attention_implementation(config), bias)
 
 
 def hidden_state_list(config: Any, output_hidden_states: bool | None) -> list[torch.Tensor] | None:

@@ -15,10 +15,12 @@ from dnachunk.models.modeling_common import (
     Classifier,
     DNAPreTrainedModel,
     HiddenStates,
+    attention_implementation,
     base_loss,
     embed,
     global_total,
     hidden_state_list,
+    keys_for_layers,
     mean_over_tokens,
     real_lengths,
     refuse_unknown,
@@ -34,7 +36,6 @@ from dnachunk.nn import (
     Routing,
     SelfAttention,
 )
-from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
 from dnachunk.ops._backend import reads_values
@@ -130,11 +131,13 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
         super().__init__()
         assert config.intermediate_size is not None
         width, eps = config.hidden_size, config.layer_norm_eps
-        # A bare config, which no PreTrainedModel has resolved, names no implementation.
-        implementation = config._attn_implementation or "sdpa"
         self.attention_norm = nn.LayerNorm(width, eps)
         self.attention = SelfAttention(
-            width, config.num_attention_heads, config.rope_theta, implementation, projection_bias=True
+            width,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
+            projection_bias=True,
         )
         self.feed_forward_norm = nn.LayerNorm(width, eps)
         self.feed_forward = nn.Sequential(
@@ -144,7 +147,7 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, K, D]`` to ``[B, K, D]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        """``x [B, K, D]`` to ``[B, K, D]``; ``keys`` are what the attention takes behind its rotation."""
         x = x + self.attention(self.attention_norm(x), (cos, sin), *keys)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -450,7 +453,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         cos, sin = self.rotary(
             token_positions(_sum_in_chunk(ones, segmentations[-1].token_index, x.shape[1]))
         )
-        keys = keys_to_attend(x, num_tokens)
+        keys = keys_for_layers(self.config, x, num_tokens)
         for block in self.blocks:
             x = block(x, cos, sin, *keys)
             if states is not None:

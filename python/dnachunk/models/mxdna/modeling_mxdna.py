@@ -15,11 +15,13 @@ from dnachunk.models.modeling_common import (
     Classifier,
     DNAPreTrainedModel,
     HiddenStates,
+    attention_implementation,
     base_loss,
     check_ids,
     embed,
     global_total,
     hidden_state_list,
+    keys_for_layers,
     mean_over_tokens,
     real_lengths,
     refuse_unknown,
@@ -34,7 +36,6 @@ from dnachunk.nn import (
     SelfAttention,
     SwiGLU,
 )
-from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
@@ -95,11 +96,6 @@ class MxDNAHeadOutput(ModelOutput):
     hidden_states: HiddenStates | None = None
 
 
-def _implementation(config: MxDNAConfig) -> str:
-    # A bare config, which no PreTrainedModel has resolved, names no implementation.
-    return config._attn_implementation or "sdpa"
-
-
 class _FeedForward(nn.Module):
     """``x + SwiGLU(LayerNorm(x))``."""
 
@@ -120,14 +116,17 @@ class MxDNALayer(GradientCheckpointingLayer):
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.attention = SelfAttention(
-            config.hidden_size, config.num_attention_heads, config.rope_theta, _implementation(config)
+            config.hidden_size,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
         )
         self.feed_forward = _FeedForward(config)
 
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, L, d]`` to ``[B, L, d]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        """``x [B, L, d]`` to ``[B, L, d]``; ``keys`` are what the attention takes behind its rotation."""
         return self.feed_forward(x + self.attention(self.norm(x), (cos, sin), *keys))
 
 
@@ -138,7 +137,10 @@ class MxDNADecoder(GradientCheckpointingLayer):
         super().__init__()
         self.input_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.attention = CrossAttention(
-            config.hidden_size, config.num_attention_heads, config.rope_theta, _implementation(config)
+            config.hidden_size,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
         )
         self.feed_forward = _FeedForward(config)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
@@ -223,7 +225,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(x)
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
-        keys = keys_to_attend(x, lengths)
+        keys = keys_for_layers(self.config, x, lengths)
         for layer in self.nucleotide_layers:
             x = layer(x, *rotation, *keys)
             if states is not None:
@@ -299,7 +301,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(hidden)
         rotation = self.rotary(torch.arange(hidden.shape[1], device=x.device)[None])
-        keys = keys_to_attend(hidden, tokens.lengths)
+        keys = keys_for_layers(self.config, hidden, tokens.lengths)
         for layer in self.token_layers:
             hidden = layer(hidden, *rotation, *keys)
             if states is not None:
