@@ -303,7 +303,7 @@ def compare_tokens(
     annotations = [annotation] if isinstance(annotation, str | os.PathLike) else list(annotation)
     kinds = [feature] if isinstance(feature, str) else list(feature)
     patterns = [motif] if isinstance(motif, str | os.PathLike) else list(motif)
-    models = _named_models(model)
+    models = named_models(model)
     if not models and not tokenizers:
         raise UsageError("at least one `model` or `tokenizer` must be given")
     require_at_least("max_sites", max_sites, MIN_SITES)
@@ -329,7 +329,7 @@ def compare_tokens(
         folder = _own_folder(output_dir)
         require_different_files(bedgraph=bedgraph, output_dir=[folder / name for name in _files()])
     genome = open_genome(fasta, aliases, on_error=on_error)
-    spans = _spans(genome, None if region is None else find_interval(genome, region))
+    spans = spans_of(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     features = _read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
@@ -348,8 +348,8 @@ def compare_tokens(
             on_error=on_error,
         )
     mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
-    segmenters += _fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
-    _check(segmenters, bedgraph)
+    segmenters += fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
+    check_segmenters(segmenters, bedgraph)
 
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
@@ -400,7 +400,7 @@ def _own_folder(output_dir: PathLike) -> Path:
     return folder
 
 
-def _named_models(model: Any) -> list[tuple[str, Any]]:
+def named_models(model: Any) -> list[tuple[str, Any]]:
     """Models and their names; a folder's name is the model's, if no other has it."""
     if isinstance(model, Mapping):
         return list(model.items())
@@ -420,7 +420,8 @@ def _other_name(name: str, number: int, model: Any) -> str:
     return str(model) if isinstance(model, str | os.PathLike) else f"{name} {number}"
 
 
-def _fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:
+def fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int | None) -> list[Segmenter]:
+    """Fixed tokenizers by name, byte-pair encoding trained on the texts."""
     for name in names:
         kind = Tokenization.parse(name)
         if kind.is_overlapping:
@@ -441,7 +442,8 @@ def _bedgraph_writer(
     )
 
 
-def _spans(genome: Genome, interval: Interval | None) -> list[Span]:
+def spans_of(genome: Genome, interval: Interval | None) -> list[Span]:
+    """The interval, or all records that have a base."""
     if interval is None:
         return [
             Span(index, 0, record.length_bp)
@@ -527,7 +529,8 @@ def _mutation_windows(
     return MutationWindows(windows, [])
 
 
-def _check(segmenters: Sequence[Segmenter], bedgraph: PathLike | None) -> None:
+def check_segmenters(segmenters: Sequence[Segmenter], bedgraph: PathLike | None = None) -> None:
+    """Raises if two have one name, or the probabilities that are to be written are of none or of several."""
     counts = Counter(label for each in segmenters for label in each.labels)
     twice = [label for label, count in counts.items() if count > 1]
     if twice:
@@ -949,4 +952,12 @@ def _finite(values: Mapping[Any, float]) -> dict[Any, float | None]:
     return {name: finite(value) for name, value in values.items()}
 
 
-__all__ = ["Survival", "TokenComparison", "compare_tokens"]
+__all__ = [
+    "Survival",
+    "TokenComparison",
+    "check_segmenters",
+    "compare_tokens",
+    "fixed_segmenters",
+    "named_models",
+    "spans_of",
+]
