@@ -253,11 +253,12 @@ def _name(line: Line) -> str:
     found: dict[str, str] = {}
     for entry in line.attributes.split(";"):
         key, equals, value = entry.strip().partition("=")
-        if not equals:
-            # As GTF has it.
+        if equals:
+            value = unquote(value)
+        else:
             key, _, value = key.partition(" ")
-        value = value.strip().strip('"')
-        found.setdefault(key, unquote(value) if equals else value)
+            value = value.strip('" ')
+        found.setdefault(key, value)
     return next((found[key] for key in _NAMES if found.get(key)), "")
 
 

@@ -46,12 +46,12 @@ from dnachunk.visualization.style import COLOURS
 MAX_PAGE_BYTES: Final = 30_000_000
 """Size from which a page is refused: a browser takes long to open it."""
 
-OPENED_BP: Final = 240
+OPENED_BP: Final = 120
 """Bases that are in view when a page opens."""
 
 # Bytes of a page for each base of sequence, packed, as text: the sequence, each segmentation, boundary
 # probabilities, and what MxDNA says of its tokens.
-_SEQUENCE_BYTES, _TOKENS_BYTES, _PROBABILITY_BYTES, _READS_BYTES = 0.45, 0.5, 2.6, 14.0
+_SEQUENCE_BYTES, _TOKENS_BYTES, _PROBABILITY_BYTES, _READS_BYTES = 0.45, 0.4, 2.6, 8.0
 
 _NO_PROBABILITY, _NOT_READ = (1 << 16) - 1, -(1 << 31)
 _FRAME_HEIGHT_PX = 760
@@ -192,7 +192,7 @@ class TokenBrowser(Report):
     def _repr_html_(self) -> str:
         page = html.escape(self.to_html())
         return (
-            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-downloads" title="{html.escape(self.title)}" '
+            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-forms allow-downloads" title="{html.escape(self.title)}" '
             f'style="width: 100%; height: {_FRAME_HEIGHT_PX}px; border: 1px solid #ddd"></iframe>'
         )
 
@@ -244,7 +244,7 @@ class TokenBrowser(Report):
                     "name": track.name,
                     "isRegion": track.is_region,
                     "isFlat": track.is_flat,
-                    "features": _feature_data(track.features, places),
+                    "features": _feature_data(track, places),
                 }
                 for track in self.annotations
             ],
@@ -596,18 +596,19 @@ def _probability_data(values: torch.Tensor) -> str:
     return _packed_numbers(scaled, "<u2")
 
 
-def _feature_data(features: Sequence[Feature], places: Mapping[int, int]) -> str:
-    """Place of the record, start, end, strand, kind and name of each."""
+def _feature_data(track: FeatureTrack, places: Mapping[int, int]) -> str:
+    """Place of the record, start, end, strand, kind and name of each feature."""
+    has_strands = track.is_region and not track.is_flat
     columns = [
         [
             places[each.record_index],
             each.start_bp,
             each.end_bp,
-            "-" if each.is_reverse else "+",
+            ("-" if each.is_reverse else "+") if has_strands else ".",
             each.kind,
             each.name,
         ]
-        for each in features
+        for each in track.features
     ]
     return _packed(json.dumps(columns, separators=(",", ":")).encode())
 

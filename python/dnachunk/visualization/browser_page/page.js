@@ -436,11 +436,13 @@ function histogram(counts, color, longest) {
   const shown = Array(longest + 1).fill(0);
   counts.forEach((count, length) => { shown[Math.min(length, longest)] += count; });
   const most = Math.max(...shown, 1), step = 340 / longest;
-  const ticks = [1, ...[5, 10, 15, 20, 25, 30].filter((tick) => tick < longest - 1), longest];
+  const ticks = [1, ...[5, 10, 15, 20, 25, 30].filter((tick) => tick < longest - 2), longest];
   const bar = (count, length) => !count ? "" :
     `<rect x="${(length - 1) * step + 0.5}" y="${28 - 26 * count / most}" width="${step - 1}" ` +
-    `height="${26 * count / most}" fill="${color}"><title>${number(count)} of ${number(length)} bp${length === LONGEST_SHOWN_BP ? " or more" : ""}</title></rect>`;
-  const tick = (length) => `<text x="${(length - 0.5) * step}" y="39" text-anchor="middle">` +
+    `height="${26 * count / most}" fill="${color}"><title>${number(count)} of ${length} bp` +
+    `${length === LONGEST_SHOWN_BP ? " or more" : ""}</title></rect>`;
+  const tick = (length) =>
+    `<text x="${length === longest ? 340 : (length - 0.5) * step}" y="39" text-anchor="${length === longest ? "end" : "middle"}">` +
     `${length === LONGEST_SHOWN_BP ? "≥" : ""}${length}</text>`;
   return `<svg viewBox="0 0 340 40" role="img" aria-label="Lengths of tokens"><path d="M0 28.5H340" stroke="#bbb"/>` +
     shown.map(bar).join("") + ticks.map(tick).join("") + "</svg>";
@@ -461,7 +463,7 @@ function showView() {
     const { count, mean, counts } = found[index], node = made("div", "", { class: "tokenizer" });
     const name = made("span", "", { title: tokenizer.name });
     name.append(key(tokenizer), tokenizer.name);
-    const figures = count ? `${number(count)} of ${number(mean, 2)} bp` : "none";
+    const figures = count ? `${number(count)}, mean ${number(mean, 2)} bp` : "none";
     node.append(name, made("span", figures, { class: "figures" }));
     if (count) node.insertAdjacentHTML("beforeend", histogram(counts, tokenizer.line, longest));
     return node;
@@ -523,6 +525,7 @@ function cutOf(site, tokenizer) {
 function findMotif(letters) {
   const motif = letters.trim().toUpperCase(), told = element("motif-told");
   const isRead = motif !== "" && [...motif].every((letter) => letter in IUPAC);
+  page.motif = motif;
   page.sites = isRead ? motifSites(motif) : [];
   told.className = isRead || motif === "" ? "note" : "note wrong";
   element("motif-found").hidden = !page.sites.length;
@@ -544,8 +547,8 @@ function findMotif(letters) {
 function showCuts() {
   const tokenizer = page.tokenizers[element("motif-tokenizer").value], counts = new Map();
   for (const site of page.sites) {
-    const { cut } = cutOf(site, tokenizer);
-    const pattern = cut.replace(/[A-Z]/g, "·");
+    let letter = 0;
+    const pattern = cutOf(site, tokenizer).cut.replace(/[A-Z]/g, () => page.motif[letter++]);
     counts.set(pattern, (counts.get(pattern) || 0) + 1);
   }
   const most = [...counts].sort((one, other) => other[1] - one[1] || (one[0] < other[0] ? -1 : 1)).slice(0, 5);
@@ -578,7 +581,7 @@ async function showMotifTrack(motif) {
   page.browser.removeTrackByName("Motif");
   if (!page.sites.length) return;
   const features = page.sites.map(({ record, start, end, strand }) => ({ chr: record.name, start, end, strand, kind: motif, name: motif }));
-  await page.browser.loadTrack({ ...annotationTrack({ name: "Motif", isFlat: true }, features), order: 1 });
+  await page.browser.loadTrack({ ...annotationTrack({ name: "Motif", isFlat: true }, features), order: -1 });
 }
 
 /* Opening */
@@ -626,7 +629,7 @@ async function open() {
   page.regions = regions;
 
   for (const tokenizer of page.tokenizers) {
-    const name = `<span class="igv-own">${tokenizer.index + 1}</span> ${escaped(tokenizer.name)}`;
+    const name = `${tokenizer.index + 1} ${escaped(tokenizer.name)}`;
     tracks.push({ type: "dnachunk-tokens", name, tokenizer: tokenizer.index, height: 46 });
     if (tokenizer.records.some(({ taps }) => taps)) {
       tracks.push({
