@@ -25,6 +25,10 @@ SPELLINGS = {
 }
 COMMANDS = {
     "tokenize": ["--region", "{0}:101-200", "--output", "out.bed"],
+    "browse, region": ["--region", "{0}:101-200", "--output", "out.html"],
+    "browse, annotation": ["--annotation", "genes.bed", "--output", "out.html"],
+    "browse, repeats": ["--repeats", "genes.bed", "--output", "out.html"],
+    "browse, vcf": ["--vcf", "v.vcf", "--output", "out.html"],
     "compare-tokens, region": ["--region", "{0}:101-200", "--output-dir", "out"],
     "compare-tokens, annotation": ["--annotation", "genes.bed", "--output-dir", "out"],
     "compare-tokens, motif": ["--motif", "genes.bed", "--output-dir", "out"],

@@ -167,9 +167,8 @@ class TokenBrowser(Report):
         """
         require_different_files(**self.inputs, output=output)
         path = output_file(output)
-        page = self.to_html().encode()
         with replacing(path) as temporary, open_output(temporary) as file:
-            file.write(page)
+            file.write(self.to_html().encode())
         return path
 
     def report(self) -> list[Table | str]:
@@ -190,9 +189,9 @@ class TokenBrowser(Report):
         return parts
 
     def _repr_html_(self) -> str:
-        page = html.escape(self.to_html())
+        page, title = html.escape(self.to_html()), html.escape(self.title)
         return (
-            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-forms allow-downloads" title="{html.escape(self.title)}" '
+            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-forms allow-downloads" title="{title}" '
             f'style="width: 100%; height: {_FRAME_HEIGHT_PX}px; border: 1px solid #ddd"></iframe>'
         )
 
@@ -387,7 +386,7 @@ def _igv() -> tuple[str, str]:
     licence = importlib.metadata.distribution("igv-notebook").read_text("LICENSE.md") or ""
     # What it says of its source map is no file of the page's.
     script = re.sub(r"^//# sourceMappingURL=.*$", "", script, flags=re.MULTILINE)
-    return re.sub("</(?=script)", r"<\\/", script, flags=re.IGNORECASE), licence
+    return re.sub("<(?=/script|!--)", r"<\\", script, flags=re.IGNORECASE), licence
 
 
 def _require_room(
@@ -405,8 +404,8 @@ def _require_room(
         raise ArgumentError(
             f"a page of {bases:,} bases of {genome.name} in {num_tracks} tracks of tokens would have about "
             f"{size / 1e6:,.0f} MB, more than the {MAX_PAGE_BYTES / 1e6:.0f} MB that a browser opens with "
-            f"ease: give a `region` of up to {most:,} bases, or write indexed tracks for IGV, UCSC or JBrowse "
-            "with dnachunk tokenize to a file that ends in .bed.gz"
+            f"ease: give a `region` of up to {most:,} bases, or write indexed tracks for IGV, UCSC or "
+            "JBrowse with dnachunk tokenize, to a file that ends in .bed.gz"
         )
 
 
@@ -547,7 +546,9 @@ def _variant_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_err
 
 def _page_names(names: Sequence[str]) -> list[str]:
     """Names of records as a place ``name:start-end`` can hold them, each once."""
-    plain = ["all_" if name == "all" else re.sub(r"[^\w.|+*#@=-]", "_", name, flags=re.ASCII) for name in names]
+    plain = [
+        "all_" if name == "all" else re.sub(r"[^\w.|+*#@=-]", "_", name, flags=re.ASCII) for name in names
+    ]
     counts = Counter(plain)
     return [name if counts[name] == 1 else f"{name}_{place}" for place, name in enumerate(plain, start=1)]
 

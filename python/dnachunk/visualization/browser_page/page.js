@@ -320,7 +320,8 @@ function probabilitySource(records) {
     async getFeatures({ chr, start, end, bpPerPixel }) {
       const record = recordOf(chr);
       if (!record) return [];
-      const values = records[record.index], width = Math.max(1, Math.round(bpPerPixel)), found = [];
+      const values = records[record.index], found = [];
+      const width = Math.max(1, Math.round(2 * bpPerPixel));
       const last = Math.min(end, record.end);
       for (let bin = Math.max(record.start, Math.floor(start / width) * width); bin < last; bin += width) {
         let sum = 0, count = 0;
