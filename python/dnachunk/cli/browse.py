@@ -51,8 +51,8 @@ def browse(
     region: Annotated[
         str | None,
         typer.Option(
-            help="Only this part: chrI, or chrI:101-200 (from 1, inclusive). Default: all of it, if it is a small "
-            "genome, which a page has room for."
+            help="Only this part: chrI, or chrI:101-200 (from 1, inclusive). Default: all of a genome that "
+            "a page has room for."
         ),
     ] = None,
     aliases: AliasesOption = None,

@@ -301,8 +301,8 @@ def browse(
         vcf: Variants of the sequences: plain, gzip or bgzip.
         repeats: Repeats beside those in lower case: BED, or RepeatMasker's tables (``.out``); one file or
             several.
-        region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive). Default: all of it,
-            which a small genome alone has room for on a page.
+        region: Only this part, ``"chrI"`` or ``"chrI:101-200"`` (from 1, inclusive). Default: all of a genome
+            that a page has room for.
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
         on_error: ``"skip"``: records and lines that cannot be read are left out, counted and listed;
