@@ -3,7 +3,8 @@ import pickle
 import pytest
 
 from dnachunk.data import Genome, WindowDataset
-from dnachunk.data.repeats import has_repeats, with_repeats
+from dnachunk.data.annotation import Feature
+from dnachunk.data.repeats import has_repeats, read_repeats, with_repeats
 
 OUT = """   SW   perc perc perc  query  position in query    matching repeat       position in repeat
 score   div. del. ins.  sequence  begin end (left)   repeat   class/family  begin end (left) ID
@@ -49,6 +50,23 @@ def test_repeatmaskers_own_table(genome, tmp_path):
     (masked,), _ = with_repeats([genome], [tmp_path / "g.fa.out"])
     assert flags(masked, 0, 0, 20) == "..xxxx.............."
     assert flags(masked, 1, 0, 12) == ".....xxx.xxx"
+
+
+def test_repeats_one_by_one_have_their_names(genome, tmp_path):
+    (tmp_path / "g.fa.out").write_text(OUT)
+    found, skipped = read_repeats(tmp_path / "g.fa.out", genome)
+    assert skipped == []
+    assert found == [
+        Feature(0, 2, 6, "repeats", False, "Simple_repeat"),
+        Feature(1, 9, 12, "repeats", True, "DNA/hAT-Charlie"),
+    ]
+    bed = tmp_path / "r.bed"
+    bed.write_text("one\t10\t14\tAlu\none\t2\t5\none\t3\tfour\none\t3\t3\n")
+    found, skipped = read_repeats(bed, genome, on_error="skip")
+    assert found == [Feature(0, 2, 5, "repeats", False, ""), Feature(0, 10, 14, "repeats", False, "Alu")]
+    assert [each.where for each in skipped] == ["r.bed, line 3"]
+    with pytest.raises(ValueError, match="line 3"):
+        read_repeats(bed, genome)
 
 
 def test_other_names_of_records(genome, tmp_path):

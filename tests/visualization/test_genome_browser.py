@@ -54,7 +54,7 @@ def files(tmp_path_factory):
         "one\ts\t<b>exon</b>\t301\t350\t.\t+\t.\tParent=g2\n"
         "two\ts\tgene\t11\t30\t.\t+\t.\tID=other\n"
     )
-    (folder / "repeats.bed").write_text("one\t120\t180\trep\none\t170\t200\trep\none\t2000\t2100\trep\n")
+    (folder / "repeats.bed").write_text("one\t120\t180\trep\none\t170\t200\none\t2000\t2100\trep\n")
     (folder / "variants.vcf").write_text(
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
         f"one\t150\t<rs1>\t{text[149]}\tA,C\t.\t.\t.\none\t161\t.\t{text[160:162]}\t<DEL>\t.\t.\t.\n"
@@ -186,7 +186,7 @@ def test_features_in_the_region_are_there_by_file(browsed):
         [0, 240, 400, "-", "gene", "g2</script>"],
         [0, 300, 350, "+", "<b>exon</b>", "g2"],
     ]
-    assert repeats == [[0, 120, 200, ".", "repeats", ""]]
+    assert repeats == [[0, 120, 180, ".", "repeats", "rep"], [0, 170, 200, ".", "repeats", ""]]
     assert [variant[1:5] for variant in variants] == [
         [149, 150, ".", "SNV"],
         [160, 162, ".", "other variant"],
@@ -254,6 +254,11 @@ def test_a_whole_genome_and_a_record_of_one_base(files, tmp_path):
 def test_names_of_records_are_such_as_a_place_can_hold():
     names = ["chr1", "HLA:A*01:01", "a<b", "a:b", "all", "ä"]
     assert genome_browser._page_names(names) == ["chr1", "HLA_A*01_01", "a_b_3", "a_b_4", "all_", "_"]
+
+
+def test_long_alleles_are_shortened():
+    assert genome_browser._short("ACG") == "ACG"
+    assert genome_browser._short("A" * 1000) == "A" * 24 + "… (1,000 bp)"
 
 
 def test_what_is_wrong_is_told_and_nothing_is_written(models, files, tmp_path, monkeypatch):
@@ -373,7 +378,13 @@ def opened(chromium, browsed, tmp_path):
 def go(page, start, end):
     """Moves to bases counted from 0; gives what is in view, as the page says."""
     page.evaluate("(locus) => page.browser.search(locus)", f"one:{start + 1}-{end}")
-    page.wait_for_timeout(300)
+    page.wait_for_function(
+        """([start, end]) => { const shown = view();
+        return shown && shown.start >= start - 20 && shown.end <= end + 20
+            && element("locus").textContent.startsWith(place(shown.record, shown.start, shown.end))
+            && page.browser.trackViews.every((each) => each.viewports.every((one) => !one.isLoading())); }""",
+        arg=[start, end],
+    )
     text = page.inner_text("#locus")
     first, last = (int(each.replace(",", "")) for each in re.search(r"one:([\d,]+)-([\d,]+)", text).groups())
     return first - 1, last
@@ -403,7 +414,7 @@ def test_tracks_have_their_features(opened, browsed, models, files, tmp_path):
         [150, 260, "<img src=x> &"],
         [240, 400, "g2</script>"],
     ]
-    assert opened.evaluate(in_view, ["repeats.bed", 140, 260]) == [[120, 200, None]]
+    assert opened.evaluate(in_view, ["repeats.bed", 140, 260]) == [[120, 180, "rep"], [170, 200, None]]
     assert len(opened.evaluate(in_view, ["variants.vcf", 140, 260])) == 2
     # Where tokens cannot be seen there are bars.
     start, end = go(opened, 100, 1900)
@@ -568,14 +579,19 @@ def test_a_motif_has_its_sites_and_their_tokens(opened, browsed):
     assert {cut[0].replace("|", "") for cut in cuts} == {"TGR"}
     # A click jumps there.
     listed.nth(20).click()
-    opened.wait_for_timeout(300)
     start = sites[20][0]
+    opened.wait_for_function(
+        """(start) => { const shown = view(); return shown.start <= start && shown.end - shown.start < 120
+            && element("locus").textContent.startsWith(place(shown.record, shown.start, shown.end)); }""",
+        arg=start,
+    )
     shown = re.search(r"one:([\d,]+)-([\d,]+)", opened.inner_text("#locus"))
     low, high = (int(each.replace(",", "")) for each in shown.groups())
     assert low - 1 <= start < start + 3 <= high
     assert high - low < 120
     features = opened.evaluate(
-        "() => page.browser.findTracks('name', 'Motif')[0].featureSource.getAllFeatures().one.length"
+        """async () => { await page.motifTrack;
+        return page.browser.findTracks("name", "Motif")[0].featureSource.getAllFeatures().one.length; }"""
     )
     assert features == len(sites)
     for wrong, said in (("TXG", "must be of the letters"), ("ACGTACGTACGTTTTTACGT", "does not occur")):
@@ -583,12 +599,13 @@ def test_a_motif_has_its_sites_and_their_tokens(opened, browsed):
         opened.click("#motif button")
         assert said in opened.inner_text("#motif-told")
         assert opened.locator("#motif-found").is_hidden()
-    assert opened.evaluate("() => page.browser.findTracks('name', 'Motif').length") == 0
+    tracks = "async () => { await page.motifTrack; return page.browser.findTracks('name', 'Motif').length; }"
+    assert opened.evaluate(tracks) == 0
 
 
 def test_beyond_the_region_there_is_nothing_and_it_is_said(opened):
     opened.evaluate("() => page.browser.search('one:2201-2300')")
-    opened.wait_for_timeout(300)
+    opened.wait_for_selector("text=Nothing of this page")
     assert opened.inner_text("#locus") == "Nothing of this page is in view."
     assert opened.inner_text("#lengths") == "No tokens."
     assert opened.locator("#regions tr").count() == 0

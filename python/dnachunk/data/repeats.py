@@ -3,13 +3,21 @@
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from dnachunk.data.annotation import FaultyLineError, Line, Lines, bed_lines, body_lines, read_number
+from dnachunk.data.annotation import (
+    FaultyLineError,
+    Feature,
+    Line,
+    Lines,
+    bed_lines,
+    body_lines,
+    read_number,
+)
 from dnachunk.data.contents import Contents, OnError, Skipped, unpacked_name
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import some
@@ -70,42 +78,91 @@ def read_stretches(
     )
     skipped: list[Skipped] = []
     for path in paths:
-        places: dict[str, tuple[int, int] | None] = {}
-        unknown: Counter[str] = Counter()
-        contents = Contents(path)
-        for number, read in _lines(contents, path, option):
-            try:
-                line = read()
-                if line.record not in places:
-                    places[line.record] = _place(genomes, line.record, contents.path, option)
-                place = places[line.record]
-                if place is None:
-                    unknown[line.record] += 1
-                    continue
-                length_bp = genomes[place[0]].records[place[1]].length_bp
-                if line.stop_bp > length_bp:
-                    raise FaultyLineError(
-                        f"an interval must end inside its record of {length_bp} bases, got {line.stop_bp}"
-                    )
-            except FaultyLineError as error:
-                if on_error == "fail":
-                    raise ValueError(f"{contents.path}, line {number}: {error}") from None
-                skipped.append(Skipped(f"{Path(contents.path).name}, line {number}", str(error)))
-                continue
-            if line.start_bp < line.stop_bp:
-                starts, ends = bounds[place]
-                starts.append(line.start_bp)
-                ends.append(line.stop_bp)
-        if not any(places.values()):
-            told = "; ".join(f"of {genome.path} {genome.names.instead(unknown)}" for genome in genomes)
-            raise ArgumentError(
-                f"`{option}` {contents.path} has no interval on a record of the genomes: it names "
-                f"{some(unknown) or 'none'}, and {told}"
-            )
+        for place, line in _intervals(genomes, path, option, on_error, skipped):
+            starts, ends = bounds[place]
+            starts.append(line.start_bp)
+            ends.append(line.stop_bp)
     stretches: list[dict[int, torch.Tensor]] = [{} for _ in genomes]
     for (genome_index, record_index), (starts, ends) in bounds.items():
         stretches[genome_index][record_index] = _joined(starts, ends)
     return stretches, skipped
+
+
+def read_repeats(
+    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
+) -> tuple[list[Feature], list[Skipped]]:
+    """Reads repeats one by one, as :func:`with_repeats` reads them together.
+
+    Args:
+        path: See there, like ``on_error``.
+        genome: Where they lie.
+        on_error: See there.
+
+    Returns:
+        The repeats in order of place, of kind ``"repeats"``, named as in BED or by RepeatMasker's class and
+        family; and the lines that could not be read.
+
+    Raises:
+        OSError: See there.
+        ValueError: See there.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    skipped: list[Skipped] = []
+    found = [
+        Feature(
+            record_index,
+            line.start_bp,
+            line.stop_bp,
+            "repeats",
+            line.is_reverse,
+            "" if line.kind == "." else line.kind,
+        )
+        for (_, record_index), line in _intervals([genome], path, "repeats", on_error, skipped)
+    ]
+    return sorted(found), skipped
+
+
+def _intervals(
+    genomes: Sequence[Genome],
+    path: str | os.PathLike[str],
+    option: str,
+    on_error: OnError,
+    skipped: list[Skipped],
+) -> Iterator[tuple[tuple[int, int], Line]]:
+    """The lines of a file that cover a base, each with which genome's which record it lies on.
+
+    Lines that cannot be read go to ``skipped``.
+    """
+    places: dict[str, tuple[int, int] | None] = {}
+    unknown: Counter[str] = Counter()
+    contents = Contents(path)
+    for number, read in _lines(contents, path, option):
+        try:
+            line = read()
+            if line.record not in places:
+                places[line.record] = _place(genomes, line.record, contents.path, option)
+            place = places[line.record]
+            if place is None:
+                unknown[line.record] += 1
+                continue
+            length_bp = genomes[place[0]].records[place[1]].length_bp
+            if line.stop_bp > length_bp:
+                raise FaultyLineError(
+                    f"an interval must end inside its record of {length_bp} bases, got {line.stop_bp}"
+                )
+        except FaultyLineError as error:
+            if on_error == "fail":
+                raise ValueError(f"{contents.path}, line {number}: {error}") from None
+            skipped.append(Skipped(f"{Path(contents.path).name}, line {number}", str(error)))
+            continue
+        if line.start_bp < line.stop_bp:
+            yield place, line
+    if not any(places.values()):
+        told = "; ".join(f"of {genome.path} {genome.names.instead(unknown)}" for genome in genomes)
+        raise ArgumentError(
+            f"`{option}` {contents.path} has no interval on a record of the genomes: it names "
+            f"{some(unknown) or 'none'}, and {told}"
+        )
 
 
 def has_repeats(genome: Genome) -> bool:
@@ -162,4 +219,4 @@ def _joined(starts: "array[int]", ends: "array[int]") -> torch.Tensor:
     return torch.stack([start[is_first], end[is_last]])
 
 
-__all__ = ["has_repeats", "read_stretches", "with_repeats"]
+__all__ = ["has_repeats", "read_repeats", "read_stretches", "with_repeats"]

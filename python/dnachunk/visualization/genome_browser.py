@@ -21,7 +21,7 @@ from dnachunk.data import Genome, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
 from dnachunk.data.contents import OnError, Skipped, tell_skipped, unpacked_name
 from dnachunk.data.record_names import Aliases, some
-from dnachunk.data.repeats import read_stretches
+from dnachunk.data.repeats import read_repeats
 from dnachunk.data.vcf import VCF
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation.token_comparison import (
@@ -55,6 +55,7 @@ _SEQUENCE_BYTES, _TOKENS_BYTES, _PROBABILITY_BYTES, _READS_BYTES = 0.45, 0.4, 2.
 
 _NO_PROBABILITY, _NOT_READ = (1 << 16) - 1, -(1 << 31)
 _FRAME_HEIGHT_PX = 760
+_SHOWN_ALLELE_BP = 24
 
 
 class RecordTokens(NamedTuple):
@@ -264,7 +265,7 @@ class TokenBrowser(Report):
         ids, is_lower = self.genome.fetch(index, first_bp, last_bp)
         (letters,) = decode_dna(ids, torch.tensor([0, len(ids)]))
         codes = torch.frombuffer(bytearray(letters.encode()), dtype=torch.uint8)
-        return first_bp, bytes((codes + 32 * is_lower).tolist()).decode()
+        return first_bp, (codes + 32 * is_lower.to(torch.uint8)).numpy().tobytes().decode()
 
 
 def browse(
@@ -347,10 +348,10 @@ def browse(
     _igv()
     genome = open_genome(fasta, aliases, on_error=on_error)
     spans = spans_of(genome, None if region is None else find_interval(genome, region))
-    if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
-        raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
     _require_room(genome, spans, segmenters, len(tokenizers))
+    if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
+        raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
     tracks = [_annotation_track(path, genome, spans, on_error) for path in annotations]
     tracks += [_repeat_track(path, genome, spans, on_error) for path in repeat_files]
     tracks += [] if vcf is None else [_variant_track(vcf, genome, spans, on_error)]
@@ -509,13 +510,8 @@ def _annotation_track(
 
 
 def _repeat_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_error: OnError) -> FeatureTrack:
-    (stretches,), skipped = read_stretches([genome], [path], "repeats", on_error)
+    features, skipped = read_repeats(path, genome, on_error=on_error)
     tell_skipped(skipped, f"lines of {path}")
-    features = [
-        Feature(index, start_bp, end_bp, "repeats", False)
-        for index, of_record in stretches.items()
-        for start_bp, end_bp in of_record.T.tolist()
-    ]
     return FeatureTrack(unpacked_name(path), _inside(features, spans), is_flat=True)
 
 
@@ -530,7 +526,8 @@ def _variant_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_err
         start_bp, size = max(0, record.position - 1), len(record.reference)
         sizes = {len(allele) for allele in record.alternates}
         kind = "SNV" if sizes == {1} == {size} else "other variant"
-        name = f"{record.reference}>{','.join(record.alternates)}"
+        reference, *alternates = map(_short, [record.reference, *record.alternates])
+        name = f"{reference}>{','.join(alternates)}"
         if record.columns[2] != ".":
             name = f"{record.columns[2]} {name}"
         features.append(Feature(genome.index_of(record.contig), start_bp, start_bp + size, kind, False, name))
@@ -542,6 +539,11 @@ def _variant_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_err
             f"{genome.path.name} does not have: {some(unknown, 20)}"
         )
     return FeatureTrack(unpacked_name(path), _inside(features, spans), is_region=False)
+
+
+def _short(allele: str) -> str:
+    """An allele as a name can hold it."""
+    return allele if len(allele) <= _SHOWN_ALLELE_BP else f"{allele[:_SHOWN_ALLELE_BP]}… ({len(allele):,} bp)"
 
 
 def _page_names(names: Sequence[str]) -> list[str]:

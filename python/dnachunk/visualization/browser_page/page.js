@@ -3,7 +3,10 @@
 // Positions are 0-based, ends are the base after the last.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const page = { browser: null, records: [], tokenizers: [], regions: [] };
+const page = {
+  browser: null, records: [], recordsByName: new Map(), tokenizers: [], regions: [],
+  motif: "", sites: [], motifTrack: Promise.resolve(),
+};
 
 /* What the page holds */
 
@@ -128,7 +131,7 @@ const reversed = (letters) => [...letters.toUpperCase()].reverse().map((letter) 
 const number = (value, digits = 0) =>
   value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const place = (record, start, end) => `${record.name}:${number(start + 1)}-${number(end)}`;
-const recordOf = (name) => page.records.find((record) => record.name === name);
+const recordOf = (name) => page.recordsByName.get(name);
 
 function escaped(text) {
   const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
@@ -445,7 +448,7 @@ function histogram(counts, color, longest) {
   const tick = (length) =>
     `<text x="${length === longest ? 340 : (length - 0.5) * step}" y="39" text-anchor="${length === longest ? "end" : "middle"}">` +
     `${length === LONGEST_SHOWN_BP ? "≥" : ""}${length}</text>`;
-  return `<svg viewBox="0 0 340 40" role="img" aria-label="Lengths of tokens"><path d="M0 28.5H340" stroke="#bbb"/>` +
+  return `<svg viewBox="0 0 340 40" preserveAspectRatio="xMinYMid" role="img" aria-label="Lengths of tokens"><path d="M0 28.5H340" stroke="#bbb"/>` +
     shown.map(bar).join("") + ticks.map(tick).join("") + "</svg>";
 }
 
@@ -541,7 +544,8 @@ function findMotif(letters) {
     const mean = (counts) => number(counts.reduce((sum, count) => sum + count, 0) / counts.length, 2);
     fill(element("motif-figures"), "", [["tokens each", ...of.map(mean)], ["in one token, %", ...of.map(share)]]);
   }
-  showMotifTrack(motif);
+  // One after the other, however fast they are asked for.
+  page.motifTrack = page.motifTrack.then(showMotifTrack);
   showCuts();
 }
 
@@ -578,10 +582,11 @@ function showSites() {
 }
 
 /** The sites as a track, which is there while there are some. */
-async function showMotifTrack(motif) {
+async function showMotifTrack() {
   page.browser.removeTrackByName("Motif");
   if (!page.sites.length) return;
-  const features = page.sites.map(({ record, start, end, strand }) => ({ chr: record.name, start, end, strand, kind: motif, name: motif }));
+  const features = page.sites.map(({ record, start, end, strand }) =>
+    ({ chr: record.name, start, end, strand, kind: "motif", name: page.motif }));
   await page.browser.loadTrack({ ...annotationTrack({ name: "Motif", isFlat: true }, features), order: -1 });
 }
 
@@ -593,6 +598,7 @@ async function open() {
   for (const record of page.records) {
     record.letters = stretches(record, (code) => "ACGTacgt".includes(String.fromCharCode(code)));
     record.softMasked = stretches(record, (code) => code > 96);
+    page.recordsByName.set(record.name, record);
   }
   page.tokenizers = await Promise.all(data.tokenizers.map(async (tokenizer, index) => {
     const records = await Promise.all(tokenizer.records.map(readTokens));
@@ -656,7 +662,9 @@ async function open() {
       wholeGenomeView: false,
     },
     locus: `${first.name}:${first.start + 1}-${Math.min(first.end, first.start + data.openedBp)}`,
-    tracks, search: false, loadDefaultGenomes: false, showIdeogram: false, showMultiSelectButton: false, minimumBases: 20,
+    // No server is asked for names that are not on the page, nor for other genomes.
+    tracks, search: false, loadDefaultGenomes: false, showIdeogram: false, minimumBases: 20,
+    showMultiSelectButton: false, showCursorTrackingGuideButton: false, showCenterGuideButton: false,
   });
   const choice = element("motif-tokenizer");
   choice.append(...page.tokenizers.map(({ name, index }) => made("option", `${index + 1} ${name}`, { value: index })));
