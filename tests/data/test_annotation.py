@@ -52,7 +52,7 @@ def test_features_have_names_where_they_are_asked_for(genome, tmp_path):
         for place, text in enumerate(attributes, start=1)
     ]
     found = read_annotation(write(tmp_path / "a.gff3", "".join(lines)), genome, names=True)
-    assert [feature.name for feature in found.features] == ["a;b ", "g", "p", ""]
+    assert [feature.name for feature in found.features] == ["a;b", "g", "p", ""]
     assert {feature.name for feature in read_annotation(tmp_path / "a.gff3", genome).features} == {""}
     line = 'two\ts\texon\t1\t4\t.\t-\t.\ttranscript_id "t 1"; gene_name "MYC%20"; exon_number 2\n'
     found = read_annotation(write(tmp_path / "a.gtf", line), genome, names=True)

@@ -592,7 +592,7 @@ async function showMotifTrack() {
 
 /* Opening */
 
-async function open() {
+async function openPage() {
   const lines = (await textOf(data.fasta)).split("\n");
   page.records = data.records.map((record, index) => ({ ...record, index, sequence: lines[2 * index + 1] }));
   for (const record of page.records) {
@@ -683,7 +683,7 @@ async function open() {
   document.body.dataset.opened = "true";
 }
 
-page.opened = open().catch((error) => {
+openPage().catch((error) => {
   element("igv").replaceChildren(made("p", `The page could not be opened: ${error.message}`, { class: "wrong" }));
   throw error;
 });
