@@ -440,7 +440,7 @@ function histogram(counts, color, longest) {
   const shown = Array(longest + 1).fill(0);
   counts.forEach((count, length) => { shown[Math.min(length, longest)] += count; });
   const most = Math.max(...shown, 1), step = 340 / longest;
-  const ticks = [1, ...[5, 10, 15, 20, 25, 30].filter((tick) => tick < longest - 2), longest];
+  const ticks = [1, ...[5, 10, 15, 20, 25, 30].filter((tick) => 1.1 * tick < longest), longest];
   const bar = (count, length) => !count ? "" :
     `<rect x="${(length - 1) * step + 0.5}" y="${28 - 26 * count / most}" width="${step - 1}" ` +
     `height="${26 * count / most}" fill="${color}"><title>${number(count)} of ${length} bp` +
