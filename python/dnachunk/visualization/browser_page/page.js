@@ -503,7 +503,7 @@ function motifSites(motif) {
   return sites.sort((one, other) => one.record.index - other.record.index || one.start - other.start);
 }
 
-/** The letters of a site along its strand, a bar where a token begins or ends; with what its tokens have beside it. */
+/** The letters of a site along its strand, a bar where a token begins or ends, and what its tokens have beside it. */
 function cutOf(site, tokenizer) {
   const tokens = tokenizer.records[site.record.index], [first, last] = tokens.touching(site.start, site.end);
   const { sequence, sequenceStart } = site.record, isReverse = site.strand === "-";
@@ -523,7 +523,7 @@ function cutOf(site, tokenizer) {
   let [before, after] = [read(low, site.start), read(site.end, high)];
   let [opens, closes] = [edges.has(site.start), edges.has(site.end)].map((is) => (is ? "|" : ""));
   if (isReverse) [before, after, opens, closes] = [after, before, closes, opens];
-  return { count: last - first, before, cut: opens + pieces(site.start, site.end) + closes, after };
+  return { before, cut: opens + pieces(site.start, site.end) + closes, after };
 }
 
 function findMotif(letters) {
@@ -539,7 +539,10 @@ function findMotif(letters) {
   else if (!page.sites.length) told.textContent = `${motif} does not occur on this page.`;
   else {
     told.textContent = `${number(page.sites.length)} sites, by tokenizer:`;
-    const of = page.tokenizers.map((tokenizer) => page.sites.map((site) => cutOf(site, tokenizer).count));
+    const of = page.tokenizers.map(({ records }) => page.sites.map(({ record, start, end }) => {
+      const [first, last] = records[record.index].touching(start, end);
+      return last - first;
+    }));
     const share = (counts) => number(100 * counts.filter((count) => count === 1).length / counts.length, 1);
     const mean = (counts) => number(counts.reduce((sum, count) => sum + count, 0) / counts.length, 2);
     fill(element("motif-figures"), "", [["tokens each", ...of.map(mean)], ["in one token, %", ...of.map(share)]]);
