@@ -48,9 +48,13 @@ $(VENV)/docs-ready: $(EXTENSION)
 	. $(BIN)/activate && maturin develop --release --quiet --extras docs
 	touch $@
 
-test: build test-rust
-	$(BIN)/python -m pytest -q
+# A process for each core, four at most, and each file of tests in one of them, as what a file sets up is costly.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
+test: build test-rust
+	$(PYTEST)
+
+# One process: tests that stop what they run at a moment are among them.
 test-slow: build
 	$(BIN)/python -m pytest -q --slow
 
@@ -74,7 +78,7 @@ test-torch: $(WHEEL)
 	sha256sum dist/*.whl
 	$(BESIDE) $(BIN)/python release/expect.py torch=$(TORCH) dnachunk=$(VENV)/wheel/unpacked \
 	  $(if $(TRANSFORMERS),transformers=$(TRANSFORMERS))
-	$(BESIDE) $(BIN)/python -m pytest -q tests/test_native.py tests/test_end_to_end.py tests/ops tests/nn tests/models
+	$(BESIDE) $(PYTEST) tests/test_native.py tests/test_end_to_end.py tests/ops tests/nn tests/models
 
 # Hours of everything at once: make soak MINUTES=60
 MINUTES ?= 60

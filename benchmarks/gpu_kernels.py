@@ -260,6 +260,32 @@ def _token_merge() -> Iterator[Callable[[], Any]]:
     yield lambda: backward(_meta(B, L, D), index[:, :L], _meta(B, N, D), index, index, *soft)
 
 
+def _soft_assignment() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.soft_assignment.triton import backward, forward
+
+    B, N = 8, 4096
+    lengths = _meta(B, dtype=torch.int64)
+    arguments = (_meta(B, N, dtype=torch.float32), lengths, lengths, 16, 8, 0.1)
+    yield lambda: forward(*arguments)
+    yield lambda: backward(_meta(B, N, 2, dtype=torch.float32), *arguments)
+
+
+def _soft_merge() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.soft_merge.triton import backward, forward
+
+    B, N, L, D = 8, 4096, 3444, 1024
+    mass, shares = _meta(B, N, dtype=torch.float32), _meta(B, N, 2, dtype=torch.float32)
+    arguments = (_meta(B, N, D), mass, shares, _meta(B, N, dtype=torch.int64))
+    yield lambda: forward(*arguments, L, 16, 8)
+    yield lambda: backward(_meta(B, L, D), _meta(B, L, dtype=torch.float32), *arguments, 16, 8)
+
+
+def _window_center() -> Iterator[Callable[[], Any]]:
+    from dnachunk.ops.window_center.triton import forward
+
+    yield lambda: forward(_meta(8, 4096, 1024), _meta(8, dtype=torch.int64), 16, 8)
+
+
 def _deformable_conv() -> Iterator[Callable[[], Any]]:
     from dnachunk.ops.deformable_conv.triton import backward, forward
 
@@ -293,6 +319,9 @@ CALLS: dict[str, Callable[[], Iterator[Callable[[], Any]]]] = {
     "rotary": _rotary,
     "counter_uniform": _counter_uniform,
     "token_merge": _token_merge,
+    "soft_assignment": _soft_assignment,
+    "soft_merge": _soft_merge,
+    "window_center": _window_center,
     "global_match": _global_match,
     "boundary_routing": _boundary_routing,
     "deformable_conv": _deformable_conv,

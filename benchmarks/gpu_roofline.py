@@ -92,6 +92,11 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[float, ...]]] = {
     ),
     "token_merge.means_kernel": lambda a: (math.log2(a["N"]), a["N"] / a["L"], *_in_fours(1)),
     "token_merge.scores_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),),
+    # Two merges to a window.
+    "soft_assignment.assign_kernel": lambda _: (2,),
+    "soft_assignment.adjoint_kernel": lambda _: (2, 2),
+    "soft_merge.slopes_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),),
+    "window_center.center_kernel": lambda a: (_ceil(a["D"], a["CHANNELS"]),) * 2,
     "global_match.unit_kernel": lambda a: (_ceil(a["C"], a["CHANNELS"]),) * 2,
     "global_match.propose_kernel": lambda a: (
         _ceil(a["L"] // 2, a["TILE"]),
@@ -269,6 +274,16 @@ def _eager_calls(op: str) -> Callable[[], Any]:
         threshold = _random(8, 4096, **plain)
         sizes = torch.ones(8, 4096, dtype=torch.int64)
         return lambda: ops.token_merge(x, sizes, index(8, 4096), 3444, scores, threshold, 16, 8)[0]
+    if op == "soft_assignment":
+        scores, lengths = _random(8, 4096, **single), whole(8, 4096)
+        return lambda: ops.soft_assignment(scores, lengths, lengths // 8, 16, 8)
+    if op == "soft_merge":
+        x, shares = _random(8, 4096, 1024), _random(8, 4096, 2, **single)
+        mass = _random(8, 4096, **single)
+        return lambda: ops.soft_merge(x, mass, shares, index(8, 4096), 3444, 16, 8)[0]
+    if op == "window_center":
+        x = _random(8, 4096, 1024, grad=False)
+        return lambda: ops.window_center(x, whole(8, 4096), 16, 8)
     if op == "global_match":
         return lambda: ops.global_match(_random(8, 2048, 64, grad=False), whole(8, 2048), whole(8, 51))
     if op == "boundary_routing":

@@ -57,6 +57,10 @@ mod python {
     #[pymodule_export]
     use crate::ops::selective_scan::binding::{selective_scan_backward, selective_scan_forward};
     #[pymodule_export]
+    use crate::ops::soft_assignment::binding::{soft_assignment_backward, soft_assignment_forward};
+    #[pymodule_export]
+    use crate::ops::soft_merge::binding::{soft_merge_backward, soft_merge_forward};
+    #[pymodule_export]
     use crate::ops::swiglu::binding::{swiglu_backward, swiglu_forward};
     #[pymodule_export]
     use crate::ops::token_merge::binding::{token_merge_backward, token_merge_forward};
@@ -70,6 +74,8 @@ mod python {
     use crate::ops::unit_scatter::binding::{unit_scatter_backward, unit_scatter_forward};
     #[pymodule_export]
     use crate::ops::window_attention::binding::{window_attention_backward, window_attention_forward};
+    #[pymodule_export]
+    use crate::ops::window_center::binding::window_center_forward;
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

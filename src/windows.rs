@@ -50,6 +50,35 @@ impl Windows {
         };
         start.min(self.length)..end.min(self.length)
     }
+
+    /// How many candidates a window of `len` positions has: its 1st, 3rd, …, unless one is alone.
+    #[must_use]
+    pub fn candidates_of(len: usize) -> usize {
+        if len > 1 { len.div_ceil(2) } else { 0 }
+    }
+
+    /// How many candidates all windows have: the most merges of neighbours that the sequence can make.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        (0..self.count()).map(|index| Self::candidates_of(self.range(index).len())).sum()
+    }
+}
+
+/// Merges of each of the sequences of `lengths` real positions, each checked to be in `[0, candidates]`.
+pub fn check_num_merges(
+    op: &'static str,
+    num_merges: &[i64],
+    lengths: &[i64],
+    windows: Windows,
+) -> Result<()> {
+    for (&real, &merges) in lengths.iter().zip(num_merges) {
+        let most = windows.over(real as usize).candidates();
+        if !(0..=most as i64).contains(&merges) {
+            let expected = format!("in [0, {most}] for {real} positions in windows of {}", windows.window);
+            return Err(Error::value(op, "num_merges", expected, merges.to_string()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -68,5 +97,15 @@ mod tests {
         assert_eq!(all(4, 2, 7), [0..2, 2..6, 6..7]);
         assert_eq!(all(4, 3, 2).as_slice(), std::slice::from_ref(&(0..2)));
         assert!(all(4, 2, 0).is_empty());
+    }
+
+    #[test]
+    fn a_window_of_one_has_no_candidate() {
+        let candidates = |length| Windows { window: 4, shift: 0, length }.candidates();
+        assert_eq!([0, 1, 3, 5, 7].map(candidates), [0, 0, 2, 2, 4]);
+        let windows = Windows { window: 4, shift: 0, length: 7 };
+        assert!(check_num_merges("op", &[4, 0], &[7, 1], windows).is_ok());
+        let error = check_num_merges("op", &[4, 1], &[7, 1], windows).unwrap_err().to_string();
+        assert_eq!(error, "op: num_merges must be in [0, 0] for 1 positions in windows of 4, got 1");
     }
 }

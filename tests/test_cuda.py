@@ -27,6 +27,8 @@ from tests.ops import (
     test_rms_norm,
     test_rotary,
     test_selective_scan,
+    test_soft_assignment,
+    test_soft_merge,
     test_swiglu,
     test_token_merge,
     test_token_sum,
@@ -34,6 +36,7 @@ from tests.ops import (
     test_unit_gather,
     test_unit_scatter,
     test_window_attention,
+    test_window_center,
 )
 from tests.support import op_case
 from tests.support.asserts import assert_close_to_reference
@@ -46,9 +49,12 @@ OPERATIONS = {
     "neighbor_match": (test_neighbor_match.sample, []),
     "global_match": (test_global_match.sample, []),
     "token_merge": (test_token_merge.sample, ["x", "scores"]),
+    "soft_assignment": (test_soft_assignment.sample, ["scores"]),
+    "soft_merge": (test_soft_merge.sample, test_soft_merge.DIFFERENTIABLE),
     "token_unmerge": (test_token_unmerge.sample, ["x"]),
     "token_sum": (test_token_sum.sample, ["x"]),
     "window_attention": (test_window_attention.sample, ["qkv"]),
+    "window_center": (test_window_center.sample, []),
     "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
     "basic_units": (test_basic_units.sample, []),
     "unit_gather": (test_unit_gather.sample, ["x"]),

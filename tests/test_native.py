@@ -317,6 +317,8 @@ def samples(fasta):
     qkv, angles = torch.randn(2, 6, 3, 2, 4), torch.randn(1, 6, 2)
     ids, offsets = torch.tensor([5, 6, 4], dtype=torch.uint8), torch.tensor([0, 2, 3])
     soft = (scores, scores, 4, 0, 0.1)
+    soft_scores, shares = (scores, two_of_six, merges), torch.rand(2, 6, 2)
+    soft_rows = (x, torch.ones(2, 6), shares, torch.tensor([[0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, -1]]))
     conv = (x, torch.randn(4, 3), torch.ones(4), two_of_six, True, False)
     matrices = (-torch.rand(4, 3), torch.randn(2, 6, 3), torch.randn(2, 6, 3))
     scan = (x, x, *matrices, torch.ones(4), x, torch.ones(4), two_of_six, False)
@@ -352,6 +354,10 @@ def samples(fasta):
         "rotary_backward": (None, (qkv, angles, angles)),
         "selective_scan_forward": (None, scan),
         "selective_scan_backward": (None, (x, torch.zeros(2, 1, 3, 4), *scan)),
+        "soft_assignment_forward": (None, (*soft_scores, 4, 0, 0.1)),
+        "soft_assignment_backward": (None, (shares, *soft_scores, 4, 0, 0.1)),
+        "soft_merge_forward": (None, (*soft_rows, 4, 4, 0)),
+        "soft_merge_backward": (None, (merged, scores[:, :4], *soft_rows, 4, 0)),
         "swiglu_forward": (None, (rows,)),
         "swiglu_backward": (None, (rows[:, :2], rows)),
         "token_merge_forward": (None, (x, sizes, index, 4, *soft)),
@@ -367,6 +373,7 @@ def samples(fasta):
             None,
             (torch.randn(2, 6, 2, 4), qkv, angles, angles, two_of_six, 4, 0),
         ),
+        "window_center_forward": (None, (x, two_of_six, 4, 0)),
     }
 
 

@@ -34,6 +34,10 @@ __all__ = [
     "rotary_forward",
     "selective_scan_backward",
     "selective_scan_forward",
+    "soft_assignment_backward",
+    "soft_assignment_forward",
+    "soft_merge_backward",
+    "soft_merge_forward",
     "swiglu_backward",
     "swiglu_forward",
     "token_merge_backward",
@@ -46,13 +50,21 @@ __all__ = [
     "unit_scatter_forward",
     "window_attention_backward",
     "window_attention_forward",
+    "window_center_forward",
 ]
 
 def build_info() -> dict[str, str]: ...
 
 @final
 class BgzipWriter:
-    def __new__(cls, path: str | os.PathLike[str]) -> BgzipWriter: ...
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        index_path: str | os.PathLike[str] | None = None,
+        longest_bp: int = 0,
+    ) -> BgzipWriter: ...
+    @staticmethod
+    def index_ending(longest_bp: int) -> str: ...
     @property
     def closed(self) -> bool: ...
     def write(self, data: bytes) -> int: ...
@@ -157,6 +169,37 @@ def selective_scan_forward(
     lengths: Tensor,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]: ...
+def soft_assignment_backward(
+    grad: Tensor,
+    scores: Tensor,
+    lengths: Tensor,
+    num_merges: Tensor,
+    window: int,
+    shift: int,
+    temperature: float,
+) -> Tensor: ...
+def soft_assignment_forward(
+    scores: Tensor, lengths: Tensor, num_merges: Tensor, window: int, shift: int, temperature: float
+) -> Tensor: ...
+def soft_merge_backward(
+    grad: Tensor,
+    grad_mass: Tensor,
+    x: Tensor,
+    mass: Tensor,
+    assignment: Tensor,
+    token_index: Tensor,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def soft_merge_forward(
+    x: Tensor,
+    mass: Tensor,
+    assignment: Tensor,
+    token_index: Tensor,
+    num_tokens: int,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor]: ...
 def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor: ...
 def swiglu_forward(gate_up: Tensor) -> Tensor: ...
 def token_merge_backward(
@@ -202,3 +245,4 @@ def window_attention_backward(
 def window_attention_forward(
     qkv: Tensor, cos: Tensor, sin: Tensor, lengths: Tensor, window: int, shift: int
 ) -> Tensor: ...
+def window_center_forward(x: Tensor, lengths: Tensor, window: int, shift: int) -> Tensor: ...

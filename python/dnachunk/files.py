@@ -127,6 +127,19 @@ def written_whole(directory: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def require_own(path: Path, owner: Path) -> None:
+    """Refuses to write ``path`` beside ``owner`` where it belongs to something else.
+
+    Raises:
+        FileExistsError: If it is there and ``owner`` is not.
+    """
+    if path.exists() and not owner.exists():
+        raise FileExistsError(
+            f"{path} is not of an earlier {owner.name}, and would be replaced: remove it, or choose another "
+            "name"
+        )
+
+
 def beside(path: Path, ending: str) -> Path:
     """The file of the same name with another ending: ``tokens.json`` beside ``tokens.bed.gz``."""
     return path.with_name(Path(path.name.removesuffix(".gz")).stem + ending)
@@ -141,5 +154,6 @@ __all__ = [
     "output_file",
     "output_folder",
     "replacing",
+    "require_own",
     "written_whole",
 ]

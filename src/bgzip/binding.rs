@@ -1,6 +1,6 @@
 //! The Python class of [`BgzipWriter`](super::BgzipWriter).
 
-use super::BgzipWriter;
+use super::{BgzipWriter, index_ending};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +20,19 @@ impl PyBgzipWriter {
 #[pymethods]
 impl PyBgzipWriter {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self(Mutex::new(py.detach(|| BgzipWriter::create(&path))?)))
+    #[pyo3(signature = (path, index_path=None, longest_bp=0))]
+    fn new(py: Python<'_>, path: PathBuf, index_path: Option<PathBuf>, longest_bp: u64) -> PyResult<Self> {
+        let writer = py.detach(|| match index_path {
+            Some(index_path) => BgzipWriter::create_indexed(&path, &index_path, longest_bp),
+            None => BgzipWriter::create(&path),
+        })?;
+        Ok(Self(Mutex::new(writer)))
+    }
+
+    /// How the name of the index of a file ends whose records have at most so many bases.
+    #[staticmethod]
+    fn index_ending(longest_bp: u64) -> &'static str {
+        index_ending(longest_bp)
     }
 
     /// Appends all bytes; returns how many they are.

@@ -3,8 +3,12 @@
 
 #[cfg(feature = "python")]
 pub mod binding;
+mod index;
+
+pub use index::index_ending;
 
 use crate::error::{Error, Result};
+use index::IntervalIndexer;
 use noodles::bgzf;
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,25 +27,40 @@ pub struct BgzipWriter {
     file: Option<bgzf::io::Writer<File>>,
     /// Bytes of the block that is being filled.
     filled: usize,
+    /// Where the index goes, and what is to stand in it.
+    index: Option<(PathBuf, IntervalIndexer)>,
 }
 
 impl BgzipWriter {
     /// Creates the file; what stood there goes.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file: Some(bgzf::io::Writer::new(file)), filled: 0 })
+        Ok(Self { path: path.to_owned(), file: Some(bgzf::io::Writer::new(file)), filled: 0, index: None })
+    }
+
+    /// The same for lines of intervals, as BED has them, sorted within records of at most `longest_bp` bases,
+    /// with an index that [`BgzipWriter::close`] writes; its name should end in [`index_ending`].
+    pub fn create_indexed(path: &Path, index_path: &Path, longest_bp: u64) -> Result<Self> {
+        let mut writer = Self::create(path)?;
+        let indexer = IntervalIndexer::new(longest_bp).map_err(|error| writer.error(error))?;
+        writer.index = Some((index_path.to_owned(), indexer));
+        Ok(writer)
     }
 
     /// Appends bytes; each full block goes to the system.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.with_file(|file, filled| {
+        self.with_file(|file, filled, mut indexer| {
             while !bytes.is_empty() {
                 let piece = bytes.split_off(..bytes.len().min(BLOCK_BYTES - *filled)).unwrap_or_default();
+                let start = file.virtual_position();
                 file.write_all(piece)?;
                 *filled += piece.len();
                 if *filled == BLOCK_BYTES {
                     file.flush()?;
                     *filled = 0;
+                }
+                if let Some(indexer) = &mut indexer {
+                    indexer.read(piece, start, file.virtual_position())?;
                 }
             }
             Ok(())
@@ -50,16 +69,22 @@ impl BgzipWriter {
 
     /// Ends the block that is being filled, and hands it to the system.
     pub fn flush(&mut self) -> Result<()> {
-        self.with_file(|file, filled| {
+        self.with_file(|file, filled, _| {
             *filled = 0;
             file.flush()
         })
     }
 
-    /// Ends the file with the empty block; does nothing to a closed one.
+    /// Ends the file with the empty block, and writes its index; does nothing to a closed one.
     pub fn close(&mut self) -> Result<()> {
         if !self.is_closed() {
-            self.with_file(|file, _| file.try_finish())?;
+            self.with_file(|file, _, _| file.try_finish())?;
+        }
+        if let Some((path, indexer)) = self.index.take()
+            && let Err(source) = indexer.write(&path)
+        {
+            self.take();
+            return Err(Error::Io { path, source });
         }
         let Some(file) = self.take() else { return Ok(()) };
         // A file that is dropped hides what network file systems say only now.
@@ -78,10 +103,11 @@ impl BgzipWriter {
 
     fn with_file(
         &mut self,
-        act: impl FnOnce(&mut bgzf::io::Writer<File>, &mut usize) -> io::Result<()>,
+        act: impl FnOnce(&mut bgzf::io::Writer<File>, &mut usize, Option<&mut IntervalIndexer>) -> io::Result<()>,
     ) -> Result<()> {
+        let indexer = self.index.as_mut().map(|(_, indexer)| indexer);
         let outcome = match &mut self.file {
-            Some(file) => act(file, &mut self.filled),
+            Some(file) => act(file, &mut self.filled, indexer),
             None => Err(io::Error::other("the file is closed")),
         };
         outcome.map_err(|error| {
@@ -92,6 +118,7 @@ impl BgzipWriter {
 
     /// Takes the file out of its writer, which would otherwise end it with the empty block.
     fn take(&mut self) -> Option<File> {
+        self.index = None;
         self.file.take().map(bgzf::io::Writer::into_inner)
     }
 

@@ -15,6 +15,8 @@ pub mod neighbor_match;
 pub mod rms_norm;
 pub mod rotary;
 pub mod selective_scan;
+pub mod soft_assignment;
+pub mod soft_merge;
 pub mod swiglu;
 pub mod token_merge;
 pub mod token_sum;
@@ -22,6 +24,7 @@ pub mod token_unmerge;
 pub mod unit_gather;
 pub mod unit_scatter;
 pub mod window_attention;
+pub mod window_center;
 
 #[cfg(test)]
 mod tests {

@@ -309,7 +309,9 @@ def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, train
         (["--seeds", "0"], 2, "--seeds"),
         (["--max-train", "1"], 2, "--max-train"),
         (["--max-stepz", "1"], 2, "--max-stepz"),
-        (["--metric-for-best-model", "f1"], 2, "--metric-for-best-model is for finetune: each task has"),
+        (["--metric", "f2"], 1, "task genomic_benchmarks/worm: --metric must be one of accuracy, f1"),
+        (["--metric", "loss"], 1, "auprc where labels are single-label, got loss"),
+        (["--metric", "f1", "--metric-for-best-model", "f1"], 2, "--metric and --metric-for-best-model are"),
         (["--resume-from-checkpoint", "last"], 2, "--resume-from-checkpoint is for finetune: what there is"),
         (["--label-column", "class"], 1, "must have a column 'class'"),
         (["--plan", "plan.toml"], 2, "the plan says all but --data and --output-dir, got --model"),
@@ -344,7 +346,7 @@ def test_what_is_needed(run, models, suite, tmp_path):
         ({"train": ["ACGT,1", "ACT,1"]}, "task toy: Task: the training set must have two classes at least"),
         (
             {"train": [f"{base}{tail},{base}" for base in "AC" for tail in "ACGT"], "test": ["AC,A", "AG,A"]},
-            "task toy: finetune: auroc is not defined on the test set, whose targets are all alike",
+            "task toy: auroc is not defined on the test set, whose targets are all alike",
         ),
         ({"train": ["ACGT", "ACT"]}, "train.csv, line 2: a row must have 2 fields, got 1"),
     ],
@@ -373,4 +375,90 @@ def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
     refusal = refused(run(*line))
     assert "test.csv, line 8: the sequence has 32 tokens, the model takes 24" in refusal
     assert not trainings
+    too_wide = "test.csv, line 8: a tile of the sequence has 28 tokens, the model takes 24: give"
+    assert too_wide in refused(run(*line, "--tile-bp", 78))
+    assert "--tile-bp reads what --truncate cuts off" in refused(run(*line, "--tile-bp", 66, "--truncate"), 2)
+    assert not trainings
+    assert run(*line, "--tile-bp", 66).status == 0
+    assert "holds runs with other truncate, tile_bp" in refused(run(*line, "--truncate"))
+    shutil.rmtree(tmp_path / "run")
     assert run(*line, "--truncate").status == 0
+
+
+def test_one_metric_for_all_tasks(run, models, suite, tmp_path, trainings):
+    line = [*words(models, suite, tmp_path / "run", "merge"), "--seeds", 1, "--metric", "auprc"]
+    result = run(*line)
+    assert result.status == 0, result.err
+    metrics = read(tmp_path / "run")
+    assert {task["metric"] for task in metrics["tasks"].values()} == {"auprc"}
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert "gue/tf_0 (AUPRC)" in table
+    reached = metrics["scores"]["merge"]["gue/tf_0"]["test_auprc"]
+    assert str(Score.of([reached])) in table
+    # The floor is chosen by it, and runs that were chosen by another are not taken for these.
+    floor = metrics["floor"][LINEAR]["gue/tf_0"]["test"]["auprc"]
+    assert str(Score.of([floor])) in table
+    assert "holds runs with other metric" in refused(run(*line[:-1], "f1"))
+
+
+def test_folds_of_a_table(run, models, suite, tmp_path, trainings):
+    folder = tmp_path / "tasks" / "whole"
+    folder.mkdir(parents=True)
+    write_table(folder / "train.csv", *toy_rows(30, 1))
+    shutil.copytree(suite / "gue" / "tf_0", tmp_path / "tasks" / "tested")
+    line = [*words(models, tmp_path / "tasks", tmp_path / "run", "merge"), "--method", "probe"]
+    refusal = refused(run(*line))
+    assert "task whole: " in refusal
+    assert "has no test split to compare models on; --folds needs none" in refusal
+    trainings.stop_at = 4
+    assert run(*line, "--folds", 3).status != 0
+    trainings.stop_at = None
+    result = run(*line, "--folds", 3)
+    assert result.status == 0, result.err
+    # Three folds of each task, one seed each; the one that was interrupted is begun again.
+    assert [seed for _, seed in trainings] == [42] * 6
+    metrics = read(tmp_path / "run")
+    assert (metrics["folds"], metrics["seeds"]) == (3, 1)
+    assert "test_sequences" not in metrics["tasks"]["whole"]
+    table = (tmp_path / "run" / "results.md").read_text()
+    assert "Test sets, in hundredths; means of 3 folds ± sample deviation; fine-tuning: probe." in table
+    for task, reached in metrics["scores"]["merge"].items():
+        repeats = reached["repeats"]
+        assert [repeat["fold"] for repeat in repeats] == [1, 2, 3]
+        assert str(Score.of([repeat["test"]["mcc"] for repeat in repeats])) in table
+        floors = metrics["floor"][LINEAR][task]
+        assert len(floors) == 3
+        assert str(Score.of([floor["test"]["mcc"] for floor in floors])) in table
+    assert "holds runs with other folds" in refused(run(*line, "--folds", 2))
+
+
+def test_ridge_in_a_table(run, models, suite, tmp_path, trainings):
+    line = [word for word in words(models, suite, tmp_path / "run") if word not in QUICK[:2]]
+    line += ["--method", "ridge", "--tasks", "gue"]
+    result = run(*line)
+    assert result.status == 0, result.err
+    assert not trainings
+    metrics = read(tmp_path / "run")
+    assert (metrics["method"], metrics["seeds"]) == ("ridge", 1)
+    for model in ("merge", "chunk"):
+        (repeat,) = metrics["scores"][model]["gue/tf_0"]["repeats"]
+        assert list(repeat["candidate"]) == ["ridge_alpha"]
+        assert repeat["test"]["mcc"] > 0.5
+    assert "in hundredths; one seed; fine-tuning: ridge" in (tmp_path / "run" / "results.md").read_text()
+    said = "--seeds is 1 where --method ridge, which is the same each time, got 2"
+    assert said in refused(run(*line, "--seeds", 2), 2)
+    assert "--max-steps is of trainings, and --method ridge trains nothing" in refused(
+        run(*line, "--max-steps", 2), 2
+    )
+
+
+def test_ridge_is_not_for_labels_of_bases(run, models, tmp_path, trainings):
+    (tmp_path / "tasks" / "bases").mkdir(parents=True)
+    for split in ("train", "test"):
+        sequences = [row.split(",")[0] for row in toy_rows(10, 1)]
+        rows = [f"{sequence},{('01' * 100)[: len(sequence)]}" for sequence in sequences]
+        write_table(tmp_path / "tasks" / "bases" / f"{split}.csv", *rows)
+    line = ["evaluate", "--model", models / "merge", "--suite", tmp_path / "tasks", "--method", "ridge"]
+    refusal = refused(run(*line, "--output-dir", tmp_path / "run", "--use-cpu"))
+    assert "task bases: --method ridge is for labels of sequences, got labels of bases" in refusal
+    assert not (tmp_path / "run").exists()

@@ -206,6 +206,8 @@ def test_defaults_are_the_methods_and_the_papers(run, monkeypatch, pretrained, t
     rates = (1e-5, 5e-5, 1e-4)
     assert options["candidates"] == [Candidate(rate, 2, None, decay) for decay in (0, 0.01) for rate in rates]
     assert options["metric"] == "f1"
+    _, options = captured(run, monkeypatch, *words, "--metric", "auprc")
+    assert options["metric"] == "auprc"
     # What is given is not searched over, and what is the same for all is no candidate's own.
     for flag in ("--weight-decay", "--weight_decay"):
         more = [flag, 0.3, "--lora-alpha", 12, "--method", "lora", "--paper-grid"]
@@ -332,7 +334,24 @@ def test_a_sequence_longer_than_the_model_takes(run, train, tmp_path):
         (["--seeds", "0"], 2, "--seeds"),
         (["--valid-share", "2"], 1, "valid_share must be between 0 and 1, got 2.0"),
         (["--resume-from-checkpoint", "runs"], 2, "--resume-from-checkpoint must be last, got runs"),
-        (["--metric-for-best-model", "r2"], 1, "metric must be one of accuracy, f1, mcc"),
+        (["--metric-for-best-model", "r2"], 1, "--metric must be one of accuracy, f1, mcc"),
+        (["--metric", "r2"], 1, "auprc, loss where labels are single-label, got r2"),
+        (
+            ["--metric", "f1", "--metric-for-best-model", "f1"],
+            2,
+            "--metric and --metric-for-best-model are",
+        ),
+        (["--tile-bp", "24", "--truncate"], 2, "--tile-bp reads what --truncate cuts off: give one of them"),
+        (["--tile-bp", "1"], 2, "--tile-bp"),
+        (["--folds", "1"], 2, "--folds"),
+        (["--folds", "30"], 1, "--folds must be 20 at most, as class 'weak' has so many, got 30"),
+        (
+            ["--method", "ridge"],
+            2,
+            "--max-steps is of trainings, and --method ridge trains nothing: leave it",
+        ),
+        (["--method", "ridge", "--weight-decay", "0"], 2, "--weight-decay is of trainings"),
+        (["--method", "ridge", "--lora-rank", "4"], 2, "need --method lora, got ridge"),
         (["--lora-target", "query", "--method", "lora"], 1, "target_modules must name"),
         (["--problem", "regression"], 1, "must hold a finite number, got 'weak'"),
     ],
@@ -382,3 +401,25 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(run, pretrained, train, tmp
         ).status
         == 0
     )
+
+
+def test_folds_and_ridge_are_told_and_predicted_with(run, pretrained, train, tmp_path):
+    words = ["--model", pretrained, "--train", train, "--output-dir", tmp_path / "run", "--use-cpu"]
+    result = run("finetune", *words, "--method", "ridge", "--folds", 4, "--metric", "auroc", "--tile-bp", 24)
+    assert result.status == 0, result.err
+    assert "Run 1 of 13: regularization 0.001, seed 42, fold 1 of 4" in result.out
+    assert "Run 13 of 13: regularization " in result.out
+    table = result.out.partition("\n4 folds")[2]
+    assert "±" in next(line for line in table.splitlines() if line.startswith("auroc"))
+    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    assert (metrics["folds"], metrics["chosen_by"]) == (4, "eval_auroc")
+    assert [entry["fold"] for entry in metrics["repeats"]] == [1, 2, 3, 4]
+    # Once more: what there is is taken over.
+    again = run("finetune", *words, "--method", "ridge", "--folds", 4, "--metric", "auroc", "--tile-bp", 24,
+                "--resume-from-checkpoint", "last")  # fmt: skip
+    assert again.status == 0, again.err
+    assert "Run 1 of" not in again.out
+    asking = ["--model", tmp_path / "run", "--sequences", train, "--output", tmp_path / "predicted.tsv"]
+    assert run("predict", *asking, "--keep-column", "label").status == 0
+    rows = [line.split("\t") for line in (tmp_path / "predicted.tsv").read_text().splitlines()[1:]]
+    assert sum(row[1] == row[2] for row in rows) > 0.8 * len(rows)

@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoModelForPreTraining, AutoTokenizer
 
 from dnachunk import DNATokenizer
 from dnachunk.data import Genome
+from dnachunk.inference.writers import item_rgb
 from tests.cli.test_tokenize import read_bed
 from tests.training.runs import SMALL_CONFIGS
 
@@ -75,6 +76,7 @@ def test_mxdna_names_the_expert_of_each_unit(run, models, tmp_path):
         assert row[3] == f"expert_{expert}"
         probability = units.router_probability[0, center, expert].item()
         assert int(row[4]) == round(1000 * probability)
+        assert row[8] == item_rgb(*row[1:3], int(expert))
     lines = read_rows(tmp_path / "reads.tsv")
     assert [line[:3] for line in lines] == [row[:3] for row in rows]
     # Untrained, a token reads its own unit's centre and its two neighbours'; the first base is 0.

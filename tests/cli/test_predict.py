@@ -204,17 +204,29 @@ def test_bad_sequences_are_refused_or_left_out(run, heads, tmp_path):
     assert "2 left out, the first: " in result.out
 
 
-def test_sequences_too_long_are_refused_left_out_or_cut_off(run, tmp_path):
+def test_sequences_too_long_are_refused_left_out_tiled_or_cut_off(run, tmp_path):
     folder = save_head(tmp_path / "bert", Problem.single_label, "bert")
     fasta = tmp_path / "long.fa"
     fasta.write_text(f">short\n{'ACG' * 5}\n>long\n{'ACG' * 50}\n")
     words = ("--model", folder, "--sequences", fasta, "--output", tmp_path / "o.tsv")
     result = run("predict", *words)
     assert result.status == 1
-    said = "record long: the sequence has 52 tokens, the model takes 24: cut it off with --truncate"
+    said = (
+        "record long: the sequence has 52 tokens, the model takes 24: cut it in tiles with --tile-bp, or off "
+    )
     assert said in result.err
     assert run("predict", *words, "--on-error", "skip").status == 0
     assert [row["record"] for row in read(tmp_path / "o.tsv")] == ["short"]
+    for tile_bp, said in ((78, "record long: a tile of the sequence has 28 tokens, "), (1, "--tile-bp")):
+        assert said in run("predict", *words, "--tile-bp", tile_bp).err
+    refused = run("predict", *words, "--tile-bp", 66, "--truncate")
+    assert "--tile-bp reads what --truncate cuts off: give one of them" in refused.err
+    assert run("predict", *words, "--tile-bp", 66).status == 0
+    tiled = read(tmp_path / "o.tsv")
+    assert [row["record"] for row in tiled] == ["short", "long"]
+    # All tiles of a periodic sequence are alike, and so is their mean.
+    (tile,) = dnachunk.predict(folder, ["ACG" * 22])
+    assert float(tiled[1]["probability_yes"]) == pytest.approx(float(tile.values[1]), abs=1e-5)
     assert run("predict", *words, "--truncate").status == 0
     assert [row["record"] for row in read(tmp_path / "o.tsv")] == ["short", "long"]
 

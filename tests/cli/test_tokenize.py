@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import os
 import resource
@@ -6,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import pysam
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +19,8 @@ from tests.cli.conftest import FAULTS
 
 def read_bed(path):
     rows = [line.split("\t") for line in path.read_text().splitlines()]
-    return [(name, int(start), int(end), text) for name, start, end, text in rows]
+    assert all(row[4:8] == ["0", ".", row[1], row[2]] for row in rows)
+    return [(name, int(start), int(end), text) for name, start, end, text, *_ in rows]
 
 
 def refused(result):
@@ -98,8 +101,22 @@ def test_packed_files_hold_the_same(run, model, fasta, tmp_path):
     packed = (tmp_path / "my.packed.bed.gz").read_bytes()
     assert packed[12:14] == b"BC"
     assert gzip.decompress(packed) == (tmp_path / "plain.bed").read_bytes()
+    rows = [line.split("\t") for line in (tmp_path / "plain.bed").read_text().splitlines()]
+    for before, after in itertools.pairwise(rows):
+        assert before[8] != after[8] or before[0] != after[0]
+    indexed = pysam.TabixFile(str(tmp_path / "my.packed.bed.gz"))
+    assert list(indexed.fetch("one", 1000, 1001)) == [
+        "\t".join(row) for row in rows if row[0] == "one" and int(row[1]) <= 1000 < int(row[2])
+    ]
     assert (tmp_path / "my.packed.json").exists()
     assert (tmp_path / "my.packed.png").exists()
+
+
+def test_an_index_that_is_of_nothing_here_stays(run, model, fasta, tmp_path):
+    (tmp_path / "t.bed.gz.tbi").write_text("mine")
+    words = ["tokenize", "--model", model, "--fasta", fasta, "--output", tmp_path / "t.bed.gz"]
+    assert "t.bed.gz.tbi is not of an earlier t.bed.gz" in refused(run(*words))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"t.bed.gz.tbi": "mine"}
 
 
 @pytest.mark.parametrize(

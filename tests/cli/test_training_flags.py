@@ -200,7 +200,7 @@ def test_pretrain_takes_it(run, fasta, tmp_path, flag):
         (["--report-to", "wandb"], "requires wandb to be installed"),
         (["--optim", "adamw_bnb_8bit"], "bitsandbytes"),
         (["--use-liger-kernel"], "liger-kernel"),
-        (["--prediction-loss-only"], "--metric-for-best-model loss"),
+        (["--prediction-loss-only"], "--metric loss"),
         (["--load-best-model-at-end", "false"], "--load-best-model-at-end is what fine-tuning does"),
         (["--gradient-accumulation-steps", "0"], "--gradient-accumulation-steps must be a whole number"),
         (["--per-device-train-batch-size", "0"], "--per-device-train-batch-size must be a whole number"),

@@ -1,6 +1,7 @@
 import bz2
 import errno
 import gzip
+import itertools
 import lzma
 import os
 import random
@@ -9,11 +10,12 @@ import threading
 import zipfile
 from pathlib import Path
 
+import pysam
 import pytest
 
 from dnachunk._native import rust
 from dnachunk.data import Genome
-from dnachunk.data.text import read_lines, text_writer
+from dnachunk.data.text import index_ending, read_lines, text_writer
 from dnachunk.random import mix
 
 LINES = ["first\n", "carriage return\r\n", "\n", "not UTF-8: \udcff\udce9\n", "Umlaut: ü\n", "last"]
@@ -248,3 +250,73 @@ def test_bad_packing_is_named(tmp_path, pack, fault):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.txt"):
         list(read_lines(tmp_path / "missing.txt"))
+
+
+def _indexed(path, ending, lines, longest_bp):
+    index_path = path.with_name(path.name + ending)
+    with text_writer(path, bgzip=True, index_path=index_path, longest_bp=longest_bp) as file:
+        file.writelines("\t".join(map(str, line)) + "\n" for line in lines)
+    return pysam.TabixFile(str(path), index=str(index_path))
+
+
+@pytest.mark.parametrize(("factor", "ending"), [(1, ".tbi"), (2000, ".csi")])
+def test_queries_through_the_index_give_what_a_scan_gives(tmp_path, factor, ending):
+    random_ = random.Random(0)
+    lengths = {"long": 400_000 * factor, "one": 1, "none": 500, "mid.2|x": 70_000 * factor}
+    lines = []
+    for name, length_bp in lengths.items():
+        edges = {0, length_bp, *(random_.randrange(length_bp) for _ in range(length_bp // factor // 4))}
+        edges = [] if name == "none" else sorted(edges)
+        lines += [(name, *span, "x" * (span[1] % 9)) for span in itertools.pairwise(edges)]
+    longest_bp = max(lengths.values())
+    assert index_ending(longest_bp) == ending
+    file = _indexed(tmp_path / "t.bed.gz", ending, lines, longest_bp)
+    assert file.contigs == [name for name in lengths if name != "none"]
+    # Of several blocks, or nothing would be looked up.
+    assert sum(len("\t".join(map(str, line))) + 1 for line in lines) > 3 * 0xFF00
+    for _ in range(1000):
+        name = random_.choice(file.contigs)
+        start_bp = random_.randrange(lengths[name])
+        end_bp = min(start_bp + random_.choice([1, 30, 5000, 10**9]), lengths[name])
+        want = [line for line in lines if line[0] == name and line[1] < end_bp and line[2] > start_bp]
+        assert list(file.fetch(name, start_bp, end_bp)) == ["\t".join(map(str, line)) for line in want]
+
+
+def test_an_index_of_pieces_written_and_flushed_anyhow(tmp_path):
+    text = "".join(f"r{n // 7000}\t{n % 7000 * 3}\t{n % 7000 * 3 + 3}\tACG\n" for n in range(14_000))
+    cuts = sorted(random.Random(1).randrange(len(text)) for _ in range(300))
+    file = rust.BgzipWriter(tmp_path / "t.bed.gz", tmp_path / "t.bed.gz.tbi", 21_000)
+    for start, end in itertools.pairwise([0, *cuts, len(text)]):
+        file.write(text[start:end].encode())
+        if start % 3 == 0:
+            file.flush()
+    file.close()
+    found = pysam.TabixFile(str(tmp_path / "t.bed.gz"))
+    for name, place in (("r0", 0), ("r0", 6999), ("r1", 0), ("r1", 3500), ("r1", 6999)):
+        assert list(found.fetch(name, place * 3 + 1, place * 3 + 2)) == [
+            f"{name}\t{place * 3}\t{place * 3 + 3}\tACG"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("a\t5\t6\na\t4\t5\n", "position"),
+        ("a\t5\n", "a line must be an interval, record, start and end, got 'a\t5'"),
+        ("a\t1\t1000000000\n", "position"),
+    ],
+)
+def test_what_cannot_be_indexed_is_refused(tmp_path, lines, said):
+    file = rust.BgzipWriter(tmp_path / "t.bed.gz", tmp_path / "t.bed.gz.tbi", 1000)
+    with pytest.raises(OSError, match=said):
+        file.write(lines.encode())
+    assert file.closed
+    file.close()
+    assert not (tmp_path / "t.bed.gz.tbi").exists()
+
+
+def test_an_index_that_cannot_be_written_is_an_error():
+    file = rust.BgzipWriter("/dev/null", "/dev/full", 1000)
+    file.write(b"a\t5\t6\n")
+    with pytest.raises(OSError, match="/dev/full"):
+        file.close()

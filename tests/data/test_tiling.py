@@ -1,3 +1,6 @@
+import itertools
+import random
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from dnachunk.inference.tiling import (
     overlaps,
     record_tiles,
 )
+from dnachunk.inference.writers import item_rgb
 from dnachunk.random import mix
 
 
@@ -224,3 +228,18 @@ def test_a_stretch_of_a_long_record_makes_its_own_tiles_alone(tmp_path, monkeypa
     monkeypatch.setattr(tiling, "Tile", lambda *fields: made.append(fields) or tile(*fields))
     list(record_tiles(genome, 0, 10, 2, near=(10_000, 10_010)))
     assert len(made) <= 5
+
+
+def test_neighbours_differ_in_colour():
+    random_ = random.Random(0)
+    start_bp, colours = 0, []
+    for _ in range(2000):
+        end_bp = start_bp + random_.randint(1, 255)
+        colours.append(item_rgb(start_bp, end_bp))
+        start_bp = end_bp
+    assert all(before != after for before, after in itertools.pairwise(colours))
+    # Of one expert, whose units are of one length.
+    units = [item_rgb(start_bp, start_bp + 6, 5) for start_bp in range(1, 200, 6)]
+    assert set(units) == {"148,123,20", "201,189,137"}
+    assert all(before != after for before, after in itertools.pairwise(units))
+    assert item_rgb(7, 8, -1) == "127,184,216"

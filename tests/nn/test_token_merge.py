@@ -187,6 +187,30 @@ def test_gradients_of_the_other_kinds():
     assert frozen.grouping.weight.grad is None
 
 
+def test_a_layer_merges_softly_in_training_and_exactly_always():
+    x = torch.randn(2, 40, 8)
+    merge = TokenMerge(8, merge_gradient="soft")
+    soft = merge(x, 25)
+    assert soft.values.shape == (2, 25, 8)
+    assert soft.sizes.sum(dim=1).tolist() == [40, 40]
+    assert (soft.mass > 0).all()
+    hard = merge.eval()(x, 25)
+    assert torch.equal(hard.token_index, soft.token_index)
+    assert torch.equal(hard.sizes, soft.sizes)
+    assert torch.equal(hard.mass, hard.sizes.float())
+    assert not torch.equal(hard.values, soft.values)
+    soft.values.square().sum().backward()
+    assert merge.grouping.weight.grad.any()
+
+
+def test_the_grouping_reads_and_gives_no_gradient():
+    x = torch.randn(2, 40, 8, requires_grad=True)
+    merge = TokenMerge(8, merge_gradient="soft")
+    merge(x, 25).mass.square().sum().backward()
+    assert merge.grouping.weight.grad.any()
+    assert x.grad is None
+
+
 def test_the_metric_decides_when_there_is_no_grouping():
     x, metric = torch.randn(1, 16, 8), torch.zeros(1, 16, 2)
     metric[0, :, 0] = 1.0
@@ -232,6 +256,10 @@ def test_errors():
         ValueError, match="merge_gradient must be .*'straight_through', 'frozen', 'none'.*got 'hard'"
     ):
         TokenMerge(8, merge_gradient="hard")
+    with pytest.raises(
+        ValueError, match="budget must be 'window' with merge_gradient='soft', got 'sequence'"
+    ):
+        TokenMerge(8, merge_gradient="soft", budget="sequence")
     for fields, message in (
         ({"budget": "token"}, "budget must be 'window' or 'sequence', got 'token'"),
         ({"window": 0}, "window must be at least 1"),

@@ -21,7 +21,10 @@ SMALL = {
     "rotary.triton": {"PAIRS": 64},
     "selective_scan.op": {"_BLOCK": 8},
     "selective_scan.triton": {"BLOCK": 8, "SUB_BLOCK": 2, "PROGRAMS": 8},
+    "soft_assignment.triton": {"BLOCK": 32},
+    "soft_merge.triton": {"BLOCK": 16, "ROWS": 8, "CHANNELS": 16},
     "swiglu.triton": {"COLUMNS": 16},
+    "window_center.triton": {"ELEMENTS": 128},
 }
 
 

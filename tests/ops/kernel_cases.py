@@ -16,9 +16,12 @@ from dnachunk.ops.neighbor_match import neighbor_match_naive
 from dnachunk.ops.rms_norm import rms_norm_naive
 from dnachunk.ops.rotary import rotary_naive
 from dnachunk.ops.selective_scan import selective_scan_naive
+from dnachunk.ops.soft_assignment import soft_assignment_naive
+from dnachunk.ops.soft_merge import soft_merge_naive
 from dnachunk.ops.swiglu import swiglu_naive
 from dnachunk.ops.token_merge import token_merge_naive
 from dnachunk.ops.window_attention import window_attention_naive
+from dnachunk.ops.window_center import window_center_naive
 from tests.ops import (
     test_basic_units,
     test_boundary_routing,
@@ -30,9 +33,12 @@ from tests.ops import (
     test_rms_norm,
     test_rotary,
     test_selective_scan,
+    test_soft_assignment,
+    test_soft_merge,
     test_swiglu,
     test_token_merge,
     test_window_attention,
+    test_window_center,
 )
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -154,6 +160,23 @@ def merge(far=False, with_scores=True, **changes):
     return Case("token_merge", token_merge_naive, kwargs, ["x", *soft], ["x"], beside, padded)
 
 
+def assign(length=75, **changes):
+    kwargs = test_soft_assignment.sample(length, **changes)
+    names = ["scores"]
+    return Case("soft_assignment", soft_assignment_naive, kwargs, names, [], names, names)
+
+
+def merge_softly(**changes):
+    kwargs = test_soft_merge.sample(37, **changes)
+    names, beside = test_soft_merge.DIFFERENTIABLE, test_soft_merge.ACCUMULATORS
+    return Case("soft_merge", soft_merge_naive, kwargs, names, ["x"], beside, names)
+
+
+def center(**changes):
+    kwargs = test_window_center.sample(37, **changes)
+    return Case("window_center", window_center_naive, kwargs, floats=["x"], padded=["x"])
+
+
 def deform(lengths=(21, 10), with_lengths=True, **changes):
     kwargs = test_deformable_conv.sample(lengths, max(lengths), **changes)
     beside = ["offset", "modulation"]
@@ -187,6 +210,12 @@ CASES = {
     "token_merge of far members": lambda: merge(far=True),
     "token_merge in shifted windows": lambda: merge(window=5, shift=2),
     "token_merge without scores": lambda: merge(with_scores=False),
+    "soft_assignment": assign,
+    "soft_assignment in shifted windows": lambda: assign(window=5, shift=2, temperature=0.1),
+    "soft_assignment alone": lambda: assign(window=1, length=9, merges_of=1000),
+    "soft_assignment of wide windows": lambda: assign(window=75, merges_of=2),
+    "soft_merge": merge_softly,
+    "soft_merge in shifted windows": lambda: merge_softly(window=5, shift=2),
     "boundary_routing": route,
     "boundary_routing unprotected": lambda: route(protected=False),
     "dechunk": smooth,
@@ -213,6 +242,8 @@ CASES = {
     "swiglu": gate,
     "window_attention": lambda: attend(window=8, shift=3),
     "window_attention in wide windows": lambda: attend((40, 39), window=19, head_dim=6),
+    "window_center": center,
+    "window_center in shifted windows": lambda: center(window=5, shift=2),
 }
 # The first case of each operation.
 SMALL_CASES = [name for name in CASES if " " not in name]

@@ -104,6 +104,9 @@ def test_what_moves_rows_or_works_on_elements_counts_nothing():
         lambda: ops.rms_norm(x, torch.ones(4)),
         lambda: ops.token_sum(x, index, 3),
         lambda: ops.token_unmerge(x, index),
+        lambda: ops.window_center(x, torch.tensor([6, 6])),
+        lambda: ops.soft_assignment(x[..., 0], torch.tensor([6, 6]), torch.tensor([2, 2])),
+        lambda: ops.soft_merge(x, torch.ones(2, 6), torch.zeros(2, 6, 2), index, 3)[0],
     ):
         assert counted(run) == (0, 0)
 

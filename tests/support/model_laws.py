@@ -871,8 +871,9 @@ class ModelLaws:
             "bf16": [False, True],
             "variant": laws.variants,
         }
-        for name in values.keys() & set(metafunc.fixturenames):
-            metafunc.parametrize(name, values[name], ids=str)
+        for name, choices in values.items():
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, choices, ids=str)
 
     def varied(self, variant):
         """The case with other defaults."""

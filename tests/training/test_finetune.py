@@ -440,7 +440,7 @@ def test_a_search_takes_the_best_on_validation_and_repeats_it(pretrained, tmp_pa
         arguments(tmp_path, seed=7),
         candidates=candidates,
         seeds=2,
-        before_run=lambda trainer, candidate, seed: seen.append((candidate.learning_rate, seed)),
+        before_run=lambda trainer, candidate, seed, fold: seen.append((candidate.learning_rate, seed)),
     )
     assert seen == [(1e-7, 7), (5e-3, 7), (5e-3, 8)]
     assert result.candidate == Candidate(5e-3, 2)
@@ -489,7 +489,7 @@ def test_a_grid_is_all_combinations():
 def test_each_candidate_has_its_own_decay_and_alpha(pretrained, tmp_path):
     seen = []
 
-    def before_run(trainer, candidate, seed):
+    def before_run(trainer, candidate, seed, fold):
         adapters = trainer.model.peft_config["default"]
         seen.append((trainer.args.weight_decay, adapters.lora_alpha, adapters.r))
 
@@ -536,7 +536,7 @@ def test_an_interrupted_search_goes_on_to_the_same_numbers(pretrained, tmp_path,
             **settings,
         )
 
-    def interrupt(trainer, candidate, seed):
+    def interrupt(trainer, candidate, seed, fold):
         if candidate.learning_rate == 5e-3:
             trainer.add_callback(Interrupt(5))
 
@@ -557,7 +557,9 @@ def test_an_interrupted_search_goes_on_to_the_same_numbers(pretrained, tmp_path,
         run("part", truncate=True, resume=True)
     seen = []
     resumed = run(
-        "part", lambda trainer, candidate, seed: seen.append((candidate.learning_rate, seed)), resume=True
+        "part",
+        lambda trainer, candidate, seed, fold: seen.append((candidate.learning_rate, seed)),
+        resume=True,
     )
     assert seen[0] == (5e-3, 42)
     assert resumed.metrics == pytest.approx(whole.metrics, rel=1e-6)
@@ -588,7 +590,7 @@ class Spoil(TrainerCallback):
 
 def test_a_run_in_a_moved_folder_still_has_its_best_weights(pretrained, tmp_path):
     def run(name, *callbacks, **options):
-        def before_run(trainer, candidate, seed):
+        def before_run(trainer, candidate, seed, fold):
             for callback in callbacks:
                 trainer.add_callback(callback)
 
@@ -680,7 +682,7 @@ def test_a_run_stops_when_neither_score_nor_loss_gets_better():
     [
         (
             {"metric": "spearman"},
-            "metric must be one of accuracy, f1, mcc, auroc, auprc, loss, got 'spearman'",
+            "metric must be one of accuracy, f1, mcc, auroc, auprc, loss where labels are single-label",
         ),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"patience": 0}, "patience must be at least 1, got 0"),

@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     AlphasOption,
     DecaysOption,
     EpochsOption,
+    FoldsOption,
     LabelColumnOption,
     OnError,
     OnErrorOption,
@@ -21,7 +22,9 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TileOption,
     TruncateOption,
+    TrustRemoteCodeOption,
 )
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
@@ -69,9 +72,19 @@ def evaluate(
     label_column: LabelColumnOption = None,
     on_error: OnErrorOption = OnError.fail,
     method: Annotated[
-        Adapted, typer.Option(help="All parameters learn, the head alone, or LoRA.")
+        Adapted,
+        typer.Option(
+            help="All parameters learn, the head alone, or LoRA; ridge: the head is solved for in closed "
+            "form, its strength chosen on the validation set."
+        ),
     ] = Adapted.full,
-    seeds: Annotated[int, typer.Option(help="Runs of each model on each task, from --seed on.", min=1)] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs of each model on each task, from --seed on. Default: 3, of folds and ridge 1.", min=1
+        ),
+    ] = None,
+    folds: FoldsOption = None,
     max_train: Annotated[
         int | None,
         typer.Option(help="Sequences to train on, and to choose by, at most: a part drawn at random.", min=2),
@@ -82,11 +95,21 @@ def evaluate(
     lora_rank: RanksOption = None,
     lora_alpha: AlphasOption = None,
     paper_grid: PaperGridOption = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What all tasks are scored by, and models chosen by: accuracy, f1, mcc, auroc, auprc; of "
+            "numbers spearman, r2. Default: each task's own.",
+        ),
+    ] = None,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
     floor: Annotated[
         bool,
         typer.Option(
@@ -137,13 +160,17 @@ def evaluate(
             on_error=on_error.value,
             method=method.value,
             seeds=seeds,
+            folds=folds,
             max_train=max_train,
             lora_rank=lora_rank or None,
             lora_alpha=lora_alpha or None,
             paper_grid=paper_grid,
+            metric=metric,
             patience=patience,
             reverse_complement=reverse_complement.value,
             truncate=truncate,
+            tile_bp=tile_bp,
+            trust_remote_code=trust_remote_code,
             floor=floor,
             **fields,
         )

@@ -11,6 +11,7 @@ from dnachunk.cli.options import (
     AlphasOption,
     DecaysOption,
     EpochsOption,
+    FoldsOption,
     LabelColumnOption,
     ModelOption,
     OnError,
@@ -22,8 +23,10 @@ from dnachunk.cli.options import (
     RatesOption,
     ReverseComplement,
     SequenceColumnOption,
+    TileOption,
     TokensPerBaseOption,
     TruncateOption,
+    TrustRemoteCodeOption,
 )
 from dnachunk.cli.report import leave_process_group
 from dnachunk.reporting import say
@@ -35,6 +38,7 @@ class Adapted(str, Enum):
     full = "full"
     probe = "probe"
     lora = "lora"
+    ridge = "ridge"
 
 
 FilesOption = list[str] | None
@@ -77,7 +81,8 @@ def finetune(
     method: Annotated[
         Adapted | None,
         typer.Option(
-            help="All parameters learn, the head alone, or LoRA. Default: lora with --lora-rank, else full."
+            help="All parameters learn, the head alone, or LoRA; ridge: the head is solved for in closed "
+            "form, its strength chosen on the validation set. Default: full, or lora with --lora-rank."
         ),
     ] = None,
     lora_rank: RanksOption = None,
@@ -91,20 +96,31 @@ def finetune(
     num_train_epochs: EpochsOption = None,
     weight_decay: DecaysOption = None,
     paper_grid: PaperGridOption = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is compared on the validation set: accuracy, f1, mcc, auroc, auprc; of numbers "
+            "spearman, r2; or loss. Default: mcc, of several labels auroc, of numbers spearman.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How often the best is trained, from --seed on.", min=1)] = 1,
+    folds: FoldsOption = None,
     patience: PatienceOption = 3,
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
 ) -> None:
     """Fine-tunes a pre-trained model on labelled sequences.
 
     Any flag of Hugging Face's TrainingArguments can be given by its name, such as
-    --per-device-train-batch-size, --max-steps, --bf16, --seed, --metric-for-best-model or
-    --resume-from-checkpoint last, which goes on with what an interrupted run left. The model in --output-dir
-    loads, after `import dnachunk`, with AutoModelForSequenceClassification (…TokenClassification for bases).
+    --per-device-train-batch-size, --max-steps, --bf16, --seed or --resume-from-checkpoint last, which goes on
+    with what an interrupted run left. The model in --output-dir loads, after `import dnachunk`, with
+    AutoModelForSequenceClassification (…TokenClassification for bases).
 
     Example: dnachunk finetune --model run --train train.csv --test test.csv --output-dir enhancers
     --lora-rank 8 --lora-rank 16 --learning-rate 5e-4 --learning-rate 2e-3 --seeds 3
@@ -135,11 +151,15 @@ def finetune(
         lora_dropout=lora_dropout,
         lora_target=lora_target,
         paper_grid=paper_grid,
+        metric=metric,
         seeds=seeds,
+        folds=folds,
         patience=patience,
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        tile_bp=tile_bp,
+        trust_remote_code=trust_remote_code,
         **fields,
     )
     say(f"\n{result}")

@@ -108,6 +108,31 @@ PatienceOption = Annotated[
 TruncateOption = Annotated[
     bool, typer.Option("--truncate", help="Cut off sequences longer than the model takes.")
 ]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Folds of a cross-validation, which training and validation set are cut in: each in turn is "
+        "chosen by, or, where there is no test set, reported on; means and deviations are over them.",
+        min=2,
+    ),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Bases of the tiles, overlapping by half, that longer sequences are read in (8192 in "
+        "DNAChunker's paper): logits are averaged, each base counting once; labels of bases are those of the "
+        "tile in which a base is farthest from a cut. Default: as the model was fine-tuned, or none.",
+        min=2,
+    ),
+]
+TrustRemoteCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Load a model with code of its own in its folder (DNABERT-2, HyenaDNA, Caduceus) by that code, "
+        "which runs with all rights that you have.",
+    ),
+]
 ProblemOption = Annotated[
     Problem | None,
     typer.Option(

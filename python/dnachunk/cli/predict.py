@@ -11,8 +11,10 @@ from dnachunk.cli.options import (
     ReverseComplement,
     ReverseComplementOption,
     SequenceColumnOption,
+    TileOption,
     TokensPerBaseOption,
     TruncateOption,
+    TrustRemoteCodeOption,
     output_file,
 )
 from dnachunk.cli.report import numbers_beside, say_report
@@ -56,6 +58,8 @@ def predict(
     reverse_complement: ReverseComplementOption = ReverseComplement.none,
     tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
+    tile_bp: TileOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
     batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
 ) -> None:
     """Predicts labels of sequences with a fine-tuned model: classes, labels, numbers, or classes of bases.
@@ -84,6 +88,8 @@ def predict(
         reverse_complement=reverse_complement.value,
         tokens_per_base=tokens_per_base,
         truncate=truncate,
+        tile_bp=tile_bp,
+        trust_remote_code=trust_remote_code,
         batch_size=batch_size,
     )
     say_report(found, output)

@@ -34,7 +34,8 @@ def tokenize(
     output: Annotated[
         Path,
         typer.Option(
-            help="BED file to write, bgzip if it ends in .gz; a plot (.png) and numbers (.json) beside it. "
+            help="BED file to write; one that ends in .gz is bgzip, with an index (.tbi, or .csi for records "
+            "of 2^29 bases and more) beside it. A plot (.png) and numbers (.json) beside it. "
             "- is standard output, without these.",
             callback=output_file,
         ),
@@ -56,11 +57,12 @@ def tokenize(
         ),
     ] = None,
 ) -> None:
-    """Cuts sequences into tokens and writes them as BED: record, start, end, the token's sequence.
+    """Cuts sequences into tokens and writes them as BED: record, start, end, the token's sequence, a colour.
 
-    Every base lies in one token, but for runs of N longer than a window. Open the file in a genome browser.
-    Of a model that chunks in two stages the first stage's chunks are in a second file, ….stage_0.bed. MxDNA's
-    basic units have their expert as name, and the router's probability of it in thousandths as score.
+    Every base lies in one token, but for runs of N longer than a window. Open the file in a genome browser:
+    neighbours differ in colour. Of a model that chunks in two stages the first stage's chunks are in a second
+    file, ….stage_0.bed. MxDNA's basic units have their expert as name, and the router's probability of it in
+    thousandths as score.
 
     Example: dnachunk tokenize --model run --fasta chr21.fa --output tokens.bed
     """

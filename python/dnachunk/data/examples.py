@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from dnachunk.alphabet import IGNORE_INDEX, reverse_complement
 from dnachunk.data.task import Examples, Problem
+from dnachunk.data.tiles import own_tiles
 from dnachunk.errors import ArgumentError
 
 
@@ -44,7 +45,10 @@ class ExampleCollator:
 
     Gives what the tokenizer makes and the model takes, ``labels``, and ``reverse``, the same of the reverse
     complements, where the items ask for both strands. Labels are ``[B]`` int64 classes, ``[B, K]`` float
-    labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere.
+    labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere. Where a
+    sequence is cut in tiles, the rows are those of all tiles, and ``tiles``, ``[B, tiles]`` float32, says how
+    much each counts in which sequence: the share of its bases that are the tile's own
+    (:func:`~dnachunk.data.tiles.own_tiles`).
 
     Args:
         tokenizer: A Hugging Face tokenizer.
@@ -52,6 +56,8 @@ class ExampleCollator:
         problem: Says what the targets are.
         max_length_bp: Bases after which a sequence, read on either strand, is cut off; default none.
         max_tokens: Ids after which it is; default none.
+        tile_bp: Bases of the tiles that longer sequences are cut in, which have no labels of bases (for these
+            there is :func:`~dnachunk.data.tiles.tile_labelled_bases`); default none are.
     """
 
     def __init__(
@@ -62,11 +68,13 @@ class ExampleCollator:
         *,
         max_length_bp: int | None = None,
         max_tokens: int | None = None,
+        tile_bp: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.problem = problem
         self.max_length_bp = max_length_bp
         self.max_tokens = max_tokens
+        self.tile_bp = tile_bp
         if problem is Problem.per_base and max_tokens is not None:
             # An id is a base: what is cut off is known beforehand, and is the same bases on both strands.
             self.max_length_bp = min(
@@ -86,12 +94,31 @@ class ExampleCollator:
         cut = [sequence[: self.max_length_bp] for sequence in sequences]
         if self.problem is Problem.per_base:
             sequences = cut
-        batch, is_base = self._tokenize(cut)
+        rows, tiles = self._tile(cut)
+        batch, is_base = self._tokenize(rows)
         batch["labels"] = self._labels(targets, cut, is_base)
+        if tiles is not None:
+            batch["tiles"], sequences = tiles, rows
         if items[0]["both_strands"]:
             reverse = [reverse_complement(sequence)[: self.max_length_bp] for sequence in sequences]
             batch["reverse"], _ = self._tokenize(reverse)
         return batch
+
+    def _tile(self, sequences: list[str]) -> tuple[list[str], torch.Tensor | None]:
+        """The rows to run, and, where they are more than the sequences, how much each counts in which."""
+        of_all = [own_tiles(len(sequence), self.tile_bp) for sequence in sequences]
+        rows = [
+            sequence[tile.start_bp : tile.end_bp]
+            for sequence, tiles in zip(sequences, of_all, strict=True)
+            for tile in tiles
+        ]
+        if len(rows) == len(sequences):
+            return rows, None
+        shares = [
+            torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(sequence)
+            for sequence, tiles in zip(sequences, of_all, strict=True)
+        ]
+        return rows, torch.block_diag(*shares)
 
     def _tokenize(self, sequences: list[str]) -> tuple[dict[str, Any], torch.Tensor]:
         """Model inputs, and where they are no special tokens."""
@@ -128,20 +155,40 @@ def model_arguments(model: Any) -> set[str]:
 
 
 def check_length(
-    sequence: str, place: str, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
+    sequence: str,
+    place: str,
+    tokenizer: Any,
+    max_length_bp: int | None,
+    max_tokens: int | None,
+    tile_bp: int | None = None,
 ) -> None:
-    """Refuses a sequence that is longer than a model takes.
+    """Refuses a sequence that is longer, or a tile of it that is longer, than a model takes.
 
     Raises:
         ValueError: If it is; the message begins with ``place``.
     """
-    fault = _excess(sequence, tokenizer, max_length_bp, max_tokens)
+    fault = _excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp)
     if fault is not None:
-        raise ArgumentError(f"{place}: the sequence has {fault}: cut it off with `truncate`")
+        if tile_bp is not None:
+            raise ArgumentError(f"{place}: a tile of the sequence has {fault}: give a smaller `tile_bp`")
+        raise ArgumentError(
+            f"{place}: the sequence has {fault}: cut it in tiles with `tile_bp`, or off with `truncate`"
+        )
 
 
-def _excess(sequence: str, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None) -> str | None:
-    """By what a sequence is too long, if it is."""
+def _excess(
+    sequence: str,
+    tokenizer: Any,
+    max_length_bp: int | None,
+    max_tokens: int | None,
+    tile_bp: int | None,
+) -> str | None:
+    """By what a sequence, or one of its tiles, is too long, if it is."""
+    if tile_bp is not None:
+        tiles = own_tiles(len(sequence), tile_bp)
+        texts = (sequence[tile.start_bp : tile.end_bp] for tile in tiles)
+        faults = (_excess(text, tokenizer, max_length_bp, max_tokens, None) for text in texts)
+        return next((fault for fault in faults if fault is not None), None)
     if max_length_bp is not None and len(sequence) > max_length_bp:
         return f"{len(sequence):,} bases, the model takes {max_length_bp:,}"
     # No tokenizer makes more of a sequence than an id for each base.
@@ -153,23 +200,29 @@ def _excess(sequence: str, tokenizer: Any, max_length_bp: int | None, max_tokens
 
 
 def check_lengths(
-    examples: Examples, tokenizer: Any, max_length_bp: int | None, max_tokens: int | None
+    examples: Examples,
+    tokenizer: Any,
+    max_length_bp: int | None,
+    max_tokens: int | None,
+    tile_bp: int | None = None,
 ) -> None:
-    """Refuses sequences that are longer than a model takes.
+    """Refuses sequences that are longer, or tiles of which are longer, than a model takes.
 
     Raises:
         ValueError: With the first of them, and how many there are.
     """
     too_long = []
     for place, sequence in zip(examples.places, examples.sequences, strict=True):
-        fault = _excess(sequence, tokenizer, max_length_bp, max_tokens)
+        fault = _excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp)
         if fault is not None:
             too_long.append((place, fault))
     if too_long:
         place, fault = too_long[0]
+        if tile_bp is not None:
+            raise ArgumentError(f"{place}: a tile of the sequence has {fault}: give a smaller `tile_bp`")
         raise ArgumentError(
             f"{place}: the sequence has {fault}; {len(too_long):,} of {len(examples):,} sequences are too "
-            "long: leave them out, or cut them off with `truncate`"
+            "long: leave them out, cut them in tiles with `tile_bp`, or off with `truncate`"
         )
 
 

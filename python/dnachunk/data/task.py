@@ -3,14 +3,15 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.contents import OnError
 from dnachunk.data.labelled import LabelledSet, attempt, is_missing
 from dnachunk.data.problem import Problem
+from dnachunk.errors import ArgumentError, require_at_least
 from dnachunk.random import mix
 
 Target = int | list[int] | list[float]
@@ -51,6 +52,19 @@ class Examples:
         """At most so many of them, drawn at random, in their order."""
         drawn = sorted(range(len(self)), key=lambda index: mix(seed, index))[:count]
         return self.take(sorted(drawn))
+
+    def joined(self, others: "Examples") -> "Examples":
+        """These and others."""
+        pairs = zip(self._columns(), others._columns(), strict=True)
+        return Examples(*(own + more for own, more in pairs))
+
+    def split(self, sequences: Collection[str]) -> tuple["Examples", "Examples"]:
+        """Those of other sequences, and those of these."""
+        is_theirs = [sequence in sequences for sequence in self.sequences]
+        return (
+            self.take([index for index, theirs in enumerate(is_theirs) if not theirs]),
+            self.take([index for index, theirs in enumerate(is_theirs) if theirs]),
+        )
 
     def _columns(self) -> tuple[list[Any], ...]:
         return self.sequences, self.targets, self.places
@@ -128,6 +142,46 @@ class Task:
         return cls(
             problem, names, **examples, skipped={split: rows for split, rows in skipped.items() if rows}
         )
+
+    def folds(self, count: int, seed: int, valid_share: float = 0.1) -> list["Task"]:
+        """Tasks of a cross-validation, in each of which another part of the sequences is held out.
+
+        Training and validation set together are cut in folds: of each class alike, equal sequences in one.
+        Where there is a test set, the fold that is held out is what is chosen by, and all are tested on that
+        set, as the Nucleotide Transformer's tasks are; where there is none, it is the test set, and a share
+        of the rest is chosen by.
+
+        Args:
+            count: Folds, at least 2.
+            seed: Which sequence is in which.
+            valid_share: Share of the rest, where there is no test set.
+
+        Raises:
+            ValueError: If an argument is out of range, or there are fewer sequences, of a class or of all,
+                than folds.
+        """
+        require_at_least("folds", count, 2)
+        examples = self.train.joined(self.valid)
+        is_stratified = self.problem is Problem.single_label
+        fold_of: dict[str, int] = {}
+        for index, sequences in _strata(examples, is_stratified).items():
+            if len(sequences) < count:
+                what = f"class {self.names[index]!r} has" if is_stratified else "there are"
+                raise ArgumentError(
+                    f"`folds` must be {len(sequences)} at most, as {what} so many, got {count}"
+                )
+            # Counted on from class to class, so that folds are of one size too.
+            for sequence in _in_random_order(sequences, seed, index):
+                fold_of[sequence] = len(fold_of) % count
+        folds = []
+        for fold in range(count):
+            rest, held_out = examples.split({text for text, of in fold_of.items() if of == fold})
+            if self.test is not None:
+                folds.append(replace(self, train=rest, valid=held_out))
+            else:
+                train, valid = _split_off(rest, self.problem, self.names, valid_share, seed)
+                folds.append(replace(self, train=train, valid=valid, test=held_out))
+        return folds
 
     @property
     def skipped_rows(self) -> dict[str, Any]:
@@ -325,27 +379,32 @@ def _split_off(
     if not 0 < share < 1:
         raise ValueError(f"Task: valid_share must be between 0 and 1, got {share}")
     is_stratified = problem is Problem.single_label
-    class_of: dict[str, int] = {}
-    for sequence, target in zip(examples.sequences, examples.targets, strict=True):
-        class_of.setdefault(sequence, target if is_stratified else 0)
-    strata = defaultdict(list)
-    for sequence, index in class_of.items():
-        strata[index].append(sequence)
     held_out: set[str] = set()
-    for index, sequences in strata.items():
+    for index, sequences in _strata(examples, is_stratified).items():
         if len(sequences) < 2:
             what = f"class {names[index]!r}" if is_stratified else "the training set"
             raise ValueError(
                 f"Task: {what} has one sequence, so none can be kept for validation; give a validation set"
             )
-        order = sorted(range(len(sequences)), key=lambda place: mix(seed, index, place))
         count = min(max(1, round(share * len(sequences))), len(sequences) - 1)
-        held_out.update(sequences[place] for place in order[:count])
-    is_held_out = [sequence in held_out for sequence in examples.sequences]
-    return (
-        examples.take([index for index, held in enumerate(is_held_out) if not held]),
-        examples.take([index for index, held in enumerate(is_held_out) if held]),
-    )
+        held_out.update(_in_random_order(sequences, seed, index)[:count])
+    return examples.split(held_out)
+
+
+def _strata(examples: Examples, by_class: bool) -> dict[int, list[str]]:
+    """Sequences, each once, by the class that each has first; all under 0 where they have none."""
+    class_of: dict[str, int] = {}
+    for sequence, target in zip(examples.sequences, examples.targets, strict=True):
+        class_of.setdefault(sequence, target if by_class else 0)
+    strata = defaultdict(list)
+    for sequence, index in class_of.items():
+        strata[index].append(sequence)
+    return strata
+
+
+def _in_random_order(sequences: list[str], seed: int, index: int) -> list[str]:
+    order = sorted(range(len(sequences)), key=lambda place: mix(seed, index, place))
+    return [sequences[place] for place in order]
 
 
 __all__ = ["Examples", "Problem", "Task", "infer_problem"]

@@ -83,17 +83,31 @@ def read_lines(path: str | os.PathLike[str] | Contents) -> Iterator[str]:
             yield "".join(held)
 
 
+def index_ending(longest_bp: int) -> str:
+    """How the name of an index ends: tabix's, or CSI's where a record has 2²⁹ bases or more.
+
+    Args:
+        longest_bp: Bases of the longest record.
+    """
+    return rust.BgzipWriter.index_ending(longest_bp)
+
+
 @contextlib.contextmanager
-def text_writer(path: Path, *, bgzip: bool = False) -> Iterator[TextIO]:
+def text_writer(
+    path: Path, *, bgzip: bool = False, index_path: Path | None = None, longest_bp: int = 0
+) -> Iterator[TextIO]:
     """Opens a text file for writing.
 
     Args:
         path: The file; replaced where it exists. ``-`` is standard output.
         bgzip: Whether to write it as ``bgzip`` does, for ``tabix`` and the like.
+        index_path: Where the index of a bgzip file is written when it is closed. Its lines must be intervals
+            as in BED, each record's together and sorted by start.
+        longest_bp: Bases of the longest record of an indexed file.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written, or not be indexed.
     """
-    binary: Any = rust.BgzipWriter(path) if bgzip else open_output(path)
+    binary: Any = rust.BgzipWriter(path, index_path, longest_bp) if bgzip else open_output(path)
     with io.TextIOWrapper(binary, encoding="utf-8", newline="\n", **_ENCODING) as text:
         yield text

@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.alphabet import reverse_complement as other_strand
@@ -26,12 +22,21 @@ from dnachunk.data.labelled import attempt, is_table, read_labelled
 from dnachunk.data.problem import Problem
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.text import text_writer
+from dnachunk.data.tiles import OwnTile, configured_tile, own_tiles
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import open_genome
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, model_files
+from dnachunk.models.loading import (
+    ask,
+    best_device,
+    check_code,
+    load_config,
+    load_pretrained,
+    load_tokenizer,
+    model_files,
+)
 from dnachunk.ops import decode_dna, encode_dna
 from dnachunk.reporting import Report, Table, progress
 from dnachunk.tokenization import DNATokenizer
@@ -241,6 +246,8 @@ def predict(
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
+    trust_remote_code: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
     """Predicts labels of sequences with a fine-tuned model, of every kind of label.
@@ -263,7 +270,12 @@ def predict(
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, whose configuration it changes where a loaded
             model is given; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
-        batch_size: Sequences run at once; changes no result beyond rounding.
+        tile_bp: Bases of the tiles, overlapping by half, that longer sequences are read in; default as the
+            model was fine-tuned. Their logits are averaged, each base counting once; labels of bases are
+            those of the tile in which a base is farthest from where the sequence is cut.
+        trust_remote_code: Whether a model with code of its own in its folder is loaded by it; it runs with
+            all rights that you have.
+        batch_size: Sequences, or tiles, run at once; changes no result beyond rounding.
 
     Returns:
         The predictions, to iterate over or to write.
@@ -281,8 +293,9 @@ def predict(
     )
     if output is not None:
         output_file(output)
-    network, tokenizer = _with_head(model)
+    network, tokenizer = _with_head(model, trust_remote_code)
     ask(network, tokens_per_base)
+    tile_bp = configured_tile(network.config, tile_bp, truncate)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
     columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)
@@ -296,7 +309,7 @@ def predict(
         if not query.sequence:
             raise ValueError(f"{where}: the sequence is empty")
         if not truncate:
-            check_length(query.sequence, where, tokenizer, *limits)
+            check_length(query.sequence, where, tokenizer, *limits, tile_bp)
         return query
 
     def placeholder(sequence: str) -> Any:
@@ -306,14 +319,14 @@ def predict(
         return [0] * (len(sequence) if problem is Problem.per_base else len(names))
 
     @torch.inference_mode()
-    def logits(batch: list[Query]) -> list[torch.Tensor]:
+    def row_logits(texts: list[str]) -> list[torch.Tensor]:
         items = [
             {
-                "sequence": query.sequence,
-                "target": placeholder(query.sequence),
+                "sequence": text,
+                "target": placeholder(text),
                 "both_strands": reverse_complement == "average",
             }
-            for query in batch
+            for text in texts
         ]
         inputs = _to(collate(items), network.device)
         labels, reverse = inputs.pop("labels"), inputs.pop("reverse", None)
@@ -321,6 +334,22 @@ def predict(
         if problem is Problem.per_base:
             return [row[label != IGNORE_INDEX].cpu() for row, label in zip(found, labels, strict=True)]
         return list(found.cpu())
+
+    def logits(batch: list[Query]) -> list[torch.Tensor]:
+        of_all = [own_tiles(len(query.sequence), tile_bp) for query in batch]
+        texts = [
+            query.sequence[tile.start_bp : tile.end_bp]
+            for query, tiles in zip(batch, of_all, strict=True)
+            for tile in tiles
+        ]
+        rows = iter(
+            [
+                row
+                for first in range(0, len(texts), batch_size)
+                for row in row_logits(texts[first : first + batch_size])
+            ]
+        )
+        return [_join(list(itertools.islice(rows, len(tiles))), tiles, problem) for tiles in of_all]
 
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
@@ -335,6 +364,21 @@ def predict(
     return predictions
 
 
+def _join(rows: list[torch.Tensor], tiles: list[OwnTile], problem: Problem) -> torch.Tensor:
+    """Logits of a sequence from those of its tiles."""
+    if len(tiles) == 1:
+        return rows[0]
+    if problem is Problem.per_base:
+        return torch.cat(
+            [
+                row[tile.own_start_bp - tile.start_bp : tile.own_end_bp - tile.start_bp]
+                for row, tile in zip(rows, tiles, strict=True)
+            ]
+        )
+    shares = torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / tiles[-1].end_bp
+    return shares @ torch.stack(rows)
+
+
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {
         name: _to(value, device) if isinstance(value, dict) else value.to(device)
@@ -342,18 +386,19 @@ def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-def _with_head(model: Any) -> tuple[Any, Any]:
+def _with_head(model: Any, trust_remote_code: bool) -> tuple[Any, Any]:
     """A model with a classification head, on its device, and its tokenizer."""
     if not isinstance(model, str | os.PathLike):
         _check_head(type(model).__name__)
         return model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna")
-    config = AutoConfig.from_pretrained(model, local_files_only=True)
+    check_code(model, trust_remote_code)
+    config = load_config(model, trust_remote_code=trust_remote_code)
     head = (config.architectures or [""])[0]
     _check_head(head)
     is_per_base = head.endswith("ForTokenClassification")
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
-    network = load_pretrained(auto_class, model).to(best_device())
-    return network, load_tokenizer(model)
+    network = load_pretrained(auto_class, model, trust_remote_code=trust_remote_code).to(best_device())
+    return network, load_tokenizer(model, trust_remote_code=trust_remote_code)
 
 
 def _check_head(name: str) -> None:

@@ -55,6 +55,34 @@ def strand_logits(
     return average_strands(logits, reverse_logits, mask.sum(dim=1))
 
 
+def tile_logits(
+    model: Any, inputs: dict[str, torch.Tensor], tiles: torch.Tensor, rows_at_once: int
+) -> torch.Tensor:
+    """Logits of sequences that are cut in tiles: means of the tiles' logits, in which each base counts once.
+
+    Where the head is linear and reads a mean over tokens, as MergeDNA's and DNAChunker's do, that is the head
+    on the mean of the tiles' representations: DNAChunker reads DNALongBench so. With any other head, too, it
+    is one number for each class, and no part of the model sees more than a tile.
+
+    Args:
+        model: The model.
+        inputs: The rows of all tiles.
+        tiles: ``[B, tiles]``, how much each counts in which sequence; see
+            :class:`~dnachunk.data.examples.ExampleCollator`.
+        rows_at_once: Tiles that are run at once; changes no result beyond rounding.
+
+    Returns:
+        ``[B, K]`` float32.
+    """
+    rows = [
+        model(**{name: value[first : first + rows_at_once] for name, value in inputs.items()}).logits
+        for first in range(0, tiles.shape[1], rows_at_once)
+    ]
+    # Autocast would round the shares.
+    with torch.autocast(tiles.device.type, enabled=False):
+        return tiles @ torch.cat(rows).float()
+
+
 @torch.no_grad()
 def predict_logits(
     model: Any,
@@ -104,4 +132,4 @@ def predict_logits(
     return results
 
 
-__all__ = ["Strands", "average_strands", "predict_logits", "strand_logits"]
+__all__ = ["Strands", "average_strands", "predict_logits", "strand_logits", "tile_logits"]

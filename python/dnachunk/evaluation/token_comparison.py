@@ -19,7 +19,6 @@ from dnachunk.data.annotation import Feature, read_annotation
 from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.record_names import Aliases, some
 from dnachunk.data.shuffle import dinucleotide_shuffle
-from dnachunk.data.text import text_writer
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation import token_meaning as meaning
 from dnachunk.evaluation.boundary_survival import (
@@ -56,11 +55,11 @@ from dnachunk.evaluation.variant_stability import (
     sample_variants,
     variant_stability,
 )
-from dnachunk.files import output_file, output_folder, replacing, written_whole
+from dnachunk.files import output_file, output_folder, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
-from dnachunk.inference.writers import bedgraph_lines
+from dnachunk.inference.writers import bedgraph_lines, interval_writer
 from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.random import mix
@@ -435,8 +434,7 @@ def _bedgraph_writer(
     stack: contextlib.ExitStack, path: Path, genome: Genome
 ) -> Callable[[Span, torch.Tensor], None]:
     """Opens a bedGraph file; gives what writes the values of a stretch."""
-    temporary = stack.enter_context(replacing(path))
-    file = stack.enter_context(text_writer(temporary, bgzip=path.suffix == ".gz"))
+    file = stack.enter_context(interval_writer(path, genome))
     return lambda span, values: file.writelines(
         bedgraph_lines(genome.records[span.record_index].name, span.start_bp, values)
     )

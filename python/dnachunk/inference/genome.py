@@ -13,7 +13,6 @@ import torch
 from dnachunk.data.contents import OnError, Skipped, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases
-from dnachunk.data.text import text_writer
 from dnachunk.data.windows import Interval
 from dnachunk.errors import (
     ArgumentError,
@@ -22,7 +21,7 @@ from dnachunk.errors import (
     require_different_files,
     require_one_of,
 )
-from dnachunk.files import beside, is_stream, output_file, replacing
+from dnachunk.files import beside, is_stream, output_file, require_own
 from dnachunk.inference.tiling import (
     Tile,
     TileTokens,
@@ -32,7 +31,15 @@ from dnachunk.inference.tiling import (
     tile_widths,
 )
 from dnachunk.inference.tokens import resolve
-from dnachunk.inference.writers import EMBEDDING_SUFFIXES, expert_labels, receptive_lines, write_embeddings
+from dnachunk.inference.writers import (
+    EMBEDDING_SUFFIXES,
+    bed_lines,
+    expert_names,
+    index_path,
+    interval_writer,
+    receptive_lines,
+    write_embeddings,
+)
 from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress
@@ -222,11 +229,13 @@ class GenomeTokens:
         """Writes tokens as BED, all files or none.
 
         Args:
-            output: The BED file, bgzip if it ends in ``.gz``: record, start, end, and the token's sequence,
-                or the name of MxDNA's expert and the score in thousandths. Of a model that cuts in stages the
-                finer tokens go to files beside it, ``….stage_0.bed``. ``-`` is standard output, as any pipe
-            for the last stage alone.
-            receptive_positions: TSV file of where MxDNA's tokens read.
+            output: The BED file, nine columns: record, start, end, the token's sequence or the name of
+                MxDNA's expert, the expert's score in thousandths or 0, no strand, start and end again, and
+                ``itemRgb`` (:func:`~dnachunk.inference.writers.item_rgb`). Of a model that cuts in stages
+                the finer tokens go to files beside it, ``….stage_0.bed``. ``-`` is standard output, as any
+                pipe for the last stage alone. One that ends in ``.gz`` is bgzip, with an index (``….gz.tbi``,
+                or ``….gz.csi`` for records of 2²⁹ bases and more) beside it.
+            receptive_positions: TSV file of where MxDNA's tokens read; ``.gz`` as ``output``.
 
         Returns:
             How long they are; :attr:`statistics` too.
@@ -253,20 +262,16 @@ class GenomeTokens:
         # Whoever pipes tokens on has asked for one file.
         finer = [] if is_stream(output) else range(stages - 1)
         paths = [*(beside(output, f".stage_{stage}{ending}") for stage in finer), output]
-        for path in paths[:-1]:
-            if path.exists() and not output.exists():
-                raise FileExistsError(
-                    f"{path} is not of an earlier {output.name}, and would be replaced: remove it, or choose "
-                    "another name"
-                )
         tables = [] if receptive_positions is None else [Path(receptive_positions)]
+        for path in paths[:-1]:
+            require_own(path, output)
         counts = self._write(paths, tables)
         self.statistics = TokenStatistics(
             self.genome.name,
             counts,
             self.window_bp,
             self.overlap_bp,
-            [*paths, *tables],
+            [*paths, *tables, *filter(None, (index_path(path, self.genome) for path in (*paths, *tables)))],
             self.genome.skipped,
         )
         return self.statistics
@@ -276,25 +281,28 @@ class GenomeTokens:
         counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
         with contextlib.ExitStack() as open_files:
             files = [
-                open_files.enter_context(
-                    text_writer(open_files.enter_context(replacing(path)), bgzip=path.suffix == ".gz")
-                )
-                for path in (*paths, *tables)
+                open_files.enter_context(interval_writer(path, self.genome)) for path in (*paths, *tables)
             ]
             advance = open_files.enter_context(progress(self._length_bp(), "tokenize"))
             for tokens in self.tiles():
                 start_bp = int(tokens.edges[0])
                 name, ids = self._ids(tokens)
+                experts, scores = (tokens.columns.get(column) for column in ("expert", "score"))
                 for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)[-len(paths) :]):
-                    labels = expert_labels(tokens) or decode_dna(ids, edges - start_bp)
                     is_inside = overlaps(edges, self.interval)
                     found = edges.diff()[is_inside].bincount(minlength=len(counts[stage]))
                     found[: len(counts[stage])] += counts[stage]
                     counts[stage] = found
-                    starts, ends = edges[:-1].tolist(), edges[1:].tolist()
+                    names = decode_dna(ids, edges - start_bp) if experts is None else expert_names(experts)
                     files[stage].writelines(
-                        f"{name}\t{starts[place]}\t{ends[place]}\t{labels[place]}\n"
-                        for place in is_inside.nonzero()[:, 0].tolist()
+                        bed_lines(
+                            name,
+                            edges,
+                            names,
+                            is_inside,
+                            experts=experts,
+                            scores=scores,
+                        )
                     )
                 if tables:
                     files[-1].writelines(receptive_lines(name, tokens, overlaps(tokens.edges, self.interval)))

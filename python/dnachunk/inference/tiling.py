@@ -11,10 +11,9 @@ import torch
 
 from dnachunk.alphabet import N_ID
 from dnachunk.data.genome import Genome
+from dnachunk.data.tiles import Span, tile_spans
 from dnachunk.data.windows import Interval
 from dnachunk.inference.tokens import encode_rows
-
-Span = tuple[int, int]
 
 _PIECE_BP = 1 << 20
 
@@ -109,7 +108,7 @@ def record_tiles(
     return (
         Tile(record_index, start_bp, end_bp, follows)
         for stretch in stretches
-        for start_bp, end_bp, follows in _tiles(stretch, window_bp, overlap_bp, near)
+        for start_bp, end_bp, follows in tile_spans(stretch, window_bp, overlap_bp, near)
     )
 
 
@@ -254,29 +253,6 @@ def _trim(tokens: TileTokens, start_bp: int, end_bp: int) -> TileTokens:
         {name: column[kept] for name, column in tokens.columns.items()},
         None if probability is None else probability[start_bp - first_bp : end_bp - first_bp],
     )
-
-
-def _tiles(
-    stretch: Span, window_bp: int, overlap_bp: int, near: Span | None
-) -> Iterator[tuple[int, int, bool]]:
-    """Starts and ends of a stretch's tiles, and whether each follows the one before it."""
-    first_bp, last_bp = stretch
-    step_bp = window_bp - overlap_bp
-    count = max(1, -(-(last_bp - first_bp - overlap_bp) // step_bp))
-    last_start_bp = max(first_bp, last_bp - window_bp)
-    chosen = range(count)
-    if near is not None:
-        start_bp, end_bp = near
-        if start_bp >= last_bp or end_bp <= first_bp:
-            return
-        # The first that ends behind the start, and the two before it: where the last tile is moved back it
-        # overlaps both. A tile that begins behind the end is joined there, where this one's tokens end.
-        touching = max(0, (start_bp - first_bp - window_bp) // step_bp + 1)
-        stop = count if end_bp > last_start_bp else -(-(end_bp - first_bp) // step_bp)
-        chosen = range(max(0, min(touching, count - 1) - 2), stop)
-    for place in chosen:
-        start_bp = min(first_bp + place * step_bp, last_start_bp)
-        yield start_bp, min(start_bp + window_bp, last_bp), place > chosen.start
 
 
 def _stretches(length_bp: int, runs: list[Span]) -> list[Span]:

@@ -1,30 +1,129 @@
 """Tokens and vectors as files: BED, bedGraph, tables of receptive positions, safetensors and npz."""
 
+import contextlib
 import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
-from dnachunk.files import replacing
+from dnachunk.data.genome import Genome
+from dnachunk.data.text import index_ending, text_writer
+from dnachunk.files import is_stream, replacing, require_own
 from dnachunk.inference.tiling import TileTokens
 
 EMBEDDING_SUFFIXES = (".safetensors", ".npz")
 
+# Of Okabe and Ito, which are told apart by everybody.
+_COLOURS = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (148, 123, 20),
+    (90, 90, 90),
+)
 
-def expert_labels(tokens: TileTokens) -> list[str] | None:
-    """The expert and the score of basic units, as they stand behind a token's end in BED; None without."""
-    if "expert" not in tokens.columns:
+
+def item_rgb(start_bp: int, end_bp: int, expert: int | None = None) -> str:
+    """The colour of a token in BED, another than its neighbours', by its own place alone.
+
+    With ``z`` how often its length can be halved, the hue is that of its expert, or of ``z``, and bit ``z``
+    of its start says whether it is dark or light: the token behind one of equal ``z`` starts where that bit
+    is the other (the first step of Cole & Vishkin 1986).
+
+    Args:
+        start_bp: First base.
+        end_bp: Base after its last.
+        expert: Of a basic unit its expert, −1 where a base has none.
+    """
+    length_bp = end_bp - start_bp
+    lowest_bit = length_bp & -length_bp
+    hue = lowest_bit.bit_length() - 1 if expert is None else expert + 1
+    colour = _COLOURS[hue % len(_COLOURS)]
+    return ",".join(str((channel + 255) // 2 if start_bp & lowest_bit else channel) for channel in colour)
+
+
+def index_path(path: Path, genome: Genome) -> Path | None:
+    """Where the index of a file of intervals of a genome is written; None if it has none.
+
+    Files that end in ``.gz`` have one: tabix (``.tbi``), or CSI (``.csi``) for records of 2²⁹ bases and more.
+    """
+    if path.suffix != ".gz" or is_stream(path):
         return None
-    scores = (tokens.columns["score"].float() * 1000).round().int().tolist()
-    experts = tokens.columns["expert"].tolist()
-    return [
-        f"expert_{expert}\t{score}" if expert >= 0 else "none\t0"
-        for expert, score in zip(experts, scores, strict=True)
-    ]
+    return path.with_name(path.name + index_ending(_longest_bp(genome)))
+
+
+def _longest_bp(genome: Genome) -> int:
+    return max((record.length_bp for record in genome.records), default=0)
+
+
+@contextlib.contextmanager
+def interval_writer(path: Path, genome: Genome) -> Iterator[TextIO]:
+    """Opens a file for lines of intervals, record after record and sorted, whole or not at all.
+
+    Args:
+        path: The file; one that ends in ``.gz`` is bgzip, with its :func:`index_path` beside it.
+        genome: Whose intervals they are.
+
+    Raises:
+        OSError: If it cannot be written, or would replace an index that is of no such file.
+    """
+    index = index_path(path, genome)
+    if index is not None:
+        require_own(index, path)
+    with contextlib.ExitStack() as files:
+        temporary = files.enter_context(replacing(path))
+        yield files.enter_context(
+            text_writer(
+                temporary,
+                bgzip=path.suffix == ".gz",
+                index_path=None if index is None else files.enter_context(replacing(index)),
+                longest_bp=_longest_bp(genome),
+            )
+        )
+
+
+def bed_lines(
+    record: str,
+    edges: torch.Tensor,
+    names: Sequence[str],
+    is_chosen: torch.Tensor,
+    *,
+    experts: torch.Tensor | None = None,
+    scores: torch.Tensor | None = None,
+) -> Iterator[str]:
+    """Lines of BED with nine columns: record, start, end, name, score, strand, start, end, itemRgb.
+
+    Args:
+        record: The record's name.
+        edges: ``[L + 1]`` int64 edges of its tokens.
+        names: What each token is called: its letters, or :func:`expert_names`.
+        is_chosen: ``[L]`` bool: which of them.
+        experts: ``[L]`` experts of basic units, −1 where there is none.
+        scores: ``[L]`` their scores in [0, 1], which are written in thousandths; of others 0.
+    """
+    starts = edges.tolist()
+    of_experts = None if experts is None else experts.tolist()
+    thousandths = [0] * len(names) if scores is None else (scores.float() * 1000).round().int().tolist()
+    for token in is_chosen.nonzero()[:, 0].tolist():
+        start_bp, end_bp = starts[token], starts[token + 1]
+        expert = None if of_experts is None else of_experts[token]
+        score = 0 if expert == -1 else thousandths[token]
+        colour = item_rgb(start_bp, end_bp, expert)
+        yield (
+            f"{record}\t{start_bp}\t{end_bp}\t{names[token]}\t{score}\t.\t{start_bp}\t{end_bp}\t{colour}\n"
+        )
+
+
+def expert_names(experts: torch.Tensor) -> list[str]:
+    """What basic units are called in BED, by their experts."""
+    return [f"expert_{expert}" if expert >= 0 else "none" for expert in experts.tolist()]
 
 
 def receptive_lines(record: str, tokens: TileTokens, is_chosen: torch.Tensor) -> Iterator[str]:
@@ -89,4 +188,14 @@ def write_embeddings(path: Path, tensors: Mapping[str, torch.Tensor], records: S
             save_file(dict(tensors), temporary, metadata={"records": json.dumps(list(records))})
 
 
-__all__ = ["EMBEDDING_SUFFIXES", "bedgraph_lines", "expert_labels", "receptive_lines", "write_embeddings"]
+__all__ = [
+    "EMBEDDING_SUFFIXES",
+    "bed_lines",
+    "bedgraph_lines",
+    "expert_names",
+    "index_path",
+    "interval_writer",
+    "item_rgb",
+    "receptive_lines",
+    "write_embeddings",
+]

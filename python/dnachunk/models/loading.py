@@ -3,6 +3,7 @@
 import contextlib
 import fnmatch
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import Any
 import safetensors
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from dnachunk.errors import ArgumentError
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
+from dnachunk.reporting import say
 from dnachunk.tokenization import DNATokenizer
 
 _MODEL_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.py"),
 )
 # Weights may be packed, and a head start at random; more than that is none of a model's.
 _PARAMETERS_PER_BYTE, _NEW_PARAMETERS = 8, 10_000_000
@@ -37,6 +39,7 @@ def load_pretrained(
     directory: str | os.PathLike[str],
     *,
     may_be_new: Callable[[str], bool] | None = None,
+    trust_remote_code: bool = False,
     **fields: Any,
 ) -> Any:
     """Loads a model from a local directory, strictly.
@@ -49,6 +52,7 @@ def load_pretrained(
         directory: What ``save_pretrained`` or a training run wrote.
         may_be_new: Names of tensors that may be missing or have another shape, and then start at random;
             default none.
+        trust_remote_code: Whether a model is loaded by the code that lies in its directory, if it has such.
         **fields: Fields of the configuration, or arguments of ``from_pretrained``, to set.
 
     Returns:
@@ -57,13 +61,15 @@ def load_pretrained(
     Raises:
         OSError: If there is no such directory, or it holds no model.
         ValueError: If the configuration or the weights cannot be read, or a tensor is missing, has another
-            shape or holds what is no finite number; the message names it.
+            shape or holds what is no finite number; the message names it. If the model needs code that is
+            not trusted.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
     if not (directory / "config.json").is_file():
         raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
+    fields = {**fields, **_trusting(directory, trust_remote_code)}
     with _quiet(), readable(directory):
         _require_weights(auto_class, directory, fields)
         model, info = auto_class.from_pretrained(
@@ -104,7 +110,8 @@ def _require_weights(auto_class: Any, directory: Path, fields: Mapping[str, Any]
     )
     make = getattr(auto_class, "from_config", auto_class)
     with torch.device("meta"):
-        num_parameters = sum(parameter.numel() for parameter in make(config).parameters())
+        network = make(config, **({"trust_remote_code": True} if "trust_remote_code" in fields else {}))
+        num_parameters = sum(parameter.numel() for parameter in network.parameters())
     if weights and num_parameters > _PARAMETERS_PER_BYTE * size_bytes + _NEW_PARAMETERS:
         raise ValueError(
             f"load_pretrained: {directory / 'config.json'} is of a model of {num_parameters:,} parameters, "
@@ -112,16 +119,22 @@ def _require_weights(auto_class: Any, directory: Path, fields: Mapping[str, Any]
         )
 
 
-def load_tokenizer(directory: str | os.PathLike[str]) -> Any:
+def load_tokenizer(directory: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
     """The tokenizer that lies beside a saved model, which for a model of ours must be of ours.
+
+    Args:
+        directory: The model's.
+        trust_remote_code: As for :func:`load_pretrained`.
 
     Raises:
         OSError: If there is none.
-        ValueError: If it cannot be read, or writes other ids than the model reads.
+        ValueError: If it cannot be read, writes other ids than the model reads, or needs code that is not
+            trusted.
     """
+    config = load_config(directory, trust_remote_code=trust_remote_code)
+    trusting = _trusting(directory, trust_remote_code)
     with readable(directory):
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **trusting)
     if isinstance(config, DNAConfig):
         cls_sep = config.model_type == "mxdna"
         if not isinstance(tokenizer, DNATokenizer) or tokenizer.cls_sep != cls_sep:
@@ -132,6 +145,74 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Any:
                 f"{config.model_type} model reads, got {got}"
             )
     return tokenizer
+
+
+def load_config(directory: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Any:
+    """The configuration of a saved model; arguments as of :func:`load_tokenizer`.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it cannot be read, or needs code that is not trusted.
+    """
+    trusting = _trusting(directory, trust_remote_code)
+    with readable(directory):
+        return AutoConfig.from_pretrained(directory, local_files_only=True, **trusting)
+
+
+def own_code(directory: str | os.PathLike[str]) -> list[str]:
+    """Modules of the code by which a saved model says that it is to be loaded.
+
+    There are none for models of this package, whose code is here. What ``transformers`` has of the same
+    ``model_type`` does not count: DNABERT-2 calls itself a ``bert`` and the second Nucleotide Transformer an
+    ``esm``, and neither is.
+    """
+    modules: list[str] = []
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            fields = json.loads((Path(directory) / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        # What cannot be read is told by what reads it.
+        if not isinstance(fields, dict):
+            continue
+        if _is_here(fields.get("model_type")):
+            return []
+        references = fields.get("auto_map")
+        for each in references.values() if isinstance(references, dict) else [references]:
+            names = each if isinstance(each, list) else [each]
+            modules += [str(name).rpartition(".")[0] for name in names if name]
+    return list(dict.fromkeys(modules))
+
+
+def _is_here(model_type: Any) -> bool:
+    """Whether models of a type are of this package, or of the code that uses it."""
+    is_known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
+    return is_known and not CONFIG_MAPPING[model_type].__module__.startswith("transformers.")
+
+
+def check_code(directory: str | os.PathLike[str], trust_remote_code: bool) -> None:
+    """Says in a line that a saved model's own code will run, if it is trusted and there is any.
+
+    Raises:
+        ArgumentError: If it is not trusted.
+    """
+    if _trusting(directory, trust_remote_code):
+        say(f"Warning    the code in {directory} runs as yours would: {', '.join(own_code(directory))}")
+
+
+def _trusting(directory: str | os.PathLike[str], trust_remote_code: bool) -> dict[str, bool]:
+    """What ``from_pretrained`` is told of the code in a directory: nothing where there is none.
+
+    Raises:
+        ArgumentError: If it is not trusted.
+    """
+    modules = own_code(directory)
+    if modules and not trust_remote_code:
+        raise ArgumentError(
+            f"{directory} holds a model with code of its own ({', '.join(modules)}), which runs only if you "
+            "trust it: `trust_remote_code`, of finetune, evaluate and predict"
+        )
+    return {"trust_remote_code": True} if modules else {}
 
 
 def ask(model: Any, tokens_per_base: float | None) -> None:
@@ -241,11 +322,14 @@ __all__ = [
     "abridged",
     "ask",
     "best_device",
+    "check_code",
     "holds_model",
+    "load_config",
     "load_pretrained",
     "load_tokenizer",
     "model_digest",
     "model_files",
     "non_finite",
+    "own_code",
     "readable",
 ]

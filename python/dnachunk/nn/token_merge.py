@@ -7,9 +7,15 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import nn
 
-from dnachunk.nn.soft_merge import distinct, soft_assignment, soft_merge
 from dnachunk.nn.start import FrozenProjection
-from dnachunk.ops import neighbor_cosine, neighbor_match, token_merge
+from dnachunk.ops import (
+    neighbor_cosine,
+    neighbor_match,
+    soft_assignment,
+    soft_merge,
+    token_merge,
+    window_center,
+)
 from dnachunk.ops._backend import reads_values
 from dnachunk.ops._check import check_shape
 from dnachunk.ops._lengths import full_lengths, real_positions
@@ -129,9 +135,9 @@ class TokenMerge(nn.Module):
         merge_gradient: ``"none"``: what is compared gets no gradient, and is the caller's metric, or the
             positions themselves; ``"straight_through"``: a grouping embedding ``W_g`` of the positions is
             compared, and learns through soft assignments of the hard decision's edges; ``"frozen"``: ``W_g``
-            stays as initialised; ``"soft"``: ``W_g`` of what tells the positions of a window apart, which
-            gives them no gradient, and in training everything is merged by shares
-            (:mod:`dnachunk.nn.soft_merge`).
+            stays as initialised; ``"soft"``: ``W_g`` of what tells the positions of a window apart
+            (:func:`dnachunk.ops.window_center`), which gives them no gradient, and in training everything is
+            merged by shares (:func:`dnachunk.ops.soft_assignment`, :func:`dnachunk.ops.soft_merge`).
         temperature: τ of the soft assignments.
 
     Raises:
@@ -228,7 +234,7 @@ class TokenMerge(nn.Module):
         if self.grouping is None:
             metric = x if metric is None else metric
         elif metric is None and self.is_soft:
-            metric = self.grouping(distinct(x.detach(), lengths, self.window, self.shift).to(x.dtype))
+            metric = self.grouping(window_center(x, lengths, self.window, self.shift).to(x.dtype))
         elif metric is None:
             metric = self.grouping(x if self.learns else x.detach())
         else:

@@ -16,6 +16,8 @@ from dnachunk.ops.neighbor_match import neighbor_match
 from dnachunk.ops.rms_norm import rms_norm
 from dnachunk.ops.rotary import rotary
 from dnachunk.ops.selective_scan import selective_scan
+from dnachunk.ops.soft_assignment import soft_assignment
+from dnachunk.ops.soft_merge import soft_merge
 from dnachunk.ops.swiglu import swiglu
 from dnachunk.ops.token_merge import token_merge
 from dnachunk.ops.token_sum import token_sum
@@ -23,6 +25,7 @@ from dnachunk.ops.token_unmerge import token_unmerge
 from dnachunk.ops.unit_gather import unit_gather
 from dnachunk.ops.unit_scatter import unit_scatter
 from dnachunk.ops.window_attention import window_attention
+from dnachunk.ops.window_center import window_center
 
 __all__ = [
     "backend_of",
@@ -40,6 +43,8 @@ __all__ = [
     "rms_norm",
     "rotary",
     "selective_scan",
+    "soft_assignment",
+    "soft_merge",
     "swiglu",
     "token_merge",
     "token_sum",
@@ -48,6 +53,7 @@ __all__ = [
     "unit_scatter",
     "use_backend",
     "window_attention",
+    "window_center",
 ]
 
 # That module takes a third of a second to load, and few need it.

@@ -1,4 +1,4 @@
-"""Candidates and keepers among the positions of windows, for the forms without a kernel."""
+"""Windows, and candidates and keepers in them, for the forms without a kernel."""
 
 import torch
 import torch.nn.functional as F
@@ -25,3 +25,17 @@ def candidate_edges(is_real: torch.Tensor, window: int, shift: int) -> tuple[tor
     next_is_real = F.pad(is_real, (0, 1))[:, 1:]
     has_right = is_candidate & next_is_real & ((position + 1 - shift) % window != 0)
     return is_candidate & (place > 0), has_right
+
+
+def in_windows(x: torch.Tensor, window: int, shift: int) -> torch.Tensor:
+    """``x [B, N, …]`` to ``[B, windows, window, …]``, 0 where there is no position."""
+    before = window - shift if shift else 0
+    count = -(-(before + x.shape[1]) // window)
+    after = count * window - before - x.shape[1]
+    return F.pad(x, (0, 0) * (x.dim() - 2) + (before, after)).unflatten(1, (count, window))
+
+
+def from_windows(x: torch.Tensor, length: int, shift: int) -> torch.Tensor:
+    """Back from :func:`in_windows`, for ``length`` positions."""
+    before = x.shape[2] - shift if shift else 0
+    return x.flatten(1, 2)[:, before : before + length]

@@ -1,4 +1,4 @@
-"""A pre-trained model with a head, and which of its parameters learn: all, the head alone, or LoRA."""
+"""A pre-trained model with a head, and which of its parameters learn: all, the head alone, or LoRA's."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from dnachunk.data.task import Problem, Task
 from dnachunk.models.loading import load_pretrained
 
-Method = Literal["full", "probe", "lora"]
+Method = Literal["full", "probe", "lora", "ridge"]
 
 HEAD_NAMES = frozenset(
     {"classifier", "classification_head", "dense", "head", "norm", "pre_classifier", "score"}
@@ -47,25 +47,32 @@ class LoRA:
             raise ValueError(f"LoRA: dropout must be in [0, 1), got {self.dropout}")
 
 
-def load_with_head(directory: str | Path, task: Task) -> Any:
+def load_with_head(directory: str | Path, task: Task, *, trust_remote_code: bool = False) -> Any:
     """Loads a pre-trained model for a task; what it lacks of the head starts at random.
 
     Args:
         directory: What ``save_pretrained`` or a training run wrote.
         task: Says the kind of head and its outputs.
+        trust_remote_code: Whether a model is loaded by the code that lies in its directory, if it has such.
 
     Returns:
         The model in float32.
 
     Raises:
         OSError: If there is no model.
-        ValueError: If there is no such head for it, or its weights do not fit.
+        ValueError: If there is no such head for it, its weights do not fit, or it needs code that is not
+            trusted.
     """
     is_per_base = task.problem is Problem.per_base
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
     try:
         return load_pretrained(
-            auto_class, directory, may_be_new=is_of_head, dtype=torch.float32, **task.config_fields
+            auto_class,
+            directory,
+            may_be_new=is_of_head,
+            trust_remote_code=trust_remote_code,
+            dtype=torch.float32,
+            **task.config_fields,
         )
     except ValueError as error:
         if not str(error).startswith("Unrecognized configuration class"):

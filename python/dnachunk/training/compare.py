@@ -17,6 +17,7 @@ from dnachunk.data.contents import OnError
 from dnachunk.data.examples import check_lengths
 from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
+from dnachunk.data.tiles import configured_tile
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
 from dnachunk.evaluation.kmer_floor import FLOORS, STRENGTHS, WORD_LENGTHS, Floor, fit_floor, has_floor
@@ -24,7 +25,7 @@ from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.loading import check_code, load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -40,8 +41,11 @@ from dnachunk.training.adaptation import LoRA, Method, is_of_head
 from dnachunk.training.finetune import (
     FineTuned,
     check_metric,
+    check_ridge,
     checked_method,
     choose_candidates,
+    chosen_metric,
+    describe_repeats,
     finetuning_arguments,
     run_search,
     several,
@@ -91,27 +95,46 @@ class ModelComparison(Report):
 class Entry:
     """A task of the suite, and what it is scored by.
 
-    Raises:
-        ValueError: If it cannot be.
+    Attributes:
+        name: Its name.
+        task: The task, whole.
+        metric: What it is scored by.
+        trained: What is trained and tested on: the task, or those of a cross-validation.
     """
 
     name: str
     task: Task
     metric: str
+    trained: Sequence[Task]
 
-    def __post_init__(self) -> None:
-        for split in ("eval", "test"):
-            try:
-                check_metric(self.metric, self.task, self.parts[split], split)
-            except ValueError as error:
-                raise ValueError(f"task {self.name}: {error}") from error
+    @classmethod
+    def of(
+        cls, name: str, task: Task, metric: str, method: Method, seeds: int, folds: int | None, seed: int
+    ) -> "Entry":
+        """Makes it.
+
+        Raises:
+            ArgumentError: If it cannot be scored by the metric, be cut in folds, or be learned by the method.
+        """
+        try:
+            if method == "ridge":
+                check_ridge(task, seeds)
+            trained = [task] if folds is None else task.folds(folds, seed)
+            for each in trained:
+                assert each.test is not None
+                check_metric(metric, each, each.valid, "eval", may_be_loss=False)
+                check_metric(metric, each, each.test, "test", may_be_loss=False)
+        except ValueError as error:
+            kind = UsageError if isinstance(error, UsageError) else ArgumentError
+            raise kind(f"task {name}: {getattr(error, 'message', error)}") from error
+        return cls(name, task, metric, trained)
 
     @property
     def parts(self) -> dict[str, Examples]:
         """Its examples."""
         task = self.task
-        assert task.test is not None
-        return {"train": task.train, "eval": task.valid, "test": task.test}
+        test = {} if task.test is None else {"test": task.test}
+        return {"train": task.train, "eval": task.valid, **test}
 
 
 def compare_models(
@@ -127,7 +150,8 @@ def compare_models(
     label_column: str | Sequence[str] = "label",
     on_error: OnError = "fail",
     method: Method = "full",
-    seeds: int = 3,
+    seeds: int | None = None,
+    folds: int | None = None,
     max_train: int | None = None,
     learning_rate: float | Sequence[float] | None = None,
     num_train_epochs: float | Sequence[float] | None = None,
@@ -135,9 +159,12 @@ def compare_models(
     lora_rank: int | Sequence[int] | None = None,
     lora_alpha: float | Sequence[float] | None = None,
     paper_grid: bool = False,
+    metric: str | None = None,
     patience: int = 3,
     reverse_complement: Strands = "none",
     truncate: bool = False,
+    tile_bp: int | None = None,
+    trust_remote_code: bool = False,
     floor: bool = True,
     before_models: Callable[[], None] | None = None,
     **arguments: Any,
@@ -161,8 +188,11 @@ def compare_models(
         sequence_column: Column of the sequences.
         label_column: Column of labels, or several.
         on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read; ``"fail"`` refuses them.
-        method: ``"full"``, ``"probe"`` or ``"lora"``.
-        seeds: Runs of each model on each task, from ``seed`` on.
+        method: ``"full"``, ``"probe"``, ``"lora"`` or ``"ridge"``.
+        seeds: Runs of each model on each task, from ``seed`` on; default 3, and 1 with ``folds`` or
+            ``"ridge"``.
+        folds: Folds of a cross-validation, as for :func:`~dnachunk.finetune`: the table has means and
+            deviations over them, and a task need have no test set. The floor is fitted on each.
         max_train: Sequences to train on, and to choose by, at most: a part drawn at random.
         learning_rate: See there.
         num_train_epochs: See there.
@@ -170,9 +200,13 @@ def compare_models(
         lora_rank: See there.
         lora_alpha: See there.
         paper_grid: See there.
+        metric: What all tasks are scored by, and models chosen by, as for :func:`~dnachunk.finetune` but for
+            the loss; default each task's own.
         patience: See there.
         reverse_complement: See there.
         truncate: See there.
+        tile_bp: See there.
+        trust_remote_code: See there.
         floor: Whether counts of k-mers are rows as well, fitted on the same training sequences, whole and of
             one strand: with naive Bayes, and with logistic regression (of numbers, ridge regression). The
             length of the words, 3 to 6, and the regularization are chosen on the validation set. Labels of
@@ -197,14 +231,17 @@ def compare_models(
     for name, value in (("lora_rank", lora_rank), ("lora_alpha", lora_alpha)):
         if value is not None and how != "lora":
             raise UsageError(f"`{name}` needs `method=lora`, got {how}")
+    if seeds is None:
+        seeds = 3 if folds is None and how != "ridge" else 1
     require_at_least("seeds", seeds, 1)
+    if folds is not None:
+        require_at_least("folds", folds, 2)
     if max_train is not None:
         require_at_least("max_train", max_train, 2)
     args = finetuning_arguments(output_dir, how, arguments)
-    for name in ("metric_for_best_model", "resume_from_checkpoint"):
-        if getattr(args, name) is not None:
-            reason = "each task has a metric" if name.startswith("metric") else "what there is is resumed"
-            raise UsageError(f"`{name}` is for finetune: {reason}")
+    if args.resume_from_checkpoint is not None:
+        raise UsageError("`resume_from_checkpoint` is for finetune: what there is is resumed")
+    asked_metric = chosen_metric(args, metric)
     candidates = choose_candidates(
         args,
         learning_rate,
@@ -213,7 +250,7 @@ def compare_models(
         weight_decay,
         lora_alpha,
         paper_grid,
-        how == "lora",
+        how,
     )
     models = _named(model)
     known, folder = _suite_and_folder(suite, data)
@@ -224,9 +261,9 @@ def compare_models(
     entries = {}
     for task, path in found.items():
         read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
-        examples = _read_task(task, path, kind, max_train, args.seed, read)
-        metric = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
-        entries[task] = Entry(task, examples, metric)
+        examples = _read_task(task, path, kind, max_train, args.seed, read, may_lack_test=folds is not None)
+        usual = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
+        entries[task] = Entry.of(task, examples, asked_metric or usual, how, seeds, folds, args.seed)
     if floor and (taken := [name for name in models if name in FLOORS]):
         raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:
@@ -236,14 +273,23 @@ def compare_models(
             models,
             entries,
             args,
-            {"suite": known or str(folder), "method": how, "seeds": seeds, "max_train": max_train},
+            {
+                "suite": known or str(folder),
+                "method": how,
+                "seeds": seeds,
+                "folds": folds,
+                "max_train": max_train,
+            },
             method=how,
             lora=LoRA(alpha=the_only(several(lora_alpha))) if how == "lora" else None,
             candidates=candidates,
             seeds=seeds,
+            folds=folds,
             patience=patience,
             reverse_complement=reverse_complement,
             truncate=truncate,
+            tile_bp=tile_bp,
+            trust_remote_code=trust_remote_code,
             floor=floor,
         )
 
@@ -314,13 +360,17 @@ def _read_task(
     max_train: int | None,
     seed: int,
     columns: dict[str, Any],
+    *,
+    may_lack_test: bool,
 ) -> Task:
     try:
         task = Task.of(read_splits(folder, **columns), problem, seed=seed, on_error=columns["on_error"])
     except ValueError as error:
         raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
-    if task.test is None:
-        raise ValueError(f"task {name}: {folder} has no test split to compare models on")
+    if task.test is None and not may_lack_test:
+        raise ArgumentError(
+            f"task {name}: {folder} has no test split to compare models on; `folds` needs none"
+        )
     if max_train is not None:
         task = replace(task, train=task.train.draw(max_train, seed), valid=task.valid.draw(max_train, seed))
     return task
@@ -337,7 +387,8 @@ def _compare(
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
-    described = {name: _look_at(folder, entries, options["truncate"]) for name, folder in models.items()}
+    looked_for = {name: options[name] for name in ("truncate", "tile_bp", "trust_remote_code")}
+    described = {name: _look_at(folder, entries, **looked_for) for name, folder in models.items()}
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -365,9 +416,11 @@ def _compare(
             tell_skipped_rows(entry.task)
             for row in (row for row, names in floors.items() if name in names):
                 reached = _floor(row, entry, output_dir / CELLS / row / name)
-                scores[row, name] = Score.of([reached.test[entry.metric]])
-                metrics["floor"].setdefault(row, {})[name] = reached.fields
-                say(f"{row}, {name}: {METRIC_TITLES[entry.metric]} {scores[row, name]}, k = {reached.k}")
+                scores[row, name] = Score.of([each.test[entry.metric] for each in reached])
+                fields = [each.fields for each in reached]
+                metrics["floor"].setdefault(row, {})[name] = fields if options["folds"] else fields[0]
+                title = METRIC_TITLES[entry.metric]
+                say(f"{row}, {name}: {title} {scores[row, name]}, k = {_lengths(fields)}")
             for model, folder in models.items():
                 cell_args = copy.copy(args)
                 cell_args.output_dir = str(output_dir / CELLS / model / name)
@@ -393,11 +446,11 @@ def _compare(
     return ModelComparison(comparison, metrics, output_dir)
 
 
-def _floor(row: str, entry: Entry, folder: Path) -> Floor:
-    """What a row of the floor reached, if the folder has it of the same data, or else computed and noted."""
+def _floor(row: str, entry: Entry, folder: Path) -> list[Floor]:
+    """What a row of the floor reached on each fold, if the folder has it, or else computed and noted."""
     path = folder / _FLOOR
     settings = {
-        "data": task_digest(entry.task),
+        "data": [task_digest(task) for task in entry.trained],
         "metric": entry.metric,
         "word_lengths": list(WORD_LENGTHS),
         "strengths": list(STRENGTHS),
@@ -405,37 +458,56 @@ def _floor(row: str, entry: Entry, folder: Path) -> Floor:
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["settings"] == settings:
-            return Floor(**before["reached"])
-    reached = fit_floor(row, entry.task, entry.metric)
+            return [Floor(**fields) for fields in before["reached"]]
+    reached = [fit_floor(row, task, entry.metric) for task in entry.trained]
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(folder) as staging:
             (staging / _FLOOR).write_text(
-                to_json({"settings": settings, "reached": reached.fields}), encoding="utf-8"
+                to_json({"settings": settings, "reached": [each.fields for each in reached]}),
+                encoding="utf-8",
             )
     return reached
 
 
+def _lengths(floors: Sequence[Mapping[str, Any]]) -> str:
+    """The lengths of words that a row has on the folds."""
+    return "/".join(str(k) for k in sorted({fields["k"] for fields in floors}))
+
+
 def _announce(system: str, task: str) -> Any:
-    def before_run(trainer: FineTuner, candidate: Candidate, seed: int) -> None:
+    def before_run(trainer: FineTuner, candidate: Candidate, seed: int, fold: int | None) -> None:
         log_lines(trainer)
-        say(f"{system}, {task}: {candidate}, seed {seed}, {trainer.trained_parameters:,} parameters learn")
+        place = f"seed {seed}" + ("" if fold is None else f", fold {fold}")
+        say(f"{system}, {task}: {candidate}, {place}, {trainer.trained_parameters:,} parameters learn")
 
     return before_run
 
 
-def _look_at(folder: Path, entries: dict[str, Entry], truncate: bool) -> dict[str, Any]:
+def _look_at(
+    folder: Path,
+    entries: dict[str, Entry],
+    *,
+    truncate: bool,
+    tile_bp: int | None,
+    trust_remote_code: bool,
+) -> dict[str, Any]:
     """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+    check_code(folder, trust_remote_code)
     # Without the head the backbone's names are short.
     network = load_pretrained(
-        AutoModel, folder, may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}")
+        AutoModel,
+        folder,
+        may_be_new=lambda name: is_of_head(f"{AutoModel.__name__}.{name}"),
+        trust_remote_code=trust_remote_code,
     )
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    tile_bp = configured_tile(network.config, tile_bp, truncate)
     if not truncate:
         limits = length_limits(network, tokenizer)
         for entry in entries.values():
             for examples in entry.parts.values():
-                check_lengths(examples, tokenizer, *limits)
+                check_lengths(examples, tokenizer, *limits, tile_bp)
     return {
         "folder": str(folder),
         "sha256": model_digest(folder),
@@ -527,8 +599,12 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
                 shown(before.get("eval_compression"), ".2f"),
             ]
         )
-    seeds = metrics["seeds"]
-    spread = f"; means of {seeds} seeds ± sample deviation" if seeds > 1 else "; one seed"
+    seeds, folds = metrics["seeds"], metrics["folds"]
+    spread = (
+        f"; means of {describe_repeats(seeds, folds)} ± sample deviation"
+        if seeds > 1 or folds
+        else "; one seed"
+    )
     part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     paragraphs = [
@@ -561,7 +637,10 @@ def _describe_floor(metrics: dict[str, Any]) -> str:
     """What the floor's rows are, and the length of words that each has."""
     chosen = []
     for row, tasks in metrics["floor"].items():
-        lengths = ", ".join(f"{reached['k']} ({name})" for name, reached in tasks.items())
+        lengths = ", ".join(
+            f"{_lengths(reached if isinstance(reached, list) else [reached])} ({name})"
+            for name, reached in tasks.items()
+        )
         chosen.append(f"{row}: {lengths}")
     least, most = WORD_LENGTHS[0], WORD_LENGTHS[-1]
     return (

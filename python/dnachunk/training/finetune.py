@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from dnachunk.data.contents import OnError
 from dnachunk.data.labelled import LabelledSet, join_sets, read_labelled, read_splits
 from dnachunk.data.task import Examples, Problem, Task
-from dnachunk.errors import ArgumentError, UsageError, require_one_of
+from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
 from dnachunk.evaluation.metrics import DEFAULT_METRIC, METRICS, score_predictions
 from dnachunk.evaluation.strands import Strands
-from dnachunk.models.loading import ask, load_tokenizer, model_digest
+from dnachunk.models.loading import ask, check_code, load_config, load_tokenizer, model_digest
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.reporting import Report, Table, is_main_process, require_own_files, say, write_results
 from dnachunk.training.adaptation import LoRA, Method, load_with_head
@@ -30,6 +30,7 @@ from dnachunk.training.arguments import plain_values, training_arguments
 from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.finetuner import FineTuner, KeptCheckpoint, StopEarly
 from dnachunk.training.progress import log_lines, quiet_files
+from dnachunk.training.ridge import RIDGE_ALPHAS, RidgeHead
 from dnachunk.training.run_store import Candidate, Run, RunStore
 
 Files = str | os.PathLike[str]
@@ -108,6 +109,7 @@ class FineTuned(Report):
         method: Which parameters learned.
         output_dir: Where the model is.
         diverged: Candidates whose training diverged.
+        folds: How many folds of a cross-validation the repeats are over; None without.
     """
 
     candidate: Candidate
@@ -118,6 +120,7 @@ class FineTuned(Report):
     method: Method
     output_dir: Path
     diverged: Sequence[Candidate] = ()
+    folds: int | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -140,7 +143,8 @@ class FineTuned(Report):
             scores = {f"eval_{name}": value for name, value in run.eval.items()}
             scores |= {f"test_{name}": value for name, value in (run.test or {}).items()}
             candidate = {name: value for name, value in asdict(run.candidate).items() if value is not None}
-            return {**candidate, "seed": run.seed, "steps": run.steps, **scores}
+            fold = {} if run.fold is None else {"fold": run.fold}
+            return {**candidate, "seed": run.seed, **fold, "steps": run.steps, **scores}
 
         return {
             **self.metrics,
@@ -151,6 +155,7 @@ class FineTuned(Report):
             "test_sequences": 0 if task.test is None else len(task.test),
             "skipped": task.skipped_rows,
             "method": self.method,
+            **({} if self.folds is None else {"folds": self.folds}),
             "trained_parameters": self.repeats[0].trained_parameters,
             "chosen_by": f"eval_{self.metric}",
             "repeats": [entry(run) for run in self.repeats],
@@ -186,9 +191,8 @@ class FineTuned(Report):
             for name in names
             if not name.endswith("_std")
         ]
-        seeds = len(self.repeats)
-        title = f"{seeds} seed{'s' if seeds > 1 else ''}"
-        return Table([title, *splits.values()], rows)
+        seeds = len(self.repeats) // (self.folds or 1)
+        return Table([describe_repeats(seeds, self.folds), *splits.values()], rows)
 
 
 def finetune(
@@ -214,11 +218,15 @@ def finetune(
     num_train_epochs: float | Sequence[float] | None = None,
     weight_decay: float | Sequence[float] | None = None,
     paper_grid: bool = False,
+    metric: str | None = None,
     seeds: int = 1,
+    folds: int | None = None,
     patience: int = 3,
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
+    trust_remote_code: bool = False,
     **arguments: Any,
 ) -> FineTuned:
     """Fine-tunes a pre-trained model on labelled sequences: a search, repeats of the best, and one model.
@@ -241,8 +249,10 @@ def finetune(
         on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read, such as those without a
             label; ``"fail"`` refuses them; see :class:`~dnachunk.data.Problem`.
         valid_share: Share of ``train`` to choose by where there is no ``valid``.
-        method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``. Default: LoRA with
-            ``lora_rank``, else full.
+        method: ``"full"``: all parameters learn; ``"probe"``: the head alone; ``"lora"``; ``"ridge"``: ridge
+            regression on what the head reads, in closed form, the same each time, its strength chosen on the
+            validation set (:class:`~dnachunk.training.ridge.RidgeHead`). Default: LoRA with ``lora_rank``,
+            else full.
         lora_rank: Rank of LoRA (default 8), or several to search over.
         lora_alpha: Weight of LoRA, or several to search over; default twice the rank.
         lora_dropout: Dropout before the adapters.
@@ -252,12 +262,27 @@ def finetune(
         weight_decay: Or several to search over; default 0.01.
         paper_grid: Whether to search over what MergeDNA's paper does (:func:`~dnachunk.training.grid`), as
             far as it is not given.
+        metric: What is compared, of runs and of evaluations within a run, on the validation set: ``"loss"``,
+            or one of :data:`~dnachunk.evaluation.metrics.METRICS` of the problem; default
+            :data:`~dnachunk.evaluation.metrics.DEFAULT_METRIC`. Hugging Face calls it
+            ``metric_for_best_model``, which may be given instead.
         seeds: How often the best is trained, from ``seed`` on.
+        folds: Instead of one validation set, how many folds of a cross-validation ``train`` and ``valid`` are
+            cut in (:meth:`~dnachunk.data.Task.folds`): each in turn is what is chosen by, or, where there is
+            no test set, what is reported on. The search is on the first; the best is trained on all, and
+            means and deviations are over them.
         patience: Evaluations without a better one after which a run stops.
         reverse_complement: ``"average"``: both strands are run and averaged in evaluation.
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker, kept in the configuration of what is trained;
             default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        tile_bp: Bases of the tiles, overlapping by half, that longer sequences are read in, 8,192 in
+            DNAChunker's paper: their logits are averaged, each base counting once, and labels of bases are
+            those of the tile in which a base is farthest from where the sequence is cut
+            (:class:`~dnachunk.training.FineTuner`). Kept in the configuration of what is trained, so that
+            :func:`~dnachunk.predict` tiles alike; default as the model is configured, or no tiles.
+        trust_remote_code: Whether a model with code of its own in its folder (DNABERT-2, HyenaDNA, Caduceus)
+            is loaded by it; it runs with all rights that you have.
         **arguments: Fields of Hugging Face's ``TrainingArguments``, which go before :data:`DEFAULTS`;
             ``resume_from_checkpoint="last"`` goes on with what an interrupted call left.
 
@@ -275,6 +300,8 @@ def finetune(
     if not isinstance(model, str | os.PathLike):
         raise ArgumentError(f"`model` must be the folder of a model, got a {type(model).__name__}")
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
+    if folds is not None:
+        require_at_least("folds", folds, 2)
     if not is_lora and (lora_rank is not None or lora_alpha is not None or lora_dropout or lora_target):
         raise UsageError(f"the lora_ arguments need `method=lora`, got {how}")
     resume = arguments.pop("resume_from_checkpoint", None)
@@ -283,8 +310,10 @@ def finetune(
     if resume not in (None, "last"):
         raise UsageError(f"`resume_from_checkpoint` must be last, got {resume}")
     args = finetuning_arguments(output_dir, how, arguments)
+    metric = chosen_metric(args, metric)
     results = Path(output_dir) / "results.json"
     require_own_files(results, "finetune")
+    check_code(model, trust_remote_code)
     if task is None:
         columns = [label_column] if isinstance(label_column, str) else list(label_column)
         splits = _read_splits(data, train, valid, test, sequence_column, columns, on_error)
@@ -300,19 +329,22 @@ def finetune(
         weight_decay,
         lora_alpha,
         paper_grid,
-        is_lora,
+        how,
     )
     alpha = the_only(several(lora_alpha))
     lora = LoRA(alpha=alpha, dropout=lora_dropout, target_modules=lora_target) if is_lora else None
     _describe(task)
-    total = len(candidates) + seeds - 1
+    repeats = _repeats(args.seed, seeds, folds)
+    total = len(candidates) + len(repeats) - 1
 
-    def before_run(trainer: FineTuner, candidate: Candidate, seed: int) -> None:
-        number = candidates.index(candidate) + 1 if seed == args.seed else len(candidates) + seed - args.seed
+    def before_run(trainer: FineTuner, candidate: Candidate, seed: int, fold: int | None) -> None:
+        repeat = repeats.index((seed, fold))
+        number = len(candidates) + repeat if repeat else candidates.index(candidate) + 1
         log_lines(trainer)
         trained, whole = trainer.trained_parameters, trainer.num_parameters
         steps = f", {args.max_steps:,} steps at most" if args.max_steps > 0 else ""
-        say(f"\nRun {number} of {total}: {candidate}{steps}, seed {seed}")
+        place = f"seed {seed}" + ("" if fold is None else f", fold {fold} of {folds}")
+        say(f"\nRun {number} of {total}: {candidate}{steps}, {place}")
         say(f"{trained:,} parameters of {whole:,} learn ({trained / whole:.1%})")
 
     with quiet_files():
@@ -324,17 +356,21 @@ def finetune(
             lora=lora,
             candidates=candidates,
             seeds=seeds,
-            metric=args.metric_for_best_model,
+            folds=folds,
+            valid_share=valid_share,
+            metric=metric,
             patience=patience,
             reverse_complement=reverse_complement,
             tokens_per_base=tokens_per_base,
             truncate=truncate,
+            tile_bp=tile_bp,
+            trust_remote_code=trust_remote_code,
             resume=resume == "last",
             before_run=before_run,
         )
     write_results(results, "finetune", found.summary)
     if is_main_process():
-        write_card(output_dir, _card(str(model), found))
+        write_card(output_dir, _card(str(model), found, trust_remote_code))
     return found
 
 
@@ -349,20 +385,48 @@ def finetuning_arguments(
     given = dict(arguments)
     if not given.pop("load_best_model_at_end", True):
         raise UsageError("`load_best_model_at_end` is what fine-tuning does, got False")
-    return training_arguments(output_dir, {**DEFAULTS, "learning_rate": LEARNING_RATES[method]}, given)
+    rate = {"learning_rate": LEARNING_RATES[method]} if method in LEARNING_RATES else {}
+    return training_arguments(output_dir, {**DEFAULTS, **rate}, given)
 
 
-def _card(model: str, found: FineTuned) -> str:
+def chosen_metric(args: TrainingArguments, metric: str | None) -> str | None:
+    """The metric that is given, if one is, under either of its names.
+
+    Raises:
+        UsageError: If it is given under both.
+    """
+    if metric is not None and args.metric_for_best_model is not None:
+        raise UsageError("`metric` and `metric_for_best_model` are the same: give one of them")
+    return args.metric_for_best_model if metric is None else metric
+
+
+def _repeats(seed: int, seeds: int, folds: int | None) -> list[tuple[int, int | None]]:
+    """Seeds and folds that the best is trained with, in order."""
+    places: Sequence[int | None] = [None] if folds is None else range(1, folds + 1)
+    return [(seed + index, fold) for index in range(seeds) for fold in places]
+
+
+def describe_repeats(seeds: int, folds: int | None) -> str:
+    """What means are over, such as ``"10 folds"``."""
+    of_seeds = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    if folds is None:
+        return of_seeds
+    return f"{folds} folds" + (f" × {of_seeds}" if seeds > 1 else "")
+
+
+def _card(model: str, found: FineTuned, trust_remote_code: bool) -> str:
     task = found.task
+    count = len(task.train) + (0 if found.folds is None else len(task.valid))
+    part = "" if found.folds is None else f", one of {found.folds} folds held out"
     training = (
         f"Fine-tuned from {Path(model).name} ({found.method}, {found.candidate}, "
-        f"{found.repeats[0].steps:,} steps) on {len(task.train):,} "
-        f"sequences: {task.problem.value}, {', '.join(task.names[:20])}."
+        f"{found.repeats[0].steps:,} steps) on {count:,} "
+        f"sequences{part}: {task.problem.value}, {', '.join(task.names[:20])}."
     )
     if task.skipped:
         training += f" {sum(map(len, task.skipped.values())):,} rows that could not be read were left out."
     rows = [[name, f"{value:.4f}"] for name, value in found.metrics.items()]
-    config = AutoConfig.from_pretrained(found.output_dir, local_files_only=True)
+    config = load_config(found.output_dir, trust_remote_code=trust_remote_code)
     architecture = (config.architectures or ["A model"])[0]
     return model_card(architecture, config, {"Training": training, "Scores": [["metric", "value"], *rows]})
 
@@ -382,12 +446,23 @@ def choose_candidates(
     weight_decay: float | Sequence[float] | None,
     lora_alpha: float | Sequence[float] | None,
     paper_grid: bool,
-    is_lora: bool,
+    method: Method,
 ) -> list[Candidate]:
     """What is searched over: what is given, or else the paper's grid or the defaults in ``args``.
 
     A single weight decay is set in ``args``.
     """
+    if method == "ridge":
+        for name, value in {
+            "learning_rate": learning_rate,
+            "num_train_epochs": num_train_epochs,
+            "weight_decay": weight_decay,
+            "paper_grid": paper_grid or None,
+            "max_steps": args.max_steps if args.max_steps > 0 else None,
+        }.items():
+            if value is not None:
+                raise UsageError(f"`{name}` is of trainings, and `method=ridge` trains nothing: leave it out")
+        return [Candidate(ridge_alpha=alpha) for alpha in RIDGE_ALPHAS]
     learning_rates, epochs, ranks = several(learning_rate), several(num_train_epochs), several(lora_rank)
     decays, alphas = several(weight_decay), several(lora_alpha)
     for name, values in (
@@ -412,9 +487,9 @@ def choose_candidates(
     return grid(
         learning_rates or [args.learning_rate],
         epochs or [args.num_train_epochs],
-        (ranks or [8]) if is_lora else (),
+        (ranks or [8]) if method == "lora" else (),
         decays or (),
-        (alphas or ()) if is_lora else (),
+        (alphas or ()) if method == "lora" else (),
     )
 
 
@@ -427,13 +502,17 @@ def run_search(
     lora: LoRA | None = None,
     candidates: Sequence[Candidate] = (),
     seeds: int = 1,
+    folds: int | None = None,
+    valid_share: float = 0.1,
     metric: str | None = None,
     patience: int | None = 3,
     reverse_complement: Strands = "none",
     tokens_per_base: float | None = None,
     truncate: bool = False,
+    tile_bp: int | None = None,
+    trust_remote_code: bool = False,
     resume: bool = False,
-    before_run: Callable[[FineTuner, Candidate, int], Any] | None = None,
+    before_run: Callable[[FineTuner, Candidate, int, int | None], Any] | None = None,
 ) -> FineTuned:
     """Fine-tunes a pre-trained model: searches on the validation set, repeats the best, and saves one model.
 
@@ -448,19 +527,25 @@ def run_search(
         task: The problem and its examples.
         args: Hugging Face's arguments; evaluation is each epoch unless they say otherwise, and checkpoints
             are those of the best evaluations.
-        method: As :class:`FineTuner`, like ``reverse_complement`` and ``truncate``.
+        method: As :class:`FineTuner`, like ``reverse_complement``, ``truncate`` and ``tile_bp``.
         lora: How adapters are made; a candidate's rank and alpha go before its.
         candidates: What is searched; default the learning rate and epochs of ``args`` alone.
-        seeds: How many seeds, from ``args.seed`` on.
+        seeds: How many seeds, from ``args.seed`` on; of ridge regression, the same each time, one.
+        folds: How many folds of :meth:`~dnachunk.data.Task.folds` take the place of the validation set: the
+            search is on the first, and the best is trained again on the others too.
+        valid_share: As there.
         metric: What candidates, and evaluations of a run, are compared by: a score of the problem, or
             ``"loss"``; default :data:`~dnachunk.evaluation.metrics.DEFAULT_METRIC`.
         patience: Evaluations without a better score or a lower loss after which a run stops; None is never.
         reverse_complement: ``"average"`` runs both strands in evaluation.
         tokens_per_base: In (0, 1]; default as the model is configured.
         truncate: Whether sequences longer than the model takes are cut off.
+        tile_bp: Bases of the tiles that longer sequences are read in.
+        trust_remote_code: Whether a model is loaded by the code in its folder.
         resume: Whether to go on with what an interrupted call with the same arguments left: its finished
             runs are taken over, and a begun one goes on from its last checkpoint to the same numbers.
-        before_run: Called with the trainer, the candidate and the seed before each training.
+        before_run: Called with the trainer, the candidate, the seed and the fold (from 1 on; None without)
+            before each training.
 
     Returns:
         The best candidate and what its runs reached.
@@ -472,21 +557,26 @@ def run_search(
             runs or a model.
     """
     metric = DEFAULT_METRIC[task.problem] if metric is None else metric.removeprefix("eval_")
-    check_metric(metric, task, task.valid, "validation")
+    tasks: dict[int | None, Task] = {None: task}
+    if folds is not None:
+        tasks = dict(enumerate(task.folds(folds, args.seed, valid_share), start=1))
+    for each in tasks.values():
+        check_metric(metric, each, each.valid, "validation")
     if args.prediction_loss_only and metric != "loss":
-        raise ArgumentError(
-            f"`prediction_loss_only` leaves no {metric} to choose by: give `metric_for_best_model=loss` too"
-        )
+        raise ArgumentError(f"`prediction_loss_only` leaves no {metric} to choose by: give `metric=loss` too")
     if seeds < 1:
         raise ValueError(f"finetune: seeds must be at least 1, got {seeds}")
     if patience is not None and patience < 1:
         raise ValueError(f"finetune: patience must be at least 1, got {patience}")
+    is_ridge = method == "ridge"
+    if is_ridge:
+        check_ridge(task, seeds)
     if method == "lora":
         lora = lora or LoRA()
     rank = lora.rank if lora is not None and method == "lora" else None
-    candidates = list(dict.fromkeys(candidates)) or [
-        Candidate(args.learning_rate, args.num_train_epochs, rank)
-    ]
+    default = Candidate(args.learning_rate, args.num_train_epochs, rank)
+    usual = [Candidate(ridge_alpha=alpha) for alpha in RIDGE_ALPHAS] if is_ridge else [default]
+    candidates = list(dict.fromkeys(candidates)) or usual
     sign = -1 if metric == "loss" else 1
 
     def worth(scores: dict[str, float]) -> tuple[float, float]:
@@ -498,27 +588,89 @@ def run_search(
         "method": method,
         "lora": None if lora is None else asdict(lora),
         "candidates": [candidate.fields for candidate in candidates],
+        "folds": None if folds is None else [folds, valid_share],
         "metric": metric,
         "patience": patience,
         "reverse_complement": reverse_complement,
         "tokens_per_base": tokens_per_base,
         "truncate": truncate,
+        "tile_bp": tile_bp,
         "data": task_digest(task),
         "arguments": plain_values(args, _DECISIVE),
     }
     store = RunStore(Path(args.output_dir), settings)
     finished = store.open(resume)
     done: list[Run] = []
+    ridges: dict[int | None, tuple[FineTuner, RidgeHead]] = {}
 
-    def run(candidate: Candidate, seed: int, *, is_repeat: bool) -> None:
-        name = candidate.run_name(seed)
+    def make_tuner(run_args: TrainingArguments, candidate: Candidate, fold: int | None) -> FineTuner:
+        # The head and the adapters start at random.
+        set_seed(run_args.seed)
+        network = load_with_head(model, task, trust_remote_code=trust_remote_code)
+        ask(network, tokens_per_base)
+        return FineTuner(
+            network,
+            run_args,
+            tasks[fold],
+            load_tokenizer(model, trust_remote_code=trust_remote_code),
+            method=method,
+            lora=_lora_of(lora, candidate),
+            reverse_complement=reverse_complement,
+            truncate=truncate,
+            tile_bp=tile_bp,
+            callbacks=None if patience is None else [StopEarly(metric, patience)],
+        )
+
+    def begin(trainer: FineTuner, candidate: Candidate, seed: int, fold: int | None) -> None:
+        if args.should_save:
+            store.begin()
+        if before_run is not None:
+            before_run(trainer, candidate, seed, fold)
+
+    def solve(
+        run_args: TrainingArguments, candidate: Candidate, fold: int | None
+    ) -> tuple[FineTuner, Callable[[str, Examples], dict[str, float]]]:
+        """Ridge regression; the tuner, and what scores a split."""
+        assert candidate.ridge_alpha is not None
+        if fold not in ridges:
+            trainer = make_tuner(run_args, candidate, fold)
+            ridges.clear()
+            ridges[fold] = trainer, RidgeHead(trainer)
+        trainer, head = ridges[fold]
+        begin(trainer, candidate, run_args.seed, fold)
+        head.fit(candidate.ridge_alpha)
+        return trainer, lambda split, examples: head.scores(examples)
+
+    def train(
+        run_args: TrainingArguments, candidate: Candidate, fold: int | None
+    ) -> tuple[FineTuner, Callable[[str, Examples], dict[str, float]]]:
+        """A training; the tuner, and what scores a split."""
+        trainer = make_tuner(run_args, candidate, fold)
+        begin(trainer, candidate, run_args.seed, fold)
+        checkpoint = last_checkpoint(run_args.output_dir)
+        if checkpoint is not None:
+            trainer.add_callback(KeptCheckpoint(checkpoint))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.merge()
+
+        def scores(split: str, examples: Examples) -> dict[str, float]:
+            if split == "eval":
+                return _scores_of(trainer.evaluate(), split)
+            output = trainer.predict(trainer.examples(examples), metric_key_prefix=split)
+            return _scores_of(output.metrics or {}, split)
+
+        return trainer, scores
+
+    def run(candidate: Candidate, seed: int, fold: int | None, *, is_repeat: bool) -> None:
+        name = candidate.run_name(seed, fold)
         if name in finished:
             done.append(finished[name])
             return
         run_args = copy.copy(args)
         run_args.output_dir = str(store.folder / name)
-        run_args.learning_rate = candidate.learning_rate
-        run_args.num_train_epochs = candidate.num_train_epochs
+        if candidate.learning_rate is not None and candidate.num_train_epochs is not None:
+            run_args.learning_rate = candidate.learning_rate
+            run_args.num_train_epochs = candidate.num_train_epochs
         if candidate.weight_decay is not None:
             run_args.weight_decay = candidate.weight_decay
         run_args.seed = seed
@@ -527,31 +679,8 @@ def run_search(
         run_args.save_total_limit = 1
         if run_args.eval_strategy == IntervalStrategy.NO:
             run_args.eval_strategy = IntervalStrategy.EPOCH
-        # The head and the adapters start at random.
-        set_seed(seed)
-        network = load_with_head(model, task)
-        ask(network, tokens_per_base)
-        trainer = FineTuner(
-            network,
-            run_args,
-            task,
-            load_tokenizer(model),
-            method=method,
-            lora=_lora_of(lora, candidate),
-            reverse_complement=reverse_complement,
-            truncate=truncate,
-            callbacks=None if patience is None else [StopEarly(metric, patience)],
-        )
-        trained_parameters = trainer.trained_parameters
-        if args.should_save:
-            store.begin()
-        if before_run is not None:
-            before_run(trainer, candidate, seed)
-        checkpoint = last_checkpoint(run_args.output_dir)
-        if checkpoint is not None:
-            trainer.add_callback(KeptCheckpoint(checkpoint))
         try:
-            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer, scores_of = (solve if is_ridge else train)(run_args, candidate, fold)
         except FloatingPointError as error:
             # A search finds out what rates are too high; a repeat of the best has to learn.
             if is_repeat or len(candidates) == 1:
@@ -560,14 +689,12 @@ def run_search(
             if args.should_save:
                 shutil.rmtree(run_args.output_dir, ignore_errors=True)
             return
-        trainer.merge()
-        scores = _scores_of(trainer.evaluate(), "eval")
+        of = tasks[fold]
+        scores = scores_of("eval", of.valid)
         is_best = all(worth(scores) > worth(other.eval) for other in done)
-        test = None
-        if task.test is not None and (is_best or is_repeat):
-            output = trainer.predict(trainer.examples(task.test), metric_key_prefix="test")
-            test = _scores_of(output.metrics or {}, "test")
-        result = Run(candidate, seed, scores, test, trainer.state.global_step, trained_parameters)
+        test = scores_of("test", of.test) if of.test is not None and (is_best or is_repeat) else None
+        steps = trainer.state.global_step
+        result = Run(candidate, seed, scores, test, steps, trainer.trained_parameters, fold)
         if is_best:
             trainer.save_model(str(store.best))
         if args.should_save:
@@ -575,14 +702,15 @@ def run_search(
         trainer.accelerator.wait_for_everyone()
         done.append(result)
 
+    (seed, fold), *others = _repeats(args.seed, seeds, folds)
     for candidate in candidates:
-        run(candidate, args.seed, is_repeat=False)
+        run(candidate, seed, fold, is_repeat=False)
     search = list(done)
     if not search:
         raise FloatingPointError("the training diverged with every candidate; try lower learning rates")
     first = max(search, key=lambda result: worth(result.eval))
-    for index in range(1, seeds):
-        run(first.candidate, args.seed + index, is_repeat=True)
+    for seed, fold in others:
+        run(first.candidate, seed, fold, is_repeat=True)
     if args.should_save:
         store.publish()
     diverged = [each for each in candidates if all(each != result.candidate for result in search)]
@@ -595,6 +723,7 @@ def run_search(
         method,
         Path(args.output_dir),
         diverged,
+        folds,
     )
 
 
@@ -605,15 +734,31 @@ def _lora_of(lora: LoRA | None, candidate: Candidate) -> LoRA | None:
     return replace(lora, rank=rank, alpha=alpha)
 
 
-def check_metric(metric: str, task: Task, examples: Examples, split: str) -> None:
+def check_ridge(task: Task, seeds: int) -> None:
+    """Refuses what ridge regression is not for.
+
+    Raises:
+        ArgumentError: If bases are labelled, or it is to be run with several seeds.
+    """
+    if seeds > 1:
+        raise UsageError(f"`seeds` is 1 where `method=ridge`, which is the same each time, got {seeds}")
+    if task.problem is Problem.per_base:
+        raise ArgumentError("`method=ridge` is for labels of sequences, got labels of bases")
+
+
+def check_metric(
+    metric: str, task: Task, examples: Examples, split: str, *, may_be_loss: bool = True
+) -> None:
     """Refuses a metric that is none of the problem's, or not defined on a set of examples.
 
     Raises:
-        ValueError: If it is; the set is called ``split``.
+        ArgumentError: If it is; the set is called ``split``.
     """
-    known = (*METRICS[task.problem], "loss")
+    known = (*METRICS[task.problem], "loss") if may_be_loss else METRICS[task.problem]
     if metric not in known:
-        raise ValueError(f"finetune: metric must be one of {', '.join(known)}, got {metric!r}")
+        raise ArgumentError(
+            f"`metric` must be one of {', '.join(known)} where labels are {task.problem.value}, got {metric}"
+        )
     targets: Any = examples.targets
     if task.problem is Problem.per_base:
         targets = [label for labels in targets for label in labels]
@@ -624,9 +769,9 @@ def check_metric(metric: str, task: Task, examples: Examples, split: str) -> Non
         else (len(wanted), len(task.names))
     )
     if metric != "loss" and metric not in score_predictions(task.problem, np.zeros(shape), wanted):
-        raise ValueError(
-            f"finetune: {metric} is not defined on the {split} set, whose targets are all alike; "
-            "give another set, or another metric"
+        raise ArgumentError(
+            f"{metric} is not defined on the {split} set, whose targets are all alike; give another set, or "
+            "another `metric`"
         )
 
 
@@ -712,8 +857,11 @@ __all__ = [
     "DEFAULTS",
     "FineTuned",
     "check_metric",
+    "check_ridge",
     "checked_method",
     "choose_candidates",
+    "chosen_metric",
+    "describe_repeats",
     "finetune",
     "finetuning_arguments",
     "grid",

@@ -23,21 +23,23 @@ class Candidate:
     """A point of a search.
 
     Attributes:
-        learning_rate: The highest of the schedule.
-        num_train_epochs: Epochs, unless ``max_steps`` says how many steps.
+        learning_rate: The highest of the schedule; None where nothing is trained.
+        num_train_epochs: Epochs, unless ``max_steps`` says how many steps; None where nothing is trained.
         lora_rank: Rank of LoRA; with another method None.
         weight_decay: Weight decay; None where it is the same for all.
         lora_alpha: Weight of LoRA; None where it is the same for all, or follows from the rank.
+        ridge_alpha: Regularization of ridge regression; with another method None.
 
     Raises:
         ValueError: If one is not above 0 (weight decay: below 0), or not finite.
     """
 
-    learning_rate: float
-    num_train_epochs: float
+    learning_rate: float | None = None
+    num_train_epochs: float | None = None
     lora_rank: int | None = None
     weight_decay: float | None = None
     lora_alpha: float | None = None
+    ridge_alpha: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -49,25 +51,33 @@ class Candidate:
     @property
     def fields(self) -> dict[str, Any]:
         """Its values by name, those that are the same for all left out."""
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if value is not None or name not in ("weight_decay", "lora_alpha")
-        }
+        kept = () if self.ridge_alpha is not None else ("lora_rank",)
+        return {name: value for name, value in asdict(self).items() if value is not None or name in kept}
 
     def __str__(self) -> str:
-        rank = "" if self.lora_rank is None else f", rank {self.lora_rank}"
-        alpha = "" if self.lora_alpha is None else f", alpha {self.lora_alpha:g}"
-        decay = "" if self.weight_decay is None else f", weight decay {self.weight_decay:g}"
-        epochs = f"{self.num_train_epochs:g} epochs"
-        return f"learning rate {self.learning_rate:g}{decay}, {epochs}{rank}{alpha}"
+        forms = {
+            "learning rate {:g}": self.learning_rate,
+            "weight decay {:g}": self.weight_decay,
+            "{:g} epochs": self.num_train_epochs,
+            "rank {}": self.lora_rank,
+            "alpha {:g}": self.lora_alpha,
+            "regularization {:g}": self.ridge_alpha,
+        }
+        return ", ".join(form.format(value) for form, value in forms.items() if value is not None)
 
-    def run_name(self, seed: int) -> str:
-        """Name of its run with a seed."""
-        rank = "" if self.lora_rank is None else f"_rank{self.lora_rank}"
-        alpha = "" if self.lora_alpha is None else f"_alpha{self.lora_alpha:g}"
-        decay = "" if self.weight_decay is None else f"_decay{self.weight_decay:g}"
-        return f"rate{self.learning_rate:g}{decay}_epochs{self.num_train_epochs:g}{rank}{alpha}_seed{seed}"
+    def run_name(self, seed: int, fold: int | None = None) -> str:
+        """Name of its run with a seed, and where a fold is held out."""
+        forms = {
+            "rate{:g}": self.learning_rate,
+            "decay{:g}": self.weight_decay,
+            "epochs{:g}": self.num_train_epochs,
+            "rank{}": self.lora_rank,
+            "alpha{:g}": self.lora_alpha,
+            "ridge{:g}": self.ridge_alpha,
+            "seed{}": seed,
+            "fold{}": fold,
+        }
+        return "_".join(form.format(value) for form, value in forms.items() if value is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class Run:
         test: Scores on the test set, if it was run on it.
         steps: Optimizer steps it took.
         trained_parameters: How many parameters learned.
+        fold: Which fold of a cross-validation was held out, from 1 on; None without.
     """
 
     candidate: Candidate
@@ -89,11 +100,13 @@ class Run:
     test: dict[str, float] | None
     steps: int
     trained_parameters: int
+    fold: int | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
         """Its values by name, the candidate's too."""
-        return {**asdict(self), "candidate": self.candidate.fields}
+        fields = {**asdict(self), "candidate": self.candidate.fields}
+        return {name: value for name, value in fields.items() if name != "fold" or value is not None}
 
 
 class RunStore:

@@ -4,7 +4,7 @@ use super::cpu;
 use crate::error::{Error, Result};
 use crate::float::Accumulator;
 use crate::tensor::{Element, Input, Output, PyTensor, dtype_name, lengths_of, num_threads};
-use crate::windows::Windows;
+use crate::windows::{Windows, check_num_merges};
 use pyo3::prelude::*;
 use tch::Kind;
 
@@ -24,13 +24,7 @@ fn forward<A: Element + Accumulator>(
     let windows = Windows::new(OP, window, shift, length)?;
     let lengths = lengths_of(OP, lengths, batch, length)?;
     let num_merges = Input::<i64, 1>::with_shape(OP, "num_merges", num_merges, [batch])?;
-    for (&real, &merges) in lengths.as_slice().iter().zip(num_merges.as_slice()) {
-        let capacity = cpu::capacity(windows.over(real as usize));
-        if !(0..=capacity as i64).contains(&merges) {
-            let expected = format!("in [0, {capacity}] for {real} positions in windows of {window}");
-            return Err(Error::value(OP, "num_merges", expected, merges.to_string()));
-        }
-    }
+    check_num_merges(OP, num_merges.as_slice(), lengths.as_slice(), windows)?;
     let mut token_index = Output::<i64>::new(OP, [batch, length])?;
     let mut threshold = Output::<A>::new(OP, [batch, length])?;
     let (index_out, threshold_out) = (token_index.as_mut_slice(), threshold.as_mut_slice());

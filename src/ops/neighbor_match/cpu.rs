@@ -30,17 +30,7 @@ fn round_score<A: Accumulator>(score: A) -> i32 {
     if scaled.is_nan() { LOWEST } else { (scaled as i32).clamp(LOWEST, -LOWEST) }
 }
 
-/// How many merges a sequence can make.
-#[must_use]
-pub fn capacity(windows: Windows) -> usize {
-    (0..windows.count())
-        .map(|index| windows.range(index).len())
-        .filter(|&len| len > 1)
-        .map(|len| len.div_ceil(2))
-        .sum()
-}
-
-/// Matches one sequence; `num_merges` must not exceed [`capacity`].
+/// Matches one sequence; `num_merges` must not exceed the windows' candidates.
 fn match_sequence<A: Accumulator>(
     scores: &[A],
     windows: Windows,
@@ -127,7 +117,7 @@ fn midpoint(proposals: &[Proposal]) -> f64 {
 
 /// Writes `token_index [B, N]` and `threshold [B, N]`.
 ///
-/// `lengths` must lie in `[0, N]` and `num_merges` in `[0, capacity]`; `windows` are those of `N` positions.
+/// `lengths` must lie in `[0, N]` and `num_merges` in `[0, candidates]`; `windows` are those of `N` positions.
 pub fn forward<A: Accumulator>(
     scores: &[A],
     lengths: &[i64],
@@ -195,8 +185,6 @@ mod tests {
 
     #[test]
     fn a_window_of_one_proposes_nothing() {
-        assert_eq!(capacity(Windows { window: 4, shift: 0, length: 5 }), 2);
-        assert_eq!(capacity(Windows { window: 4, shift: 0, length: 7 }), 4);
         assert_eq!(matched(&[0.5; 5], 4, 2, true).0, [0, 0, 0, 1, 2]);
     }
 }

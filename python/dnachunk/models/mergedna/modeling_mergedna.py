@@ -41,8 +41,7 @@ from dnachunk.nn import (
 )
 from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import Rotation, token_positions
-from dnachunk.nn.soft_merge import distinct
-from dnachunk.ops import global_match, token_merge, token_unmerge
+from dnachunk.ops import global_match, token_merge, token_unmerge, window_center
 from dnachunk.ops._lengths import real_positions
 from dnachunk.segmentation import Encoded, Segmentation
 
@@ -275,7 +274,7 @@ class MergeDNALocalEncoder(_Part):
             elif self.metric == "keys":
                 metric = keys.mean(dim=2)
             elif self.metric == "features":
-                metric = distinct(x.detach(), lengths, self.window_size, shift)
+                metric = window_center(x, lengths, self.window_size, shift)
             merged = merge(
                 x,
                 num_tokens,
