@@ -203,8 +203,11 @@ def _window_attention() -> Iterator[Callable[[], Any]]:
     B, N, H, d = 8, 4096, 16, 64
     angles = _meta(1, N, d // 2, dtype=torch.float32)
     arguments = (_meta(B, N, 3, H, d), angles, angles, _meta(B, dtype=torch.int64), 16, 8)
-    yield lambda: forward(*arguments)
-    yield lambda: backward(_meta(B, N, H, d), *arguments)
+    bias = _meta(B, N, dtype=torch.float32)
+    yield lambda: forward(*arguments, None)
+    yield lambda: backward(_meta(B, N, H, d), *arguments, None)
+    yield lambda: forward(*arguments, bias)
+    yield lambda: backward(_meta(B, N, H, d), *arguments, bias)
 
 
 def _rotary() -> Iterator[Callable[[], Any]]:

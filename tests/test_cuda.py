@@ -53,7 +53,7 @@ OPERATIONS = {
     "soft_merge": (test_soft_merge.sample, test_soft_merge.DIFFERENTIABLE),
     "token_unmerge": (test_token_unmerge.sample, ["x"]),
     "token_sum": (test_token_sum.sample, ["x"]),
-    "window_attention": (test_window_attention.sample, ["qkv"]),
+    "window_attention": (test_window_attention.sample, test_window_attention.DIFFERENTIABLE),
     "window_center": (test_window_center.sample, []),
     "deformable_conv": (test_deformable_conv.sample, ["x", "offset", "modulation", "weight"]),
     "basic_units": (test_basic_units.sample, []),

@@ -368,10 +368,10 @@ def samples(fasta):
         "unit_gather_backward": (None, (rows[:3], torch.tensor([7, 0, 7]), 2, 6)),
         "unit_scatter_forward": (None, (x, rows[:2], torch.randn(2), torch.tensor([7, 0]))),
         "unit_scatter_backward": (None, (x, rows[:2], torch.randn(2), torch.tensor([7, 0]))),
-        "window_attention_forward": (None, (qkv, angles, angles, two_of_six, 4, 0)),
+        "window_attention_forward": (None, (qkv, angles, angles, two_of_six, 4, 0, scores)),
         "window_attention_backward": (
             None,
-            (torch.randn(2, 6, 2, 4), qkv, angles, angles, two_of_six, 4, 0),
+            (torch.randn(2, 6, 2, 4), qkv, angles, angles, two_of_six, 4, 0, scores),
         ),
         "window_center_forward": (None, (x, two_of_six, 4, 0)),
     }

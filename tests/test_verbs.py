@@ -505,6 +505,7 @@ VERBS = {
     "pretrain": "pretrain",
     "finetune": "finetune",
     "evaluate": "compare_models",
+    "splice_sites": "splice_site_sets",
 }
 
 
@@ -520,7 +521,7 @@ def test_a_command_and_its_verb_have_the_same_arguments(command, verb):
         return None if value in ((), inspect.Parameter.empty) else value
 
     # Where a command line is repeated, nothing given is the library's default.
-    repeated = {"label_column", "length_bp"}
+    repeated = {"label_column", "length_bp", "sequence_column"}
     for name in set(options) - {"context"} - repeated:
         if options[name].default is not inspect.Parameter.empty:
             assert plain(options[name].default) == plain(arguments[name].default), name

@@ -12,6 +12,7 @@ from dnachunk._lazy import after_import, lazy_names
 if TYPE_CHECKING:
     from dnachunk.baselines import FixedTokenizer as FixedTokenizer
     from dnachunk.build import build_info as build_info
+    from dnachunk.data import splice_site_sets as splice_site_sets
     from dnachunk.evaluation import compare_tokens as compare_tokens
     from dnachunk.evaluation import predict as predict
     from dnachunk.evaluation import profile as profile
@@ -44,6 +45,7 @@ _HOMES = {
     "compare_models": "dnachunk.training.compare",
     "finetune": "dnachunk.training.finetune",
     "pretrain": "dnachunk.training.pretrain",
+    "splice_site_sets": "dnachunk.data",
 }
 # Type checkers read no list that is computed; without one they take every public name above.
 if not TYPE_CHECKING:

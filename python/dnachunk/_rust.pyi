@@ -241,8 +241,15 @@ def window_attention_backward(
     lengths: Tensor,
     window: int,
     shift: int,
-) -> Tensor: ...
+    bias: Tensor | None,
+) -> tuple[Tensor, Tensor]: ...
 def window_attention_forward(
-    qkv: Tensor, cos: Tensor, sin: Tensor, lengths: Tensor, window: int, shift: int
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    lengths: Tensor,
+    window: int,
+    shift: int,
+    bias: Tensor | None,
 ) -> Tensor: ...
 def window_center_forward(x: Tensor, lengths: Tensor, window: int, shift: int) -> Tensor: ...

@@ -191,7 +191,12 @@ def require_own_files(
 
 def _command(job: str) -> str:
     """The command that does the same as a call."""
-    others = {"tokenize_genome": "tokenize", "embed_genome": "embed", "compare_models": "evaluate"}
+    others = {
+        "tokenize_genome": "tokenize",
+        "embed_genome": "embed",
+        "compare_models": "evaluate",
+        "splice_site_sets": "splice-sites",
+    }
     return others.get(job, job.replace("_", "-"))
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "browse, vcf": ["--vcf", "v.vcf", "--output", "out.html"],
     "compare-tokens, region": ["--region", "{0}:101-200", "--output-dir", "out"],
     "compare-tokens, annotation": ["--annotation", "genes.bed", "--output-dir", "out"],
+    "compare-tokens, repeats": ["--repeats", "repeats.out", "--output-dir", "out"],
     "compare-tokens, motif": ["--motif", "genes.bed", "--output-dir", "out"],
     "compare-tokens, vcf": ["--vcf", "v.vcf", "--output-dir", "out"],
     "score-variants": ["--vcf", "v.vcf", "--output", "out.vcf"],
@@ -50,6 +51,9 @@ def files(request, tmp_path, monkeypatch):
     ]
     (tmp_path / "v.vcf").write_text(VCF + "".join(lines))
     (tmp_path / "genes.bed").write_text("".join(f"{other}\t100\t160\tgene\n" for other in others))
+    (tmp_path / "repeats.out").write_text(
+        "".join(f"9 1.5 0 0 {other} 101 160 (0) + X LINE/L1 1 60 (0) 1\n" for other in others)
+    )
     (tmp_path / "names.tsv").write_text(
         "".join("\t".join(pair) + "\n" for pair in zip(others, records, strict=True))
     )
@@ -92,6 +96,8 @@ def test_other_names_are_refused_until_they_are_asked_for(run, model, files, tmp
         assert not metrics["holdout_is_default"]
     elif command.endswith("annotation"):
         assert "gene" in result.out
+    elif command.endswith("repeats"):
+        assert "LINE/L1" in result.out
 
 
 def test_an_opened_genome_is_asked_by_other_names_too(tmp_path):

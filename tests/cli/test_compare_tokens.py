@@ -321,6 +321,178 @@ def test_motifs_and_variants(run, chunker, sequences, motifs_and_variants, tmp_p
     assert not list(out.glob("motifs.png")) + list(out.glob("variants.png"))
 
 
+@pytest.fixture(scope="module")
+def units(tmp_path_factory):
+    """A saved MxDNA with random weights."""
+    directory = tmp_path_factory.mktemp("units")
+    torch.manual_seed(1)
+    AutoModelForPreTraining.from_config(SMALL_CONFIGS["mxdna"]).save_pretrained(directory)
+    DNATokenizer(cls_sep=True).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def kinds_of_places(sequences):
+    """Options: repeats of the sequences, and two labelled sets of one name."""
+    rows = [("one", 101, 300, "LINE/L1", 7.5), ("one", 401, 500, "SINE", 31.0), ("two", 1, 50, "LINE/L2", 8)]
+    (sequences / "r.out").write_text(
+        "".join(f"9 {age} 0 0 {name} {a} {b} (0) + X {kind} 1 9 (0) 1\n" for name, a, b, kind, age in rows)
+    )
+    words = ["--repeats", sequences / "r.out"]
+    for index, folder in enumerate(("first", "second")):
+        (sequences / folder).mkdir()
+        generator = torch.Generator().manual_seed(index)
+        texts = ["".join("ACGT"[i] for i in torch.randint(4, (40,), generator=generator)) for _ in range(6)]
+        lines = [f"{text},{'ab'[row % 2]}\n" for row, text in enumerate(texts)]
+        (sequences / folder / "train.csv").write_text("seq,kind\n" + "".join(lines))
+        words += ["--labelled", sequences / folder / "train.csv"]
+    return [*words, "--sequence-column", "seq", "--label-column", "kind"]
+
+
+def test_kinds_of_places(run, model, chunker, sequences, kinds_of_places, tmp_path):
+    out = tmp_path / "out"
+    words = ["--model", model, "--model", chunker, "--fasta", sequences / "genome.fa", *QUICK]
+    result = run("compare-tokens", *words, *kinds_of_places, "--output-dir", out)
+    assert result.status == 0, result.err
+    places = metrics_of(out)["places"]
+    labels = [model.name, f"{chunker.name} stage 0", chunker.name]
+    age = "divergence of transposable elements"
+    assert {group: list(of_group) for group, of_group in places.items()} == {
+        "repeat class": ["LINE", "SINE"],
+        "repeat family": ["LINE/L1", "LINE/L2"],
+        age: ["5-10%", "30% or more"],
+        "class of first/train.csv": ["a", "b"],
+        "class of second/train.csv": ["a", "b"],
+    }
+    assert all(list(of_labels) == labels for of_group in places.values() for of_labels in of_group.values())
+    # As they follow from what `tokenize` writes; of the second record too.
+    assert run("tokenize", *words[:2], "--fasta", words[5], "--output", tmp_path / "t.bed").status == 0
+    lengths = {"LINE/L1": [], "LINE/L2": []}
+    for name, start, end, _ in read_bed(tmp_path / "t.bed"):
+        for place in range(start, end):
+            kind = "LINE/L1" if name == "one" and 100 <= place < 300 else None
+            kind = "LINE/L2" if name == "two" and place < 50 else kind
+            if kind:
+                lengths[kind].append(end - start)
+    for kind, of_bases in lengths.items():
+        found = places["repeat family"][kind][model.name]
+        assert found["bases_by_token_length"] == torch.tensor(of_bases).bincount().tolist()
+        assert found["bases_per_token"] == pytest.approx(len(of_bases) / sum(1 / each for each in of_bases))
+    both = [places["repeat family"][kind][model.name]["bases"] for kind in lengths]
+    assert places["repeat class"]["LINE"][model.name]["bases"] == sum(both) == 250
+    assert places[age]["5-10%"] == places["repeat class"]["LINE"]
+    assert places["class of first/train.csv"]["a"][model.name]["bases"] == 3 * 40
+    assert "class of second/train.csv: bases per token" in result.out
+    assert (out / "places.png").read_bytes().startswith(b"\x89PNG")
+    # A part of the genome has its part of them.
+    part = tmp_path / "part"
+    again = run("compare-tokens", *words, *kinds_of_places[:2], "--region", "one:1-150", "--output-dir", part)
+    assert again.status == 0, again.err
+    found = metrics_of(part)["places"]
+    assert [list(of_group) for of_group in found.values()] == [["LINE"], ["LINE/L1"], ["5-10%"]]
+    assert found["repeat class"]["LINE"][model.name]["bases"] == 50
+    nowhere = run(
+        *("compare-tokens", *words, *kinds_of_places[:2], "--region", "one:1001-1400"),
+        *("--output-dir", tmp_path / "nowhere"),
+    )
+    assert nowhere.status == 0
+    assert "No repeat lies in the region." in nowhere.out
+    assert metrics_of(tmp_path / "nowhere")["places"] == {}
+
+
+def test_passes_budgets_and_maps(run, model, chunker, units, sequences, kinds_of_places, tmp_path):
+    out = tmp_path / "out"
+    words = ["--model", units, "--model", chunker, "--model", model, "--tokenizer", "6mer"]
+    words += ["--fasta", sequences / "genome.fa", *QUICK]
+    more = ["--accuracy-budget", 0.5, "--accuracy-budget", 0.25, "--map-tokens", 40, *kinds_of_places]
+    result = run("compare-tokens", *words, *more, "--output-dir", out)
+    assert result.status == 0, result.err
+    metrics = metrics_of(out)
+    jitter = metrics["jitter"]
+    assert list(jitter) == [units.name]
+    agreement = jitter[units.name]["boundary_jaccard"]
+    assert (jitter[units.name]["jitter"], jitter[units.name]["windows"]) == (0.01, 6)
+    assert 0 < agreement["low"] <= agreement["mean"] <= agreement["high"] <= 1
+    accuracy = metrics["accuracy"]
+    readings = {
+        name: [(each["reading"], each["asked"]) for each in found] for name, found in accuracy.items()
+    }
+    assert readings == {
+        units.name: [("configured", None)],
+        chunker.name: [("threshold", None), ("budget", 0.25), ("budget", 0.5)],
+        model.name: [("configured", None), ("budget", 0.25), ("budget", 0.5)],
+    }
+    assert len({each["masked_count"] for found in accuracy.values() for each in found}) == 1
+    assert f"{chunker.name} | budget 0.25" in result.out
+    maps = metrics["token_maps"]
+    groups = ["soft-masking", "repeat class", "class of first/train.csv", "class of second/train.csv"]
+    assert list(maps) == [units.name, chunker.name, model.name]
+    assert all(list(found) == groups for found in maps.values())
+    for of_model in maps.values():
+        for found in of_model.values():
+            assert 10 <= len(found["places"]) == len(found["coordinates"]) <= 40
+            assert 0 <= found["neighbours_alike"] <= 1
+        assert set(of_model["soft-masking"]["places"]) <= {"soft-masked", "not soft-masked"}
+        assert of_model["class of first/train.csv"]["places"].count("a") == 20
+    for name in ("jitter", "accuracy", "token_maps"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    # The same seed, the same numbers; what is not asked for is not there, and no old plots stay.
+    again = tmp_path / "again"
+    assert run("compare-tokens", *words, *more, "--output-dir", again).status == 0
+    assert metrics_of(again) == metrics
+    assert run("compare-tokens", *words, "--output-dir", out).status == 0
+    without = metrics_of(out)
+    assert (without["places"], without["accuracy"], without["token_maps"]) == ({}, {}, {})
+    assert without["jitter"] == jitter
+    assert not [name for name in ("places", "accuracy", "token_maps") if (out / f"{name}.png").exists()]
+
+
+def test_features_tell_tokens_apart(run, chunker, sequences, tmp_path):
+    words = ["--model", chunker, "--fasta", sequences / "genome.fa", *QUICK, "--map-tokens", 30]
+    words += ["--annotation", sequences / "genes.gff3", "--output-dir", tmp_path / "out"]
+    result = run("compare-tokens", *words)
+    assert result.status == 0, result.err
+    (found,) = metrics_of(tmp_path / "out")["token_maps"].values()
+    assert list(found) == ["features"]
+    assert set(found["features"]["places"]) <= {"CDS", "tRNA", "elsewhere"}
+    assert "CDS" in found["features"]["places"]
+
+
+def test_tokens_per_base(run, model, chunker, units, sequences, tmp_path):
+    words = [
+        "--model",
+        model,
+        "--model",
+        chunker,
+        "--model",
+        units,
+        "--fasta",
+        sequences / "genome.fa",
+        *QUICK,
+    ]
+    result = run("compare-tokens", *words, "--tokens-per-base", 0.3, "--output-dir", tmp_path / "out")
+    assert result.status == 0, result.err
+    found = metrics_of(tmp_path / "out")
+    assert run("compare-tokens", *words, "--output-dir", tmp_path / "as_it_is").status == 0
+    before = metrics_of(tmp_path / "as_it_is")
+    for name in (model.name, chunker.name):
+        regions = found["tokenizers"][name]["regions"]
+        assert regions["all"]["bases_per_token"] == pytest.approx(1 / 0.3, rel=0.1)
+        assert found["boundary_survival"][name]["bases_per_token"] == pytest.approx(1 / 0.3, rel=0.1)
+        assert before["tokenizers"][name]["regions"]["all"]["bases_per_token"] < 1 / 0.35
+    assert found["tokenizers"][units.name] == before["tokenizers"][units.name]
+
+
+def test_no_window_no_accuracy(run, chunker, units, tmp_path):
+    (tmp_path / "short.fa").write_text(">short\n" + "CCGCA" * 10 + "\n")
+    words = ["--model", chunker, "--model", units, "--fasta", tmp_path / "short.fa"]
+    words += ["--accuracy-budget", 0.5, "--map-tokens", 20, "--output-dir", tmp_path / "out"]
+    result = run("compare-tokens", *words)
+    assert result.status == 0, result.err
+    metrics = metrics_of(tmp_path / "out")
+    assert (metrics["jitter"], metrics["accuracy"]) == ({}, {})
+
+
 def refused(result, said, status=1):
     assert result.status == status, result.err
     assert "Traceback" not in result.err
@@ -365,6 +537,31 @@ def test_bad_fasta(run, bad_fasta, tmp_path, fault):
         (["--tokenizer", "6mer", "--motif-score", 1.5], "--motif-score must be in [0, 1], got 1.5", 1),
         (["--tokenizer", "6mer", "--vcf", "chr.vcf"], "chr.vcf has no variant on a record of", 1),
         (["--tokenizer", "6mer", "--vcf", "chr.bed"], "chr.bed, line 1: expected '##fileformat=VCF", 1),
+        (["--tokenizer", "6mer", "--repeats", "chr.out"], "chr.out has no interval on a record of the", 1),
+        (["--tokenizer", "6mer", "--repeats", "chr.out"], "--aliases takes a table", 1),
+        (
+            ["--tokenizer", "6mer", "--repeats", "chr.bed"],
+            "--repeats chr.bed must be RepeatMasker's table",
+            1,
+        ),
+        (["--tokenizer", "6mer", "--labelled", "numbers.csv"], "must have classes as labels, got numbers", 1),
+        (["--tokenizer", "6mer", "--labelled", "absent.csv"], "absent.csv", 1),
+        (
+            ["--tokenizer", "6mer", "--labelled", "two.csv", "--labelled", "two.csv"],
+            "every --labelled must have a name of its own",
+            1,
+        ),
+        (
+            ["--tokenizer", "6mer", "--tokens-per-base", 0.5],
+            "--tokens-per-base is for mergedna and dnachun",
+            2,
+        ),
+        (
+            ["--tokenizer", "6mer", "--accuracy-budget", 0.5],
+            "--accuracy-budget is for mergedna and dnachun",
+            2,
+        ),
+        (["--tokenizer", "6mer", "--map-tokens", 3], "--map-tokens", 2),
         (["--tokenizer", "6mer", "--fasta", "n.fa"], "there is no A, C, G or T in", 1),
         (["--tokenizer", "6mer", "--bedgraph", "out/p.bedgraph"], "there is no folder out to write", 2),
     ],
@@ -374,6 +571,9 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     (tmp_path / "bad.bed").write_text("one\t1\t5\none\t1\n")
     (tmp_path / "chr.bed").write_text("chr1\t1\t5\n")
     (tmp_path / "all.bed").write_text("one\t1\t5\tall\n")
+    (tmp_path / "chr.out").write_text("9 1.5 0 0 chr1 11 60 (0) + X LINE/L1 1 50 (0) 1\n")
+    (tmp_path / "numbers.csv").write_text("sequence,label\nACGT,0.5\nACGG,1.5\n")
+    (tmp_path / "two.csv").write_text("sequence,label\nACGT,a\nACGG,b\n")
     (tmp_path / "n.fa").write_text(">n\n" + "N" * 600 + "\n")
     (tmp_path / "bad.meme").write_text("MEME version 4\nMOTIF x\nletter-probability matrix: w= 1\n1 1 1 0\n")
     (tmp_path / "chr.vcf").write_text(
@@ -384,6 +584,25 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
     result = run("compare-tokens", *of_genome, "--output-dir", "out", *words)
     refused(result, said, status)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_model_given_twice(run, model, fasta, tmp_path):
+    words = ["--model", model, "--model", model, "--fasta", fasta, "--output-dir", tmp_path / "out"]
+    refused(run("compare-tokens", *words), "must have a name of its own, got")
+
+
+@pytest.mark.parametrize(
+    ("option", "budget", "said"),
+    [
+        ("--tokens-per-base", 0.1, "--tokens-per-base must be at least 0.25 with 2 merging blocks, got 0.1"),
+        ("--accuracy-budget", 0.1, "--accuracy-budget must be at least 0.25 with 2 merging blocks, got 0.1"),
+        ("--accuracy-budget", 1.5, "--accuracy-budget must be in (0, 1], got 1.5"),
+    ],
+)
+def test_budgets_out_of_reach(run, model, fasta, tmp_path, option, budget, said):
+    words = ["--model", model, "--fasta", fasta, "--output-dir", tmp_path / "out"]
+    refused(run("compare-tokens", *words, option, budget), said)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_feature_type_that_is_not_there(run, sequences, tmp_path):

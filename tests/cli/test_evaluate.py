@@ -6,8 +6,10 @@ import pytest
 from dnachunk.data.task import Examples
 from dnachunk.evaluation.comparison import Score
 from dnachunk.evaluation.kmer_floor import FLOORS, LINEAR, NAIVE_BAYES
+from dnachunk.random import mix
 from dnachunk.training import FineTuner, compare
 from tests.cli.test_finetune import toy_rows, write_table
+from tests.data.test_dnalongbench import CHROMOSOME, gene, write
 from tests.training.finetuning import save_bert, save_small
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
@@ -300,7 +302,7 @@ def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, train
     ("change", "status", "said"),
     [
         (["--suite", "gue"], 2, "--suite gue needs --data, the folder of GUE (Zhou et al. 2024): EMP/H3/"),
-        (["--suite", "glue"], 2, "nt, long-range or a folder of tasks, got glue"),
+        (["--suite", "glue"], 2, "splicing, bend, dnalongbench or a folder of tasks, got glue"),
         (["--tasks", "tf_9"], 1, "has no task 'tf_9'; it has genomic_benchmarks/worm, gue/tf_0"),
         (["--model", "nowhere"], 1, "directory must be one that holds a model, got nowhere"),
         (["--model", "a|b=."], 2, "--model must be NAME=DIR with a name for a table, got a|b=."),
@@ -385,6 +387,55 @@ def test_a_sequence_too_long_for_one_model_is_told_before_anything_is_trained(
     assert run(*line, "--truncate").status == 0
 
 
+def test_tokens_per_base_are_asked_of_those_that_can_be(run, models, suite, tmp_path, monkeypatch):
+    save_small(tmp_path / "units", "mxdna")
+    asked = {}
+    train = FineTuner.train
+
+    def noted(self, *args, **kwargs):
+        asked[self.model.config.model_type] = (
+            getattr(self.model.config, "boundary_budget", None),
+            getattr(self.model.config, "keep_ratio", None),
+        )
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(FineTuner, "train", noted)
+    command = [*words(models, suite, tmp_path / "out"), "--model", tmp_path / "units", "--no-floor"]
+    result = run(*command, "--tasks", "gue/*", "--seeds", 1, "--tokens-per-base", 0.36)
+    assert result.status == 0, result.err
+    assert asked["dnachunker"] == (pytest.approx([0.6, 0.6]), None)
+    assert asked["mergedna"] == (None, 0.36)
+    assert asked["mxdna"] == (None, None)
+    described = json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["models"]
+    assert {name: each["tokens_per_base"] for name, each in described.items()} == {
+        **{"merge": 0.36, "chunk": 0.36, "units": None},
+    }
+    table = (tmp_path / "out" / "results.md").read_text()
+    assert "merge at 0.36 tokens per base; chunk at 0.36 tokens per base" in table
+    # Runs under another budget are others.
+    again = run(*command, "--tasks", "gue/*", "--seeds", 1)
+    assert again.status == 1
+    assert "tokens_per_base" in again.err
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "said"),
+    [
+        ("merge", 0.1, "--tokens-per-base must be at least 0.25 with 2 merging blocks, got 0.1"),
+        ("chunk", 1.5, "--tokens-per-base must be in (0, 1], got 1.5"),
+        ("units", 0.5, "--tokens-per-base is for mergedna and dnachunker, got 0.5 for neither"),
+    ],
+)
+def test_tokens_per_base_out_of_reach(run, models, suite, tmp_path, trainings, name, budget, said):
+    save_small(tmp_path / "units", "mxdna")
+    folder = tmp_path / name if name == "units" else models / name
+    command = ["evaluate", "--suite", suite, "--model", folder, "--output-dir", tmp_path / "out", *QUICK]
+    result = run(*command, "--tokens-per-base", budget)
+    assert result.status in (1, 2)
+    assert said in " ".join(result.err.split())
+    assert not trainings
+
+
 def test_one_metric_for_all_tasks(run, models, suite, tmp_path, trainings):
     line = [*words(models, suite, tmp_path / "run", "merge"), "--seeds", 1, "--metric", "auprc"]
     result = run(*line)
@@ -462,3 +513,82 @@ def test_ridge_is_not_for_labels_of_bases(run, models, tmp_path, trainings):
     refusal = refused(run(*line, "--output-dir", tmp_path / "run", "--use-cpu"))
     assert "task bases: --method ridge is for labels of sequences, got labels of bases" in refusal
     assert not (tmp_path / "run").exists()
+
+
+def test_averages_by_group_are_printed_below_the_table(run, models, tmp_path):
+    for index, task in enumerate(("gue/tf_0", "gue/tf_1", "gue/mouse_0", "other")):
+        (tmp_path / "suite" / task).mkdir(parents=True)
+        for split, count in (("train", 20), ("test", 10)):
+            write_table(tmp_path / "suite" / task / f"{split}.csv", *toy_rows(count, 10 * index + count))
+    result = run(*words(models, tmp_path / "suite", tmp_path / "all", "merge"), "--seeds", 2)
+    assert result.status == 0, result.err
+    metrics = read(tmp_path / "all")
+    human = "GUE (Zhou et al. 2024): human transcription factors"
+    assert list(metrics["groups"]) == ["GUE (Zhou et al. 2024): mouse transcription factors", human]
+    group = metrics["groups"][human]
+    assert (group["tasks"], group["tasks_of_benchmark"]) == (["gue/tf_0", "gue/tf_1"], 5)
+    reached = [metrics["scores"]["merge"][task] for task in group["tasks"]]
+    by_seed = [sum(cell["repeats"][seed]["test"]["mcc"] for cell in reached) / 2 for seed in (0, 1)]
+    assert group["average"]["merge"] == pytest.approx(sum(by_seed) / 2)
+    assert group["deviation"].get("merge", 0) == pytest.approx(abs(by_seed[0] - by_seed[1]) / 2**0.5)
+    assert list(group["average"]) == ["merge", *FLOORS]
+    text = (tmp_path / "all" / "results.md").read_text()
+    line = next(line for line in text.splitlines() if human in line)
+    assert f"{human} (2 of 5 tasks)" in line
+    assert str(Score.of(by_seed)) in line
+    assert "± is how the group's mean deviates over seeds." in text
+    assert line in result.out
+
+
+def test_bends_bed_files_and_dnalongbenchs_tables_are_suites(run, models, tmp_path):
+    text = "".join("ACGT"[mix(7, place) % 4] for place in range(400))
+    bend = tmp_path / "bend"
+    (bend / "histone_modification").mkdir(parents=True)
+    (bend / "gene_finding").mkdir()
+    (bend / "genomes").mkdir()
+    (bend / "genomes" / "g.fa").write_text(f">chr1\n{text}\n")
+    header = "chromosome\tstart\tend\tsplit"
+    rows = [
+        f"chr1\t{start}\t{start + 40}\t{split}\t{label}"
+        for split in ("train", "valid", "test")
+        for start, label in ((0, "0,1"), (50, "1"), (100, "0"), (150, ""))
+    ]
+    (bend / "histone_modification" / "histone_modification.bed").write_text(
+        "\n".join([f"{header}\tlabel", *rows])
+    )
+    (bend / "gene_finding" / "gene_finding.bed").write_text(f"{header}\nchr1\t0\t40\ttrain\n")
+    line = ["evaluate", "--suite", "bend", "--data", bend, "--model", models / "merge", "--seeds", 1, *QUICK]
+    result = run(*line, "--output-dir", tmp_path / "of_bend")
+    assert result.status == 0, result.err
+    assert "Left out   gene_finding: its labels are in an hdf5 file" in result.out
+    task = read(tmp_path / "of_bend")["tasks"]["histone_modification"]
+    assert (task["metric"], task["problem"], task["classes"]) == ("auroc", "multi-label", ["0", "1"])
+
+    long = tmp_path / "dnalongbench"
+    rows = [
+        (
+            *gene(20 + 10 * row, 90),
+            "chr1",
+            60,
+            61,
+            ("positive", "negative")[row % 2],
+            split,
+            CHROMOSOME[60],
+            "A",
+        )
+        for split in ("train", "valid", "test")
+        for row in range(4)
+    ]
+    write(long / "eQTL", rows, alleles=True)
+    (long / "contact_map_prediction").mkdir()
+    line[2:5] = ["dnalongbench", "--data", long]
+    result = run(*line, "--output-dir", tmp_path / "of_long")
+    assert result.status == 0, result.err
+    assert "Left out   contact_map_prediction: its targets are tracks or maps" in result.out
+    task = read(tmp_path / "of_long")["tasks"]["eQTL/set"]
+    assert (task["metric"], task["classes"]) == ("auroc", ["negative", "positive"])
+    result = run(*line, "--tasks", "contact_map_prediction", "--output-dir", tmp_path / "no")
+    assert "contact_map_prediction of DNALongBench (Cheng et al. 2025) cannot be read" in refused(result)
+    result = run(*line, "--label-column", "target", "--output-dir", tmp_path / "no")
+    assert "--label-column are for tables: --suite dnalongbench has columns of its own" in refused(result, 2)
+    assert not (tmp_path / "no").exists()

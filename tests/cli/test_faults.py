@@ -101,7 +101,7 @@ def test_killed_at_twenty_moments(commands, tmp_path, command):  # noqa: F811
     assert status == 0, err
 
 
-@pytest.mark.parametrize("command", [*FILES, "score-mutations", "compare-tokens", "profile"])
+@pytest.mark.parametrize("command", [*FILES, "score-mutations", "compare-tokens", "profile", "splice-sites"])
 def test_no_room_is_told_and_leaves_what_was_there(commands, tmp_path, command):  # noqa: F811
     words, inputs = commands[command]
     before = {path: path.read_bytes() for path in inputs}

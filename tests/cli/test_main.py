@@ -14,6 +14,7 @@ COMMANDS = [
     "embed",
     "score-variants",
     "score-mutations",
+    "splice-sites",
     "demo",
     "doctor",
 ]

@@ -31,11 +31,23 @@ def files(tmp_path):
     vcf.write_text(f"{HEADER}{line}one\tfive\tx\tA\tC\t.\t.\t.\n{line}")
     bed = tmp_path / "a.bed"
     bed.write_text("one\t10\t50\tgene\none\tten\t50\tgene\nthree\t10\t50\tgene\n")
+    repeats = tmp_path / "r.out"
+    row = "9 {} 0 0 one 11 50 (0) + X LTR 1 9 (0) 1\n"
+    repeats.write_text(row.format("2.5") + row.format("-"))
+    table = tmp_path / "labelled.csv"
+    table.write_text(f"sequence,label\n{GOOD[:60]},a\n{GOOD[60:90]}!,b\n{GOOD[90:150]},b\n")
     cds = tmp_path / "cds.fa"
     cds.write_text(">cds\nATGAAAGCTTGGTAA\n")
     scan = tmp_path / "scan.csv"
     scan.write_text("mutant,score\nK2R,0.5\nK2N,0.5,1\nA3V,0.1\n")
-    return {"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan}
+    gff = tmp_path / "a.gff3"
+    exon = "{}\tx\texon\t{}\t{}\t.\t+\t.\tParent={}\n"
+    rows = [exon.format(name, start, start + 19, name) for name in ("one", "three") for start in (11, 61)]
+    gff.write_text("".join([*rows, exon.format("one", "ten", 50, "one")]))
+    return {
+        **{"fasta": fasta, "vcf": vcf, "bed": bed, "cds": cds, "scan": scan},
+        **{"gff": gff, "repeats": repeats, "labelled": table},
+    }
 
 
 def words_of(command, files, model, output):
@@ -50,11 +62,16 @@ def words_of(command, files, model, output):
         ],
         "compare-tokens": [
             *(*of_genome, "--annotation", files["bed"], "--output-dir", output, "--mutated-windows", 2),
-            *("--vcf", files["vcf"], "--motif", files["bed"]),
+            *("--vcf", files["vcf"], "--motif", files["bed"], "--repeats", files["repeats"]),
+            *("--labelled", files["labelled"]),
         ],
         "pretrain": [
             *("--fasta", files["fasta"], "--output-dir", output, "--eval-windows", 2, "--max-steps", 1),
             *("--per-device-train-batch-size", 2, *SMALL),
+        ],
+        "splice-sites": [
+            *("--fasta", files["fasta"], "--annotation", files["gff"], "--test", "three"),
+            *("--window-bp", 8, "--output-dir", output),
         ],
         "score-mutations": [
             *("--model", model, "--fasta", files["cds"], "--variants", files["scan"], "--output-dir", output)
@@ -72,6 +89,7 @@ def words_of(command, files, model, output):
         ("compare-tokens", None, None),
         ("pretrain", None, None),
         ("score-mutations", "results.json", {"skipped_lines": ["3: "]}),
+        ("splice-sites", "results.json", {"skipped_lines": ["5: start must"]}),
     ],
 )
 def test_what_cannot_be_read(run, files, model, tmp_path, command, numbers, skipped):

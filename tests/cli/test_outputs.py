@@ -69,6 +69,12 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
     motifs = tmp_path / "motifs" / "motifs.jaspar"
     motifs.parent.mkdir()
     motifs.write_text(">at\n9 0\n0 0\n0 0\n0 9\n")
+    genes = motifs.with_name("genes.gff3")
+    exon = "{}\tx\texon\t{}\t{}\t.\t+\t.\tParent={}\n"
+    exons = [exon.format(name, start, start + 19, name) for name in ("one", "two") for start in (11, 61)]
+    genes.write_text("".join(exons))
+    repeats = motifs.parent / "repeats.out"
+    repeats.write_text("9 1.5 0 0 one 11 60 (0) + X LINE/L1 1 50 (0) 1\n")
     of_genome = ["--model", model, "--fasta", fasta]
     short = ["--max-steps", 2, "--per-device-train-batch-size", 2]
     return {
@@ -88,8 +94,15 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             [fasta, vcf, model / "model.safetensors"],
         ),
         "compare-tokens": (
-            [*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf, "--motif", motifs],
-            [fasta, vcf, motifs],
+            [
+                *(*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf),
+                *("--motif", motifs, "--repeats", repeats, "--labelled", labelled),
+            ],
+            [fasta, vcf, motifs, repeats, labelled],
+        ),
+        "splice-sites": (
+            ["--fasta", fasta, "--annotation", genes, "--test", "two", "--window-bp", 8],
+            [fasta, genes],
         ),
         "profile": (
             ["--model", model, "--fasta", fasta, "--length-bp", 64, "--repeats", 1],
@@ -109,7 +122,9 @@ FILES = {
     "browse": "out.html",
 }
 WITH_NUMBERS = [command for command in FILES if command != "browse"]
-FOLDERS = ["score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate"]
+FOLDERS = [
+    *("score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate", "splice-sites"),
+]
 STREAMING = ["tokenize", "score-variants", "predict", "browse"]
 
 

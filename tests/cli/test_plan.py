@@ -1,17 +1,34 @@
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import dnachunk
+from dnachunk.data.labelled import SPLIT_NAMES
+from dnachunk.evaluation.suites import find_tasks
 from dnachunk.training import Plan, PreTrainer
 from tests.cli.test_evaluate import refused, trainings  # noqa: F401
 from tests.cli.test_finetune import toy_rows, write_table
+from tests.data.test_dnalongbench import CHROMOSOME, gene, write
+from tests.training.finetuning import random_sequences
 from tests.training.runs import write_genome
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "docs" / "plans").glob("*.toml"))
+SMALL = [path for path in PLANS if "[small]" in path.read_text()]
+SHARED = ROOT / ".." / "shared" / "data"
+# What nothing is at hand of, or what a command makes.
+MADE = {
+    "dnachunker-bend",
+    "dnachunker-dnalongbench",
+    "mergedna-bulk-rna",
+    "mergedna-eqtl",
+    "mergedna-splicing",
+}
 
 PLAN = """
 bases = 1000
@@ -196,3 +213,134 @@ def test_the_packaged_plans_are_plans(path):
 
 def test_there_are_plans():
     assert {path.stem for path in PLANS} >= {"micro", "ablations"}
+    # Each of the papers' tables that is of labelled data.
+    assert len(SMALL) == 17
+    listed = (ROOT / "docs" / "plans" / "README.md").read_text()
+    for path in PLANS:
+        assert f"`{path.name}`" in listed
+
+
+SMALL_PLAN = """
+[small]
+bases = 512
+
+[small.pretrain]
+window_bp = 32
+config = { hidden_size = 16 }
+
+[small.evaluate]
+max_steps = 1
+"""
+
+
+def test_small_goes_before_all_else(run, write_plan, data, tmp_path):
+    path = write_plan()
+    path.write_text(PLAN.replace('model = "mergedna"', 'model = "mergedna"\nwindow_bp = 128') + SMALL_PLAN)
+    whole, small = Plan.read(path), Plan.read(path, small=True)
+    name = "MergeDNA, masked only"
+    assert (whole.bases, whole.options(name)["window_bp"], whole.max_steps(name)) == (1000, 128, 1)
+    assert (small.bases, small.options(name)["window_bp"], small.max_steps(name)) == (512, 32, 4)
+    assert small.options(name)["config"] == {**whole.options(name)["config"], "hidden_size": 16}
+    assert (whole.evaluate["max_steps"], small.evaluate) == (2, {**whole.evaluate, "max_steps": 1})
+    line = ["evaluate", "--plan", path, "--data", data, "--output-dir", tmp_path / "run"]
+    result = run(*line, "--small")
+    assert result.status == 0, result.err
+    config = json.loads((tmp_path / "run" / "models" / "3mer" / "config.json").read_text())
+    assert (config["hidden_size"], config["train_length_bp"]) == (16, 32)
+    assert "holds a model that was pre-trained with other bases, config, window_bp" in refused(run(*line))
+
+
+def test_small_needs_a_plan_that_has_it(run, write_plan, data, tmp_path):
+    line = ["evaluate", "--plan", write_plan(), "--data", data, "--output-dir", tmp_path / "run", "--small"]
+    assert "--small is for a plan with a table of that name" in refused(run(*line))
+    line[1:3] = ["--suite", data]
+    assert "--small is for a --plan" in refused(run(*line[:3], *line[5:]), 2)
+    path = write_plan(("bases = 1000", "bases = 1000\nsmall = 3"))
+    with pytest.raises(ValueError, match="small must be a table of bases, pretrain and evaluate, got 3"):
+        Plan.read(path)
+
+
+def fill(folder, plan):
+    """Genomes and tasks that a plan names, made up."""
+    for options in [plan.options(name) for name in plan.models]:
+        for name in options["fasta"]:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(f">one\n{random_sequences(1, 40_000, 1)[0]}\n".encode()))
+    evaluate = plan.evaluate
+    if evaluate.get("suite") == "bend":
+        (folder / "genomes" / "g.fa").write_text(f">chr1\n{random_sequences(1, 900, 2)[0]}\n")
+        (folder / "histone_modification").mkdir()
+        rows = ["chromosome\tstart\tend\tsplit\tlabel"]
+        rows += [
+            f"chr1\t{start}\t{start + 40}\t{split}\t{label}"
+            for split in ("train", "valid", "test")
+            for start, label in ((0, "0,1"), (50, "1"), (100, "0"), (150, ""))
+        ]
+        (folder / "histone_modification" / "histone_modification.bed").write_text("\n".join(rows))
+        return
+    if evaluate.get("suite") == "dnalongbench":
+        kinds = ("positive", "negative")
+        rows = [
+            (*gene(20 + row, 90), "chr1", 60, 61, kinds[row % 2], split, CHROMOSOME[60], "A")
+            for split in ("train", "valid", "test")
+            for row in range(6)
+        ]
+        write(folder / "eQTL", rows, alleles=True)
+        return
+    for task in evaluate["tasks"]:
+        # A folder of tasks holds one of them.
+        path = folder / (task if "/" in task else f"{task}/one")
+        path.mkdir(parents=True)
+        for split, count in (("train", 24), ("test", 12)):
+            write_rows(path / split, evaluate, count)
+
+
+def write_rows(path, evaluate, count):
+    sequences = random_sequences(count, 60, count)
+    columns = evaluate.get("sequence_column")
+    if columns is not None:
+        header = ",".join([*columns, evaluate["tissue_column"], "label"])
+        rows = [f"{text},{text[:30]}A{text[31:]},skin,{row % 2}" for row, text in enumerate(sequences)]
+        write_table(path.with_suffix(".csv"), *rows, header=header)
+    elif evaluate.get("problem") == "regression":
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        labels = [[text.count("A") / 60, text.count("C") / 60] for text in sequences]
+        table = pyarrow.table({"sequence": sequences, evaluate["label_column"]: labels})
+        parquet.write_table(table, path.with_suffix(".parquet"))
+    else:
+        write_table(path.with_suffix(".csv"), *toy_rows(count, count))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_each_paper_s_table_runs_small(path, tmp_path, monkeypatch):
+    plan = Plan.read(path, small=True)
+    data = tmp_path / "data"
+    fill(data, plan)
+    name = next(iter(plan.models))
+    one = replace(
+        plan,
+        bases=256 * 16,
+        models={name: plan.models[name]},
+        small={**plan.small, "use_cpu": True},
+        evaluate={**plan.evaluate, "use_cpu": True, "max_steps": 1},
+    )
+    monkeypatch.setattr(Plan, "read", classmethod(lambda cls, path, *, small=False: one))
+    result = dnachunk.compare_models(tmp_path / "run", plan=path, small=True, data=data)
+    for task in result.metrics["tasks"]:
+        assert (name, task) in result.comparison.scores
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is absent")
+def test_small_plans_name_data_at_hand(path):
+    plan = Plan.read(path, small=True)
+    for name in plan.models:
+        assert all((SHARED / genome).is_file() for genome in plan.options(name)["fasta"])
+    if path.stem not in MADE:
+        found = find_tasks(SHARED, plan.evaluate["tasks"])
+        assert list(found) == plan.evaluate["tasks"]
+        for task in found.values():
+            assert any(list(task.glob(f"{word}.*")) for word in SPLIT_NAMES["test"])

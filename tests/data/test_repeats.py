@@ -1,10 +1,10 @@
+import gzip
 import pickle
 
 import pytest
 
 from dnachunk.data import Genome, WindowDataset
-from dnachunk.data.annotation import Feature
-from dnachunk.data.repeats import has_repeats, read_repeats, with_repeats
+from dnachunk.data.repeats import Repeat, has_repeats, read_repeats, with_repeats
 
 OUT = """   SW   perc perc perc  query  position in query    matching repeat       position in repeat
 score   div. del. ins.  sequence  begin end (left)   repeat   class/family  begin end (left) ID
@@ -50,23 +50,6 @@ def test_repeatmaskers_own_table(genome, tmp_path):
     (masked,), _ = with_repeats([genome], [tmp_path / "g.fa.out"])
     assert flags(masked, 0, 0, 20) == "..xxxx.............."
     assert flags(masked, 1, 0, 12) == ".....xxx.xxx"
-
-
-def test_repeats_one_by_one_have_their_names(genome, tmp_path):
-    (tmp_path / "g.fa.out").write_text(OUT)
-    found, skipped = read_repeats(tmp_path / "g.fa.out", genome)
-    assert skipped == []
-    assert found == [
-        Feature(0, 2, 6, "repeats", False, "Simple_repeat"),
-        Feature(1, 9, 12, "repeats", True, "DNA/hAT-Charlie"),
-    ]
-    bed = tmp_path / "r.bed"
-    bed.write_text("one\t10\t14\tAlu\none\t2\t5\none\t3\tfour\none\t3\t3\n")
-    found, skipped = read_repeats(bed, genome, on_error="skip")
-    assert found == [Feature(0, 2, 5, "repeats", False, ""), Feature(0, 10, 14, "repeats", False, "Alu")]
-    assert [each.where for each in skipped] == ["r.bed, line 3"]
-    with pytest.raises(ValueError, match="line 3"):
-        read_repeats(bed, genome)
 
 
 def test_other_names_of_records(genome, tmp_path):
@@ -125,3 +108,60 @@ def test_whether_there_are_repeats(genome, tmp_path):
     assert has_repeats(genome)
     assert not has_repeats(Genome(plain))
     assert has_repeats(with_repeats([Genome(plain)], [tmp_path / "r.bed"])[0][0])
+
+
+def test_families_and_ages_of_repeats(genome, tmp_path):
+    with gzip.open(tmp_path / "g.fa.out.gz", "wt") as file:
+        file.write(OUT + "  9  7.0  0  0  three  1  2  (0) + X LTR 1 2 (0) 3\n")
+    other = tmp_path / "more.out"
+    other.write_text("  9  30  0  0  one  1  20  (0) + X LINE/L1 1 2 (0) 3\n")
+    repeats, skipped = read_repeats(genome, [tmp_path / "g.fa.out.gz", other])
+    assert skipped == []
+    assert repeats == [
+        Repeat(0, 2, 6, "Simple_repeat", 1.3),
+        Repeat(1, 9, 12, "DNA/hAT-Charlie", 24.5),
+        Repeat(0, 0, 20, "LINE/L1", 30.0),
+    ]
+    assert [each.repeat_class for each in repeats] == ["Simple_repeat", "DNA", "LINE"]
+    assert read_repeats(genome, []) == ([], [])
+
+
+def test_families_of_another_genome(genome, tmp_path):
+    table = tmp_path / "r.out"
+    table.write_text(OUT.replace("  one  ", "  chrone  ").replace("  two  ", "  chrtwo  "))
+    with pytest.raises(
+        ValueError, match=r"it names chrone, chrtwo, and of .*g\.fa the records are one, two"
+    ) as error:
+        read_repeats(genome, [table])
+    assert "`aliases=chr` takes such names for the same" in error.value.message
+    assert len(read_repeats(genome.with_aliases("chr"), [table])[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("9  -  0  0  one  1  2  (0) + X LTR 1", r"r\.out, line 4: perc div\. must be a number, got '-'"),
+        ("9  nan  0  0  one  1  2  (0) + X LTR 1", r"perc div\. must be a number, got 'nan'"),
+        ("9  1  0  0  one  2  1  (0) + X LTR 1", "positions must be 1 <= begin <= end, got 2, 1"),
+        ("9  1  0  0  one  1  21  (0) + X LTR 1", "must end inside its record of 20 bases, got 21"),
+        ("9  1  0  0  one  1  2", "expected 11 or more columns, got 7"),
+    ],
+)
+def test_faulty_lines_of_families(genome, tmp_path, line, said):
+    table = tmp_path / "r.out"
+    table.write_text("\n\n\n" + line + "\n" + OUT.splitlines()[3] + "\n")
+    with pytest.raises(ValueError, match=said):
+        read_repeats(genome, [table])
+    repeats, skipped = read_repeats(genome, [table], on_error="skip")
+    assert [each.family for each in repeats] == ["Simple_repeat"]
+    assert [each.where for each in skipped] == ["r.out, line 4"]
+
+
+def test_only_a_table_has_families(genome, tmp_path):
+    (tmp_path / "r.bed").write_text("one\t1\t5\tAlu\n")
+    with pytest.raises(
+        ValueError, match=r"repeats .*r\.bed must be RepeatMasker's table, which ends in \.out"
+    ):
+        read_repeats(genome, [tmp_path / "r.bed"])
+    with pytest.raises(FileNotFoundError):
+        read_repeats(genome, [tmp_path / "absent.out"])

@@ -7,11 +7,16 @@ from dnachunk import DNATokenizer
 from dnachunk.alphabet import reverse_complement
 from dnachunk.data import Examples, Problem
 from dnachunk.data.examples import ExampleCollator, ExampleDataset
-from dnachunk.data.tiles import OwnTile, own_tiles, tile_labelled_bases
+from dnachunk.data.tiles import OwnTile, alternate_tiles, own_tiles, tile_labelled_bases
 
 
 class Model:
     def forward(self, input_ids, attention_mask=None):
+        pass
+
+
+class PairModel:
+    def forward(self, input_ids, attention_mask=None, tissue=None):
         pass
 
 
@@ -93,3 +98,34 @@ def test_a_batch_has_the_rows_of_all_tiles(both_strands):
         assert rows(batch["reverse"]) == [reverse_complement(text) for text in texts]
     # Where nothing is cut a batch is as without tiles.
     assert "tiles" not in collate([dataset[1], dataset[1]])
+
+
+def test_tiles_of_an_alternate_allele():
+    tiles = own_tiles(40, 16)
+    assert [tile[:2] for tile in tiles] == [(0, 16), (8, 24), (16, 32), (24, 40)]
+    assert alternate_tiles(tiles, 40) == [(0, 16), (8, 24), (16, 32), (24, 40)]
+    assert alternate_tiles(tiles, 43)[-1] == (27, 43)
+    assert alternate_tiles(tiles, 37)[-1] == (21, 37)
+    assert alternate_tiles(own_tiles(10, 16), 13) == [(0, 13)]
+    for length_bp in (31, 49, 10):
+        with pytest.raises(ValueError, match=f"half a tile at most, got 40 and {length_bp} bases"):
+            alternate_tiles(tiles, length_bp)
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_a_batch_has_pairs_of_tiles(both_strands):
+    references, alternates = ["ACGTTGCAACGG", "GATTA"], ["ACGTTGCAACG", "GACTA"]
+    examples = Examples(references, [0, 1], ["a", "b"], alternates, [1, 0])
+    dataset = ExampleDataset(examples, both_strands=both_strands)
+    collate = ExampleCollator(DNATokenizer(), PairModel(), Problem.single_label, tile_bp=8)
+    batch = collate([dataset[0], dataset[1]])
+    assert batch["tiles"].tolist() == [[0.5, 0.5, 0], [0, 0, 1]]
+    assert batch["tissue"].tolist() == [1, 1, 0]
+    want = [("ACGTTGCA", "ACGTTGCA"), ("TGCAACGG", "TTGCAACG"), ("GATTA", "GACTA")]
+    for name, turn in (("input_ids", str), ("reverse", reverse_complement)):
+        ids = batch["reverse"]["input_ids"] if name == "reverse" else batch[name]
+        for row, pair in zip(ids, want, strict=True):
+            found = DNATokenizer().batch_decode(row, skip_special_tokens=True)
+            assert [text.replace(" ", "") for text in found] == [turn(text) for text in pair]
+        if not both_strands:
+            break

@@ -1,6 +1,6 @@
 import pytest
 
-from dnachunk.evaluation.comparison import Comparison, Score, markdown_table
+from dnachunk.evaluation.comparison import Comparison, Score, TaskGroup, markdown_table
 
 
 def compare(scores, models=("A", "B", "C"), metrics=None):
@@ -112,3 +112,43 @@ def test_what_can_have_no_score_is_not_ranked():
         ["**70.00**", "*40.00*", "**55.00**", "**1.50**"],
         ["*60.00*", "—", "—", "—"],
     ]
+
+
+def test_averages_by_group_are_of_models_that_have_all_its_tasks():
+    seeds = {("A", "a"): [0.5, 0.7], ("A", "b"): [0.1, 0.1], ("B", "a"): [0.4, 0.8], ("B", "c"): [0.3]}
+    seeds |= {("C", "a"): [0.2], ("C", "b"): [0.6, 0.8], ("A", "c"): [0.9, 0.5]}
+    comparison = Comparison(
+        ["A", "B", "C", "D"],
+        dict.fromkeys("abc", "mcc"),
+        {key: Score.of(values) for key, values in seeds.items()},
+        {("D", "c")},
+        {"marks": TaskGroup(("a", "b"), 10), "sites": TaskGroup(("c",), 1)},
+        seeds,
+    )
+    marks = comparison.group_averages("marks")
+    assert list(marks) == ["A", "C"]
+    # 0.3 with one seed, 0.4 with the other.
+    assert marks["A"] == (pytest.approx(0.35), pytest.approx(0.05 * 2**0.5))
+    # Its tasks have not as many seeds.
+    assert marks["C"] == (pytest.approx(0.45), None)
+    assert comparison.group_averages("sites") == {
+        "A": (pytest.approx(0.7), pytest.approx(0.2 * 2**0.5)),
+        "B": (0.3, None),
+    }
+    assert comparison.group_lines() == [
+        ["average of", "A", "B", "C", "D"],
+        ["marks (2 of 10 tasks)", "35.00 ± 7.07", "—", "45.00", "—"],
+        ["sites (1 task)", "70.00 ± 28.28", "30.00", "—", "—"],
+    ]
+    table, groups = comparison.markdown().split("\n\n")
+    assert table == markdown_table(comparison.lines())
+    assert groups == markdown_table(comparison.group_lines())
+
+
+def test_averages_by_group_are_marked_and_absent_without_groups():
+    comparison = compare({"a": (0.5, 0.7), "b": (0.3, 0.3)}, ("A", "B"))
+    assert comparison.group_lines() == []
+    assert "average of" not in comparison.markdown()
+    known = {(model, task): Score(value) for model, task, value in (("A", "a", 0.5), ("B", "a", 0.7))}
+    grouped = Comparison(["A", "B"], {"a": "mcc"}, known, (), {"marks": TaskGroup(("a",), 1)})
+    assert grouped.group_lines()[1] == ["marks (1 task)", "*50.00*", "**70.00**"]

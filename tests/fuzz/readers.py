@@ -14,8 +14,11 @@ import torch
 from dnachunk import DNATokenizer, MergeDNAConfig, MergeDNAForMaskedLM, load
 from dnachunk.data import Genome, read_labelled
 from dnachunk.data.annotation import read_annotation
+from dnachunk.data.bend import read_bend
+from dnachunk.data.dnalongbench import read_dnalongbench
 from dnachunk.data.motif_matrices import read_motif_matrices
 from dnachunk.data.repeats import with_repeats
+from dnachunk.data.splice_sites import splice_site_sets
 from dnachunk.data.text import read_lines
 from dnachunk.data.vcf import VCF
 from dnachunk.evaluation.motifs import log_odds
@@ -69,6 +72,35 @@ OUT_LINES = [
     "21 24.5 1.0 0.0 two 10 10 (0) C MER5A DNA/hAT-Charlie (23) 165 92 3",
 ]
 TABLE_LINES = ["sequence,label", "ACGTNNACGT,1", "acgt,0", '"GATTACA",1', "RYSWKM,0", "TTTT,1"]
+BEND_LINES = [
+    "chromosome\tstart\tend\tsplit\tlabel\tstrand",
+    "one\t0\t8\ttrain\t0,2\t-",
+    "one\t4\t40\ttrain\t\t+",
+    "two\t1\t9\tvalid\t1\t.",
+    "one\t8\t20\ttest\t2\t+",
+]
+LONG_LINES = [
+    "gene_chrom\tgene_start\tgene_end\tgene_strand\tregion_chrom\tregion_start\tregion_end\ttarget\tsubset",
+    "one\t4\t9\t+\tone\t20\t25\tpositive\ttrain",
+    "one\t30\t39\t-\tone\t2\t9\tnegative\ttrain",
+    "two\t3\t6\t+\ttwo\t5\t9\tnegative\ttest",
+]
+LONG_CONFIG = """genome_fa genome.fa str
+EPI_file table.tsv str
+enhancer_tabix_file masks.bed str
+seq_len_cutoff 50 int
+tss_flank_upstream 3 int
+tss_flank_downstream 3 int
+region_flank_upstream 2 int
+region_flank_downstream 2 int
+"""
+EXON_LINES = [
+    *(
+        f"one\ts\texon\t{start}\t{end}\t.\t{strand}\t.\tParent={name}"
+        for start, end, strand, name in (*((1, 4, "+", "a"), (24, 40, "+", "a,b"), (1, 6, "+", "b")),)
+    ),
+    *(f"two\ts\tCDS\t{start}\t{end}\t.\t-\t.\tID=c" for start, end in ((1, 2), (9, 10))),
+]
 LENGTHS = {"one": 40, "two": 10}
 EXPECTED_ERRORS = (ValueError, OSError)
 
@@ -333,5 +365,44 @@ class Weights(Models):
         return struct.pack("<Q", size) + changed + self.whole[8 + length :]
 
 
-READERS = [Lines, Variants, Annotations, GFF, GTF, Motifs, Repeats, Tables, Models, TokenizerConfigs, Weights]
-FAST = [Lines, Variants, Annotations, GFF, GTF, Motifs, Repeats, Tables]
+class Bend(Lines):
+    name, lines = "bend", BEND_LINES
+
+    def sets(self, random):
+        data = mutated_bytes(random, mutated_lines(random, self.lines, "\t"), 1)
+        path, _ = self.write(random, "a.bed", data)
+        return read_bend(path, "skip")
+
+    def run(self, random):
+        with self.errors():
+            for labelled in self.sets(random).values():
+                for sequence in labelled.sequences:
+                    require(set(sequence) <= set("ACGTN") and 0 < len(sequence) <= 60, sequence)
+
+
+class LongTables(Bend):
+    name, lines = "dnalongbench", LONG_LINES
+
+    def sets(self, random):
+        config = self.folder / "config" / "a.config"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(LONG_CONFIG)
+        (self.folder / "masks.bed").write_text("one\t10\t14\n")
+        data = mutated_bytes(random, mutated_lines(random, self.lines, "\t"), 1)
+        self.write(random, "table.tsv", data)
+        return read_dnalongbench(config, "skip")
+
+
+class SpliceSites(Bend):
+    name, lines = "splice sites", EXON_LINES
+
+    def sets(self, random):
+        data = mutated_bytes(random, mutated_lines(random, self.lines, "\t"), 1)
+        path, _ = self.write(random, "a.gff3", data)
+        found = splice_site_sets(self.genome, path, test="two", window_bp=2, on_error="skip")
+        require(all(len(text) == 2 for each in found.sets.values() for text in each.sequences), "window")
+        return found.sets
+
+
+FAST = [Lines, Variants, Annotations, GFF, GTF, Motifs, Repeats, Tables, Bend, LongTables, SpliceSites]
+READERS = [*FAST, Models, TokenizerConfigs, Weights]

@@ -61,6 +61,15 @@ def test_ratio_loss_is_one_at_the_target():
     assert ratio_loss(routing_of(probability, [[1, 1, 0]], [[1, 0, 0]]), 0.5).item() == pytest.approx(1)
 
 
+def test_ratio_loss_under_a_budget_is_that_of_the_threshold():
+    # The budget, spent on what is forced, has none of the free positions; or all of them.
+    probability = [[1.0, 0.7, 0.6, 0.2]]
+    want = ratio_loss(routing_of(probability, [[1, 1, 1, 0]], [[1, 0, 0, 0]]), 0.3)
+    for chosen in ([1, 0, 0, 0], [1, 1, 1, 1]):
+        found = ratio_loss(routing_of(probability, [chosen], [[1, 0, 0, 0]]), 0.3)
+        assert found.item() == pytest.approx(want.item())
+
+
 def test_ratio_loss_of_regions_is_that_of_each_alone_by_its_share():
     probability = [[1.0, 0.9, 0.2, 0.7, 0.1, 0.6, 0.3]]
     routing = routing_of(probability, [[1, 1, 0, 1, 0, 1, 0]], [[1, 0, 0, 0, 0, 0, 0]])

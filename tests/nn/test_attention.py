@@ -1,8 +1,11 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dnachunk.nn import CrossAttention, RotaryEmbedding, SelfAttention, WindowAttention
+from dnachunk.nn import CrossAttention, RotaryEmbedding, SelfAttention, WindowAttention, attention
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.ops import use_backend
+from tests.support.spans import attending_to_spans, needs_varlen
 
 MODULES = [SelfAttention, WindowAttention]
 
@@ -131,6 +134,83 @@ def test_lengths_of_full_attention(implementation, with_bias):
     assert grad[1, :13].any(dim=1).all()
     assert not grad[1, 13:].any()
     assert not grad[0].any()
+
+
+@pytest.fixture
+def on_spans():
+    with attending_to_spans():
+        yield
+
+
+@needs_varlen
+def test_padding_is_a_span_of_its_own(on_spans):
+    module = SelfAttention(16, 2).double()
+    x, lengths = torch.randn(4, 9, 16, dtype=torch.float64), torch.tensor([9, 4, 0, 1])
+    keys = keys_to_attend(x, lengths, head_dim=8)
+    assert keys[:2] == (None, None)
+    assert keys[2].tolist() == [0, 9, 9, 13, 18, 18, 27, 28, 36]
+    x.requires_grad_()
+    output = module(x, None, *keys)
+    assert output.isfinite().all()
+    for row, length in enumerate(lengths.tolist()):
+        alone = module(x[row : row + 1, :length])
+        torch.testing.assert_close(output[row : row + 1, :length], alone)
+    (grad,) = torch.autograd.grad(output[1, :4].sum(), x)
+    assert grad[1, :4].any(dim=1).all()
+    assert not grad[1, 4:].any()
+    assert not grad[[0, 2, 3]].any()
+
+
+@needs_varlen
+def test_spans_compile_whole(on_spans):
+    module, lengths = SelfAttention(16, 2), torch.tensor([9, 4])
+    x = torch.randn(2, 9, 16)
+
+    def attend(x):
+        return module(x, None, *keys_to_attend(x, lengths, head_dim=8))
+
+    compiled = torch.compile(attend, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), attend(x))
+
+
+@needs_varlen
+@pytest.mark.parametrize(
+    ("implementation", "bias"), [("eager", None), ("sdpa", torch.zeros(2, 9))], ids=["eager", "bias"]
+)
+def test_what_spans_cannot_do_takes_a_mask(on_spans, implementation, bias):
+    lengths = torch.tensor([9, 4])
+    if bias is not None:
+        bias = bias.masked_fill(torch.arange(9) >= lengths[:, None], -torch.inf)
+    _, mask, offsets = keys_to_attend(torch.randn(2, 9, 16), lengths, 8, implementation, bias)
+    assert offsets is None
+    assert mask.isinf().sum(dim=1).tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "device", "takes"),
+    [
+        (torch.bfloat16, 64, "cuda", True),
+        (torch.float16, 8, "cuda", True),
+        (torch.float32, 64, "cuda", False),
+        (torch.bfloat16, 12, "cuda", False),
+        (torch.bfloat16, 264, "cuda", False),
+        (torch.bfloat16, 64, "cpu", False),
+    ],
+)
+def test_where_spans_are_taken(monkeypatch, dtype, head_dim, device, takes):
+    monkeypatch.setattr(attention, "_has_spans", lambda device: device.type == "cuda")
+    assert attention._takes_spans(torch.device(device), dtype, head_dim) == takes
+    assert not attention._has_spans(torch.device("cpu"))
+
+
+@needs_varlen
+def test_spans_are_what_torch_takes():
+    with FakeTensorMode():
+        qkv = torch.empty(10, 3, 2, 64, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+        offsets = torch.empty(5, dtype=torch.int32, device="cuda")
+        rows = attention._attend_to_spans(*qkv.unbind(1), offsets, 5)
+    assert rows.shape == (10, 128)
+    assert rows.requires_grad
 
 
 def test_forms_agree_in_float32():

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnachunk.nn import MergedTokens, TokenMerge, merge_schedule
+from dnachunk.nn.token_merge import tied_candidates
 from dnachunk.ops import neighbor_cosine, neighbor_match
 from dnachunk.ops.neighbor_cosine import neighbor_cosine_naive
 from dnachunk.ops.neighbor_match import neighbor_match_naive
@@ -363,3 +365,58 @@ def test_a_ratio_out_of_reach(lengths):
         merge_schedule(lengths, 0.24, 16, [0, 0])
     with pytest.raises(ValueError, match="keep_ratio"):
         merge_schedule(lengths, 0.5, 1, [0, 0])
+
+
+def tied_by_hand(scores, lengths, merges, window, shift, budget):
+    """Tied candidates and all, proposal by proposal: those that swapping two equals would change."""
+    token_index, _ = neighbor_match_naive(scores, lengths, merges, window, shift, budget)
+    tied = total = 0
+    for row, length in enumerate(lengths.tolist()):
+        cuts = sorted({0, *range(shift or window, length, window), length})
+        groups = []
+        for first, end in itertools.pairwise(cuts):
+            groups.append([])
+            for candidate in range(first, end, 2):
+                sides = []
+                if candidate > first:
+                    sides.append((round(scores[row, candidate - 1].item() * 4096), 1, candidate - 1))
+                if candidate + 1 < end:
+                    sides.append((round(scores[row, candidate].item() * 4096), 0, candidate + 1))
+                if sides:
+                    score, _, keeper = max(sides)
+                    merged = bool(token_index[row, candidate] == token_index[row, keeper])
+                    groups[-1].append((score, merged))
+        for group in groups if budget == "window" else [[*itertools.chain(*groups)]]:
+            total += len(group)
+            for score, _ in group:
+                tied += {merged for other, merged in group if other == score} == {True, False}
+    return token_index, [tied, total]
+
+
+@pytest.mark.parametrize("budget", ["window", "sequence"])
+@pytest.mark.parametrize(("window", "shift"), [(16, 0), (16, 5), (5, 2), (2, 0), (1, 0)])
+def test_tied_candidates_are_those_that_place_alone_decides(window, shift, budget):
+    generator = torch.Generator().manual_seed(window)
+    # Of few scores, many are equal; and equal on the grid alone.
+    levels = torch.randint(0, 2, (4, 40), generator=generator) * 0.25
+    scores = levels + torch.rand(levels.shape, generator=generator) * 1e-4 * (levels > 0)
+    lengths = torch.tensor([40, 33, 1, 0])
+    merges = (lengths * 0.3).long() if window > 1 else torch.zeros_like(lengths)
+    token_index, want = tied_by_hand(scores, lengths, merges, window, shift, budget)
+    assert tied_candidates(scores, lengths, token_index, window, shift, budget).tolist() == want
+    if window > 2:
+        assert 0 < want[0] < want[1]
+
+
+def test_scores_that_all_differ_are_not_tied():
+    scores = torch.linspace(-0.9, 0.9, 32)[None]
+    tokens = TokenMerge(4, window=16)(torch.randn(1, 32, 4, generator=torch.Generator().manual_seed(0)), 24)
+    assert tokens.scores.shape == (1, 32)
+    lengths = torch.tensor([32])
+    index, _ = neighbor_match(scores, lengths, torch.tensor([8]), 16)
+    assert tied_candidates(scores, lengths, index, 16).tolist() == [0, 16]
+    # All alike: each window's candidates are tied, unless all of them merge or none.
+    alike = torch.zeros(1, 32)
+    for merges, tied in ((0, 0), (8, 16), (16, 0)):
+        index, _ = neighbor_match(alike, lengths, torch.tensor([merges]), 16)
+        assert tied_candidates(alike, lengths, index, 16).tolist() == [tied, 16]

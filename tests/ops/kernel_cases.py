@@ -111,11 +111,11 @@ def match(length=75, window=16, shift=0, budget="window", fill=None):
     return Case("neighbor_match", neighbor_match_naive, kwargs, floats=["scores"], padded=["scores"])
 
 
-def attend(lengths=(21, 10, 0), **changes):
-    kwargs = test_window_attention.sample(lengths, max(lengths), heads=2, **changes)
-    angles = ["cos", "sin"]
+def attend(lengths=(21, 10, 0), bias=False, **changes):
+    kwargs = test_window_attention.sample(lengths, max(lengths), heads=2, bias=bias, **changes)
+    differentiable, wide = (["qkv", "bias"], ["cos", "sin", "bias"]) if bias else (["qkv"], ["cos", "sin"])
     return Case(
-        "window_attention", window_attention_naive, kwargs, ["qkv"], ["qkv"], angles, ["qkv", *angles]
+        "window_attention", window_attention_naive, kwargs, differentiable, ["qkv"], wide, ["qkv", *wide]
     )
 
 
@@ -241,6 +241,7 @@ CASES = {
     "selective_scan ungated": lambda: scan((9, 8), without=("gate", "delta_bias"), reverse=True),
     "swiglu": gate,
     "window_attention": lambda: attend(window=8, shift=3),
+    "window_attention with a bias": lambda: attend(window=8, shift=3, bias=True),
     "window_attention in wide windows": lambda: attend((40, 39), window=19, head_dim=6),
     "window_center": center,
     "window_center in shifted windows": lambda: center(window=5, shift=2),

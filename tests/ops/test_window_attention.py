@@ -8,7 +8,8 @@ from dnachunk.ops.window_attention import window_attention_naive, window_attenti
 from tests.support import op_case
 from tests.support.asserts import assert_close_to_reference
 
-FLOATS = ["qkv", "cos", "sin"]
+FLOATS = ["qkv", "cos", "sin", "bias"]
+DIFFERENTIABLE = ["qkv", "bias"]
 
 
 def rotation(positions, head_dim):
@@ -18,11 +19,13 @@ def rotation(positions, head_dim):
     return angles.cos(), angles.sin()
 
 
-def sample(lengths=(63, 40), length=63, heads=3, head_dim=8, window=16, shift=0, dtype=torch.float32):
+def sample(
+    lengths=(63, 40), length=63, heads=3, head_dim=8, window=16, shift=0, dtype=torch.float32, bias=True
+):
     batch = len(lengths)
     cos, sin = rotation(torch.rand(batch, length, dtype=torch.float64).cumsum(1), head_dim)
     angle_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    return {
+    kwargs = {
         "qkv": torch.randn(batch, length, 3, heads, head_dim).to(dtype),
         "cos": cos.to(angle_dtype),
         "sin": sin.to(angle_dtype),
@@ -30,18 +33,31 @@ def sample(lengths=(63, 40), length=63, heads=3, head_dim=8, window=16, shift=0,
         "window": window,
         "shift": shift,
     }
+    return kwargs | {"bias": torch.randn(batch, length).to(angle_dtype)} if bias else kwargs
+
+
+def raw(kwargs):
+    """The arguments of the raw operation."""
+    return [*kwargs.values(), *([] if "bias" in kwargs else [None])]
 
 
 def check(kwargs):
-    """Kernel in the dtype of ``qkv`` against the float64 naive form on the same inputs, with gradients."""
+    """Kernel in the dtype of ``qkv`` against the float64 naive form on the same inputs, with gradients.
+
+    With a bias, then without one.
+    """
     dtype = kwargs["qkv"].dtype
-    outputs, grads = op_case.run(window_attention, kwargs, ["qkv"])
-    expected, expected_grads = op_case.run(
-        window_attention_naive, op_case.cast(kwargs, torch.float64, FLOATS), ["qkv"]
-    )
-    assert outputs[0].dtype == grads["qkv"].dtype == dtype
-    assert_close_to_reference("output", outputs[0], expected[0], dtype=dtype)
-    assert_close_to_reference("grad qkv", grads["qkv"], expected_grads["qkv"], dtype=dtype)
+    for names in (DIFFERENTIABLE, ["qkv"]):
+        kwargs = kwargs if "bias" in names else {k: v for k, v in kwargs.items() if k != "bias"}
+        outputs, grads = op_case.run(window_attention, kwargs, names)
+        expected, expected_grads = op_case.run(
+            window_attention_naive, op_case.cast(kwargs, torch.float64, FLOATS), names
+        )
+        assert outputs[0].dtype == dtype
+        assert_close_to_reference("output", outputs[0], expected[0], dtype=dtype)
+        for name in names:
+            assert grads[name].dtype == kwargs[name].dtype
+            assert_close_to_reference(f"grad {name}", grads[name], expected_grads[name], dtype=dtype)
 
 
 def test_literal():
@@ -57,6 +73,18 @@ def test_literal():
     slope = 0.75 / math.sqrt(2.0)
     want = [[[-slope * score, 5 * slope], [slope, 0], [0.25, 0]], [[0, 0], [-slope, 0], [0.75, 0]]]
     torch.testing.assert_close(qkv.grad, torch.tensor(want).view(1, 2, 3, 1, 2))
+
+
+def test_literal_bias():
+    # Zero queries: the bias (0, ln 3) alone gives both of them probabilities (1/4, 3/4).
+    qkv = torch.tensor([[[0.0, 0], [0, 5], [4, 0]], [[0, 0], [1, 0], [0, 8]]]).view(1, 2, 3, 1, 2)
+    bias = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)
+    cos, sin = torch.ones(1, 2, 1), torch.zeros(1, 2, 1)
+    output = window_attention(qkv, cos, sin, torch.tensor([2]), bias=bias)
+    torch.testing.assert_close(output, torch.tensor([[1.0, 6.0], [1.0, 6.0]]).view(1, 2, 1, 2))
+    (output[0, 0, 0, 0] + output[0, 1, 0, 1]).backward()
+    # dP = (4, 0) and (0, 8), their means 1 and 6, so dS = (3/4, −3/4) and (−3/2, 3/2).
+    torch.testing.assert_close(bias.grad, torch.tensor([[-0.75, 0.75]]))
 
 
 def test_literal_quarter_turn():
@@ -103,6 +131,36 @@ def test_windows(dtype, window, shift):
     check(sample([63, 33], window=window, shift=shift, dtype=dtype))
 
 
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_equal_biases_change_nothing_and_sizes_are_copies(backend):
+    kwargs = sample([24], 24, heads=2, window=8, dtype=torch.float64)
+    with use_backend(backend):
+        plain = window_attention(**kwargs | {"bias": None})
+        equal = window_attention(**kwargs | {"bias": torch.full((1, 24), 7.0, dtype=torch.float64)})
+        torch.testing.assert_close(equal, plain)
+        # A key with the bias log 2 counts as two.
+        bias = torch.zeros(1, 24, dtype=torch.float64)
+        bias[0, 3] = math.log(2.0)
+        index = torch.tensor([0, 1, 2, 3, 3, 4, 5, 6, 7])
+        doubled = {k: v[:, index] if k in FLOATS[:3] else v for k, v in kwargs.items()}
+        doubled |= {"lengths": torch.tensor([9]), "window": 9, "bias": None}
+        sized = window_attention(**kwargs | {"bias": bias})
+        torch.testing.assert_close(window_attention(**doubled)[:, [0, 1, 2, 3, 5, 6, 7, 8]], sized[:, :8])
+
+
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_minus_infinity_excludes_a_key(backend):
+    kwargs = sample([16], 16, heads=2, window=16, dtype=torch.float64)
+    kwargs["bias"][0, 5:] = -math.inf
+    first = {k: v[:, :5] if k in FLOATS else v for k, v in kwargs.items()} | {"lengths": torch.tensor([5])}
+    with use_backend(backend):
+        outputs, grads = op_case.run(window_attention, kwargs, DIFFERENTIABLE)
+        expected, _ = op_case.run(window_attention, first, DIFFERENTIABLE)
+    torch.testing.assert_close(outputs[0][:, :5], expected[0])
+    torch.testing.assert_close(grads["bias"][0, 5:], torch.zeros(11, dtype=torch.float64))
+    assert grads["qkv"].isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", op_case.DTYPES, ids=str)
 @pytest.mark.parametrize("form", ["rust", "torch", "naive"])
 def test_padding_is_never_read(dtype, form):
@@ -116,31 +174,31 @@ def test_padding_is_never_read(dtype, form):
             "qkv": clean["qkv"].clone(),
             "cos": clean["cos"].clone(),
             "sin": clean["sin"].clone(),
+            "bias": clean["bias"].clone(),
         }
         grad_output = grad.clone()
         for row, real in enumerate(clean["lengths"].tolist()):
-            for tensor in (kwargs["qkv"], kwargs["cos"], kwargs["sin"], grad_output):
+            for tensor in (*(kwargs[name] for name in FLOATS), grad_output):
                 tensor[row, real:] = garbage
         with use_backend("torch" if form == "torch" else "rust"):
-            outputs, grads = op_case.run(function, kwargs, ["qkv"], [grad_output])
+            outputs, grads = op_case.run(function, kwargs, DIFFERENTIABLE, [grad_output])
+        results.append((outputs[0], grads["qkv"], grads["bias"]))
         for row, real in enumerate(clean["lengths"].tolist()):
-            assert not outputs[0][row, real:].any()
-            assert not grads["qkv"][row, real:].any()
-        results.append((outputs[0], grads["qkv"]))
+            assert not any(result[row, real:].any() for result in results[-1])
     for result in results[1:]:
-        assert torch.equal(result[0], results[0][0])
-        assert torch.equal(result[1], results[0][1])
+        assert all(torch.equal(got, want) for got, want in zip(result, results[0], strict=True))
 
 
 def test_alone_as_in_a_batch():
     kwargs = sample([21, 40, 63])
-    outputs, grads = op_case.run(window_attention, kwargs, ["qkv"], [torch.ones(3, 63, 3, 8)])
+    outputs, grads = op_case.run(window_attention, kwargs, DIFFERENTIABLE, [torch.ones(3, 63, 3, 8)])
     for row, real in enumerate([21, 40, 63]):
         alone = {k: kwargs[k][row : row + 1, :real] for k in FLOATS}
         alone |= {"lengths": torch.tensor([real]), "window": 16, "shift": 0}
-        output, grad = op_case.run(window_attention, alone, ["qkv"], [torch.ones(1, real, 3, 8)])
+        output, grad = op_case.run(window_attention, alone, DIFFERENTIABLE, [torch.ones(1, real, 3, 8)])
         assert torch.equal(output[0][0], outputs[0][row, :real])
-        assert torch.equal(grad["qkv"][0], grads["qkv"][row, :real])
+        for name in DIFFERENTIABLE:
+            assert torch.equal(grad[name][0], grads[name][row, :real])
 
 
 def test_not_a_number_stays_in_its_window():
@@ -158,11 +216,11 @@ def test_large_scores_do_not_overflow(scale):
     kwargs = sample(dtype=torch.float64)
     kwargs["qkv"][:, :, 1] *= scale
     single = op_case.cast(kwargs, torch.float32, FLOATS)
-    outputs, grads = op_case.run(window_attention, single, ["qkv"])
+    outputs, grads = op_case.run(window_attention, single, DIFFERENTIABLE)
     assert outputs[0].isfinite().all()
     if scale < 1e6:
         check(kwargs)
-        assert grads["qkv"].isfinite().all()
+        assert all(grads[name].isfinite().all() for name in DIFFERENTIABLE)
 
 
 def test_shared_rotation():
@@ -171,10 +229,10 @@ def test_shared_rotation():
     repeated = {**kwargs, "cos": shared["cos"].expand(2, -1, -1), "sin": shared["sin"].expand(2, -1, -1)}
     for backend in ("rust", "torch"):
         with use_backend(backend):
-            outputs, grads = op_case.run(window_attention, shared, ["qkv"])
-            others, other_grads = op_case.run(window_attention, repeated, ["qkv"])
+            outputs, grads = op_case.run(window_attention, shared, DIFFERENTIABLE)
+            others, other_grads = op_case.run(window_attention, repeated, DIFFERENTIABLE)
         assert torch.equal(outputs[0], others[0])
-        assert torch.equal(grads["qkv"], other_grads["qkv"])
+        assert all(torch.equal(grads[name], other_grads[name]) for name in DIFFERENTIABLE)
 
 
 def test_only_distances_matter():
@@ -190,7 +248,7 @@ def test_only_distances_matter():
 
 
 def test_no_gradient_to_the_rotation():
-    kwargs = sample()
+    kwargs = sample(bias=False)
     kwargs["cos"].requires_grad_()
     for backend in ("rust", "torch"):
         with use_backend(backend):
@@ -202,16 +260,16 @@ def test_no_gradient_to_the_rotation():
 def test_empty(batch, length, heads, backend):
     kwargs = sample([length] * batch, length, heads=heads, shift=3)
     with use_backend(backend):
-        outputs, grads = op_case.run(window_attention, kwargs, ["qkv"])
+        outputs, grads = op_case.run(window_attention, kwargs, DIFFERENTIABLE)
     assert outputs[0].shape == (batch, length, heads, 8)
-    assert grads["qkv"].shape == kwargs["qkv"].shape
+    assert all(grads[name].shape == kwargs[name].shape for name in DIFFERENTIABLE)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize(("window", "shift"), [(16, 0), (16, 8), (5, 2), (10**18, 20)])
 def test_torch_form(dtype, window, shift):
     op_case.check_torch_form(
-        window_attention, sample([63, 33, 0], window=window, shift=shift, dtype=dtype), ["qkv"]
+        window_attention, sample([63, 33, 0], window=window, shift=shift, dtype=dtype), DIFFERENTIABLE
     )
 
 
@@ -228,39 +286,43 @@ def test_torch_form_on(device):
     kwargs = sample([63, 33, 0], shift=8)
     moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
     with use_backend("torch"):
-        outputs, grads = op_case.run(window_attention, moved, ["qkv"])
-    expected, expected_grads = op_case.run(window_attention, kwargs, ["qkv"])
+        outputs, grads = op_case.run(window_attention, moved, DIFFERENTIABLE)
+    expected, expected_grads = op_case.run(window_attention, kwargs, DIFFERENTIABLE)
     assert_close_to_reference("output", outputs[0].cpu(), expected[0])
-    assert_close_to_reference("grad qkv", grads["qkv"].cpu(), expected_grads["qkv"])
+    for name in DIFFERENTIABLE:
+        assert_close_to_reference(f"grad {name}", grads[name].cpu(), expected_grads[name])
 
 
 def test_views():
-    op_case.check_views(window_attention, sample(), ["qkv"])
+    op_case.check_views(window_attention, sample(), DIFFERENTIABLE)
 
 
 def test_threads():
-    op_case.check_threads(window_attention, sample([700, 513, 100], 700, heads=8, shift=8), ["qkv"])
+    op_case.check_threads(window_attention, sample([700, 513, 100], 700, heads=8, shift=8), DIFFERENTIABLE)
 
 
+@pytest.mark.parametrize("names", [DIFFERENTIABLE, ["qkv"], ["bias"]], ids=str)
 @pytest.mark.parametrize(("window", "shift"), [(16, 0), (3, 1), (20, 0)])
-def test_gradient(window, shift):
-    kwargs = sample([18, 7], 18, heads=2, head_dim=4, window=window, shift=shift)
-    op_case.check_gradient(window_attention, kwargs, ["qkv"], FLOATS)
+def test_gradient(window, shift, names):
+    kwargs = sample([18, 7], 18, heads=2, head_dim=4, window=window, shift=shift, bias="bias" in names)
+    op_case.check_gradient(window_attention, kwargs, names, FLOATS)
 
 
-def test_opcheck():
-    arguments = list(sample([7, 4], 7, head_dim=4, window=4, shift=1).values())
-    op_case.opcheck("window_attention_backward", torch.randn(2, 7, 3, 4), *arguments)
-    op_case.opcheck("window_attention", arguments[0].requires_grad_(), *arguments[1:])
+@pytest.mark.parametrize("bias", [True, False])
+def test_opcheck(bias):
+    kwargs = sample([7, 4], 7, head_dim=4, window=4, shift=1, bias=bias)
+    qkv, *others = raw(kwargs)
+    op_case.opcheck("window_attention_backward", torch.randn(2, 7, 3, 4), qkv, *others)
+    op_case.opcheck("window_attention", qkv.requires_grad_(), *others)
 
 
 def test_compiles_whole():
     kwargs = sample()
     compiled = torch.compile(window_attention, fullgraph=True, backend="aot_eager", dynamic=True)
-    outputs, grads = op_case.run(compiled, kwargs, ["qkv"])
-    expected, expected_grads = op_case.run(window_attention, kwargs, ["qkv"])
+    outputs, grads = op_case.run(compiled, kwargs, DIFFERENTIABLE)
+    expected, expected_grads = op_case.run(window_attention, kwargs, DIFFERENTIABLE)
     assert torch.equal(outputs[0], expected[0])
-    assert torch.equal(grads["qkv"], expected_grads["qkv"])
+    assert all(torch.equal(grads[name], expected_grads[name]) for name in DIFFERENTIABLE)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +356,8 @@ def test_compiles_whole():
         ),
         ({"lengths": torch.tensor([64, 40])}, ValueError, r"lengths must be in \[0, 63\], got 64"),
         ({"lengths": torch.tensor([-1, 40])}, ValueError, r"lengths must be in \[0, 63\], got -1"),
+        ({"bias": torch.zeros(1, 63)}, ValueError, r"bias must be \[2, 63\], got \[1, 63\]"),
+        ({"bias": torch.zeros(2, 63).double()}, TypeError, "bias must be torch.float32, got torch.float64"),
         ({"window": 0}, ValueError, r"window must be at least 1 and shift in \[0, window\), got 0 and 0"),
         ({"shift": 16}, ValueError, "got 16 and 16"),
         ({"shift": -1}, ValueError, "got 16 and -1"),
@@ -317,6 +381,8 @@ def test_bad_input(change, error, message):
         ({"sin": torch.zeros(1, 63, 4)}, ValueError, r"sin must be \[2, 63, 4\], got \[1, 63, 4\]"),
         ({"sin": torch.zeros(2, 63, 4).double()}, TypeError, "sin must be float32, got float64"),
         ({"lengths": torch.tensor([64, 40])}, ValueError, r"lengths must be in \[0, 63\], got 64"),
+        ({"bias": torch.zeros(2, 62)}, ValueError, r"bias must be \[2, 63\], got \[2, 62\]"),
+        ({"bias": torch.zeros(2, 63).double()}, TypeError, "bias must be float32, got float64"),
         ({"window": 0}, ValueError, "window must be at least 1, got 0"),
         ({"window": -(2**63)}, ValueError, "window must be at least 1"),
         ({"shift": 16}, ValueError, r"shift must be in \[0, 16\), got 16"),

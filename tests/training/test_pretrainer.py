@@ -12,9 +12,11 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from dnachunk import DNATokenizer, MergeDNAForPreTraining
 from dnachunk.alphabet import A_ID, IGNORE_INDEX, MASK_ID, T_ID
-from dnachunk.data import Genome, HeldOutWindows, Interval
+from dnachunk.data import Genome, HeldOutWindows, Interval, WindowCollator
 from dnachunk.data.masking import mask_bases, mask_seeds
 from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio
+from dnachunk.nn import TokenMerge
+from dnachunk.nn.token_merge import tied_candidates
 from dnachunk.random import mix
 from tests.training.runs import GLOBAL_BATCH, logged, make_trainer, write_genome
 
@@ -380,3 +382,27 @@ def test_bf16_autocast_runs_and_stays_close(fasta, tmp_path):
     narrow.train()
     assert logged(narrow, "loss") == pytest.approx(logged(wide, "loss"), rel=0.02)
     assert logged(narrow, "loss") != logged(wide, "loss")
+
+
+@pytest.mark.parametrize("objective", ["merge", "masked"])
+def test_ties_of_merging_are_those_of_each_layer(fasta, tmp_path, objective):
+    trainer = make_trainer(fasta, tmp_path, max_steps=1, config={"objective": objective})
+    metrics = trainer.evaluate()
+    batch = WindowCollator()([trainer.eval_dataset[i] for i in range(len(trainer.eval_dataset))])
+    found = []
+
+    def note(merge, args, kwargs, merged):
+        pair = tied_candidates(
+            merged.scores, kwargs["lengths"], merged.token_index, merge.window, merge.shift
+        )
+        found.append((pair[0] / pair[1]).item())
+
+    layers = [layer for layer in trainer.model.modules() if isinstance(layer, TokenMerge)]
+    for layer in layers:
+        layer.register_forward_hook(note, with_kwargs=True)
+    trainer.model.eval().encode_tokens(batch["input_ids"], batch["attention_mask"], vectors=False)
+    names = [name for name in metrics if name.startswith("eval_tied_candidates_")]
+    assert names == [f"eval_tied_candidates_{layer}" for layer in range(len(layers))]
+    assert [metrics[name] for name in names] == pytest.approx(found)
+    # An untrained model has few scores in its first layer: position decides.
+    assert found[0] > 0

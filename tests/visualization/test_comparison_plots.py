@@ -3,17 +3,25 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from dnachunk.evaluation.budget_accuracy import BudgetAccuracy
 from dnachunk.evaluation.cost import Cost, CostProfile, ModelCost
+from dnachunk.evaluation.masked_bases import MaskedBaseScores
 from dnachunk.evaluation.run_lengths import LONGEST_RUN, RunCounts, letter_runs
 from dnachunk.evaluation.token_meaning import Band, Profile
+from dnachunk.evaluation.token_projection import TokenProjection
+from dnachunk.segmentation import Segmentation
 from dnachunk.visualization import (
     Estimate,
     plot_boundary_profiles,
     plot_boundary_survival,
+    plot_budget_accuracy,
     plot_cost,
     plot_intervals,
     plot_lengths_by_region,
     plot_run_lengths,
+    plot_token_maps,
+    plot_token_passes,
+    plot_token_places,
 )
 from tests.evaluation.test_token_meaning import map_of
 from tests.visualization.test_plots import drawn
@@ -173,3 +181,109 @@ def test_costs_against_length(tmp_path):
     figure = plot_cost(CostProfile({"one": ModelCost(7, {64: alone})}, "a CPU", is_on_gpu=False))
     assert [line_of(axes) for axes in figure.axes] == [{64: 1000}, {64: 4}, {64: 128}]
     assert "backward" not in figure.axes[1].get_ylabel()
+
+
+def test_places_beside_all_bases(tmp_path):
+    groups = {
+        "repeat family": {
+            "LINE/L1": {"run": 1.2, "6mer": 1.0},
+            "SINE/Alu": {"run": 0.9, "6mer": float("nan")},
+        },
+        "class of a.csv": {"0": {"run": 1.1, "6mer": 1.0}},
+    }
+    figure = plot_token_places(groups)
+    first = drawn(figure, tmp_path)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(groups)
+    assert first.lines[0].get_xydata().tolist() == [[1.2, 0], [0.9, 1]]
+    assert first.lines[1].get_xydata()[0].tolist() == [1.0, 0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["LINE/L1", "SINE/Alu"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run", "6mer"]
+    for wrong, said in (
+        ({}, "got no place"),
+        ({"g": {"a": {"run": 1.0}, "b": {"other": 1.0}}}, "places must have the same tokenizers"),
+        ({"g": {"a": {}}}, "tokenizers must be 1 to 8, got 0"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plot_token_places(wrong)
+
+
+def segmentation_of(*lengths):
+    index = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    return Segmentation(index[None], torch.tensor([len(lengths)]))
+
+
+def test_two_passes_one_above_the_other(tmp_path):
+    # Boundaries at 0, 2, 5 and at 0, 3, 5, in rows of four bases.
+    passes = segmentation_of(2, 3, 2), segmentation_of(3, 2, 2)
+    figure = plot_token_passes("ACGTACG", passes, bases_per_row=4)
+    axes = drawn(figure, tmp_path)
+    lines = {
+        kind: [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_gid() == kind]
+        for kind in ("both", "one")
+    }
+    assert lines["both"] == [(0, 0), (1, pytest.approx(3.6))]
+    assert lines["one"] == [(2, 0), (3, 2)]
+    assert all(
+        line.get_ydata()[1] - line.get_ydata()[0] == pytest.approx(3 if line.get_gid() == "both" else 1)
+        for line in axes.lines
+    )
+    boxes = {
+        strip: [
+            (round(box.get_x()), round(box.get_y(), 1), round(box.get_width()))
+            for box in axes.patches
+            if box.get_gid() == f"token {strip}"
+        ]
+        for strip in range(2)
+    }
+    # A token that goes on in the next row is two boxes.
+    assert boxes[0] == [(0, 0, 2), (2, 0, 2), (0, 3.6, 1), (1, 3.6, 2)]
+    assert boxes[1] == [(0, 2, 3), (3, 2, 1), (0, 5.6, 1), (1, 5.6, 2)]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == [*"ACGTACG", "first", "second", "first", "second"]
+    with pytest.raises(ValueError, match="must not be empty, got 7 bases and bases_per_row=0"):
+        plot_token_passes("ACGTACG", passes, bases_per_row=0)
+    with pytest.raises(ValueError, match="sequence"):
+        plot_token_passes("ACG", passes)
+
+
+def test_accuracy_against_tokens(tmp_path):
+    def point(reading, asked, tokens, accuracy):
+        return BudgetAccuracy(reading, asked, tokens, MaskedBaseScores(accuracy, 1 + accuracy, 10))
+
+    models = {
+        "chunk": [
+            point("threshold", None, 0.4, 0.3),
+            point("budget", 0.1, 0.11, 0.2),
+            point("budget", 0.5, 0.5, 0.35),
+        ],
+        "units": [point("configured", None, 0.2, 0.25)],
+    }
+    figure = plot_budget_accuracy(models)
+    first = drawn(figure, tmp_path)
+    assert line_of(first) == {0.11: 0.2, 0.5: 0.35}
+    assert line_of(first, 1) == {0.4: 0.3}
+    assert line_of(first, 3) == {0.2: 0.25}
+    assert line_of(figure.axes[1], 1) == {0.4: 1.3}
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["chunk", "chunk, by the threshold", "units, as it is"]
+    with pytest.raises(ValueError, match="models must be one or more"):
+        plot_budget_accuracy({})
+
+
+def test_maps_of_tokens(tmp_path):
+    plane = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    maps = {"run, features": TokenProjection(plane, ["gene", "elsewhere", "gene"], 0.75, 0.5)}
+    figure = plot_token_maps({**maps, "a" * 30 + " " + "b" * 30: maps["run, features"]})
+    first = drawn(figure, tmp_path)
+    assert first.get_title() == "run, features\nnearest alike 75%, by chance 50%"
+    assert figure.axes[1].get_title().count("\n") == 2
+    assert {line.get_label(): line.get_xydata().tolist() for line in first.lines} == {
+        "elsewhere": [[2.0, 3.0]],
+        "gene": [[0.0, 1.0], [4.0, 5.0]],
+    }
+    assert not first.get_xticks().size
+    with pytest.raises(ValueError, match="projections must be one or more"):
+        plot_token_maps({})
+    many = TokenProjection(torch.zeros(9, 2), list("abcdefghi"), 0.5, 0.5)
+    with pytest.raises(ValueError, match="places must be at most 8, got 9 in 'many'"):
+        plot_token_maps({"many": many})

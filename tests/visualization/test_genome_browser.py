@@ -54,7 +54,11 @@ def files(tmp_path_factory):
         "one\ts\t<b>exon</b>\t301\t350\t.\t+\t.\tParent=g2\n"
         "two\ts\tgene\t11\t30\t.\t+\t.\tID=other\n"
     )
-    (folder / "repeats.bed").write_text("one\t120\t180\trep\none\t170\t200\none\t2000\t2100\trep\n")
+    (folder / "repeats.out").write_text(
+        "463 1.3 0.6 1.7 one 121 150 (2250) + L1 LINE/L1 1 30 (0) 1\n"
+        "463 1.3 0.6 1.7 one 141 200 (2200) C (CA)n Simple_repeat 1 60 (0) 2\n"
+    )
+    (folder / "repeats.bed").write_text("one\t1000\t1040\tx\none\t1030\t1050\ty\none\t2000\t2100\tz\n")
     (folder / "variants.vcf").write_text(
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
         f"one\t150\t<rs1>\t{text[149]}\tA,C\t.\t.\t.\none\t161\t.\t{text[160:162]}\t<DEL>\t.\t.\t.\n"
@@ -71,7 +75,7 @@ def browsed(models, files):
         model={NASTY: models["dnachunker"], "mergedna": models["mergedna"], "mxdna": models["mxdna"]},
         tokenizer=["3mer", "bpe-32"],
         annotation=files / "genes.gff3",
-        repeats=files / "repeats.bed",
+        repeats=[files / "repeats.out", files / "repeats.bed"],
         vcf=files / "variants.vcf",
         region=REGION,
     )
@@ -179,14 +183,20 @@ def test_letters_are_soft_masked_and_cover_the_tokens(browsed, files):
 
 def test_features_in_the_region_are_there_by_file(browsed):
     data = data_of(browsed)
+    names = ["genes.gff3", "repeats.out", "repeats.bed", "variants.vcf"]
+    assert [track["name"] for track in data["annotations"]] == names
+    bed = data["annotations"].pop(2)
     genes, repeats, variants = (json.loads(unpacked(track["features"])) for track in data["annotations"])
-    assert [track["name"] for track in data["annotations"]] == ["genes.gff3", "repeats.bed", "variants.vcf"]
     assert genes == [
         [0, 150, 260, "+", "gene", "<img src=x> &"],
         [0, 240, 400, "-", "gene", "g2</script>"],
         [0, 300, 350, "+", "<b>exon</b>", "g2"],
     ]
-    assert repeats == [[0, 120, 180, ".", "repeats", "rep"], [0, 170, 200, ".", "repeats", ""]]
+    assert repeats == [
+        [0, 120, 150, ".", "repeats", "LINE/L1"],
+        [0, 140, 200, ".", "repeats", "Simple_repeat"],
+    ]
+    assert json.loads(unpacked(bed["features"])) == [[0, 1000, 1050, ".", "repeats", ""]]
     assert [variant[1:5] for variant in variants] == [
         [149, 150, ".", "SNV"],
         [160, 162, ".", "other variant"],
@@ -414,7 +424,10 @@ def test_tracks_have_their_features(opened, browsed, models, files, tmp_path):
         [150, 260, "<img src=x> &"],
         [240, 400, "g2</script>"],
     ]
-    assert opened.evaluate(in_view, ["repeats.bed", 140, 260]) == [[120, 180, "rep"], [170, 200, None]]
+    assert opened.evaluate(in_view, ["repeats.out", 140, 260]) == [
+        [120, 150, "LINE/L1"],
+        [140, 200, "Simple_repeat"],
+    ]
     assert len(opened.evaluate(in_view, ["variants.vcf", 140, 260])) == 2
     # Where tokens cannot be seen there are bars.
     start, end = go(opened, 100, 1900)
@@ -494,7 +507,7 @@ def test_the_panel_counts_what_is_in_view(opened, browsed):
         "all": range(START, END),
         "gene": range(150, 400),
         "<b>exon</b>": range(300, 350),
-        "repeats": range(120, 200),
+        "repeats": [*range(120, 200), *range(1000, 1050)],
         "soft-masked": [place for place in range(START, END) if letters[place - first_bp].islower()],
     }
     kinds["elsewhere"] = [place for place in range(START, END) if place not in kinds["gene"]]

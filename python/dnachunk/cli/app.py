@@ -20,6 +20,7 @@ from dnachunk.cli.profile import profile
 from dnachunk.cli.report import Terminated, printed_log, terminating_cleanly
 from dnachunk.cli.score_mutations import score_mutations
 from dnachunk.cli.score_variants import score_variants
+from dnachunk.cli.splice_sites import splice_sites
 from dnachunk.cli.tokenize import tokenize
 from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.reporting import command_line
@@ -53,6 +54,7 @@ app.command(cls=Command)(profile)
 app.command(cls=Command)(embed)
 app.command(cls=Command)(score_variants)
 app.command(cls=Command)(score_mutations)
+app.command(cls=Command)(splice_sites)
 app.command(cls=Command)(demo)
 app.command(cls=Command)(doctor)
 

@@ -9,8 +9,10 @@ from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
     FastaOption,
+    LabelColumnOption,
     OnError,
     ReadOnErrorOption,
+    TokensPerBaseOption,
     WindowOption,
     output_file,
 )
@@ -40,6 +42,24 @@ def compare_tokens(
         list[str] | None,
         typer.Option(metavar="TYPE", help="Only features of this type (BED: name); can be repeated."),
     ] = None,
+    repeats: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.out",
+            help="RepeatMasker's table of the sequences (.out, .gz or not): tokens by class, family and "
+            "divergence of repeats; can be repeated.",
+        ),
+    ] = None,
+    labelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="A labelled set, as finetune's --train takes them, of whatever genome: tokens by class; can "
+            "be repeated.",
+        ),
+    ] = None,
+    sequence_column: Annotated[str, typer.Option(help="Column of their sequences.")] = "sequence",
+    label_column: LabelColumnOption = None,
     motif: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,16 +96,30 @@ def compare_tokens(
         ),
     ] = None,
     window_bp: WindowOption = None,
+    tokens_per_base: TokensPerBaseOption = None,
+    accuracy_budget: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Tokens per base, in (0, 1], that MergeDNA and DNAChunker are asked for to measure their "
+            "accuracy at [MASK] in the windows that are mutated; can be repeated.",
+        ),
+    ] = None,
+    map_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens whose vectors are drawn as a map, at most. Default: no maps.", min=10),
+    ] = None,
     max_sites: Annotated[
         int,
         typer.Option(
             help="Sites of each kind that are looked at, drawn at random; occurrences of each motif, "
-            "variants of each kind and size.",
+            "variants of each kind and size, sequences of each class.",
             min=10,
         ),
     ] = 200,
     mutated_windows: Annotated[int, typer.Option(help="Windows that are mutated, at most.", min=1)] = 500,
-    seed: Annotated[int, typer.Option(help="Of sites, shuffling, mutations and resampling.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of sites, shuffling, mutations, resampling, jitter, masks, maps.")
+    ] = 0,
     batch_size: BatchSizeOption = 8,
 ) -> None:
     """Tells what tokens have to do with the sequence, for several tokenizers side by side.
@@ -99,6 +133,12 @@ def compare_tokens(
     edges at which a token begins. With --vcf, by kind and size of the variants: the share of boundaries that
     both alleles have, and the edit similarity of their tokens. Both beside the same 6-mers and byte-pair
     encoding, with 95% intervals; motifs beside shuffled sequence too.
+
+    With --repeats and --labelled: lengths of tokens by class, family and age of repeats, and by class of
+    sequences. Of MxDNA: how far two passes with the jitter of training agree. With --accuracy-budget: the
+    accuracy at [MASK] against tokens per base, for weights that were trained by the threshold or under a
+    budget alike. With --map-tokens: vectors of tokens on a plane (t-SNE), told apart by features or
+    soft-masking, by classes of repeats, and by classes of sequences.
 
     Example: dnachunk compare-tokens --model run --model other --fasta genome.fa.gz --annotation genes.gff3.gz
     --motif "TATA box=TATAWAWR" --motif jaspar.meme --vcf variants.vcf.gz --output-dir tokens
@@ -117,6 +157,10 @@ def compare_tokens(
         tokenizer=tokenizer or (),
         annotation=annotation or (),
         feature=feature or (),
+        repeats=repeats or (),
+        labelled=labelled or (),
+        sequence_column=sequence_column,
+        label_column=label_column or "label",
         motif=motif or (),
         motif_score=motif_score,
         vcf=vcf,
@@ -125,6 +169,9 @@ def compare_tokens(
         on_error=on_error.value,
         bedgraph=bedgraph,
         window_bp=window_bp,
+        tokens_per_base=tokens_per_base,
+        accuracy_budget=accuracy_budget or (),
+        map_tokens=map_tokens,
         max_sites=max_sites,
         mutated_windows=mutated_windows,
         seed=seed,

@@ -23,6 +23,8 @@ from dnachunk.cli.options import (
     ReverseComplement,
     SequenceColumnOption,
     TileOption,
+    TissueColumnOption,
+    TokensPerBaseOption,
     TruncateOption,
     TrustRemoteCodeOption,
 )
@@ -37,8 +39,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME|DIR",
-            help="genomic-benchmarks, gue, nt, long-range, or a folder of tasks: folders with train, dev and "
-            "test, as finetune's --data takes them. Below a folder called after a suite its metrics count.",
+            help="genomic-benchmarks, gue, nt, nt-revised, long-range, splicing, bend, dnalongbench, or a "
+            "folder of tasks: folders with train, dev and test, as finetune's --data takes them. Below a "
+            "folder called after a suite its metrics and its groups of tasks count.",
         ),
     ] = None,
     data: Annotated[
@@ -60,6 +63,10 @@ def evaluate(
             "bases, and the tasks that they are then compared on.",
         ),
     ] = None,
+    small: Annotated[
+        bool,
+        typer.Option("--small", help="The plan at the size of its table small, which runs anywhere."),
+    ] = False,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +75,8 @@ def evaluate(
         ),
     ] = None,
     problem: ProblemOption = None,
-    sequence_column: SequenceColumnOption = "sequence",
+    sequence_column: SequenceColumnOption = None,
+    tissue_column: TissueColumnOption = None,
     label_column: LabelColumnOption = None,
     on_error: OnErrorOption = OnError.fail,
     method: Annotated[
@@ -107,6 +115,7 @@ def evaluate(
     reverse_complement: Annotated[
         ReverseComplement, typer.Option(help="Whether both strands are run and averaged in evaluation.")
     ] = ReverseComplement.none,
+    tokens_per_base: TokensPerBaseOption = None,
     truncate: TruncateOption = False,
     tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
@@ -130,17 +139,19 @@ def evaluate(
     --output-dir promoters --seeds 3
 
     Example: dnachunk evaluate --plan docs/plans/micro.toml --data data --output-dir micro
+
+    Example: dnachunk evaluate --plan docs/plans/mergedna-gue.toml --small --data data --output-dir small
     """
     if plan is not None:
         given = [name for name in context.params if _is_given(context, name)]
-        others = sorted(set(given) - {"plan", "data", "output_dir"})
+        others = sorted(set(given) - {"plan", "data", "output_dir", "small"})
         if others or context.args:
             words = [f"--{name.replace('_', '-')}" for name in others] + context.args
             raise typer.BadParameter(f"the plan says all but --data and --output-dir, got {words[0]}")
     from dnachunk.training import compare_models
 
     if plan is not None:
-        result = compare_models(output_dir, plan=plan, data=data)
+        result = compare_models(output_dir, plan=plan, data=data, small=small)
     else:
         searched = {
             "learning_rate": learning_rate,
@@ -153,9 +164,11 @@ def evaluate(
             model=read_named_models(model or []),
             suite=suite,
             data=data,
+            small=small,
             tasks=tasks or (),
             problem=problem,
-            sequence_column=sequence_column,
+            sequence_column=sequence_column or "sequence",
+            tissue_column=tissue_column,
             label_column=label_column or "label",
             on_error=on_error.value,
             method=method.value,
@@ -168,6 +181,7 @@ def evaluate(
             metric=metric,
             patience=patience,
             reverse_complement=reverse_complement.value,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,

@@ -155,7 +155,16 @@ ReadOnErrorOption = Annotated[
         "listed."
     ),
 ]
-SequenceColumnOption = Annotated[str, typer.Option(help="Column of the sequences.")]
+SequenceColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of the sequences; given twice, of the reference and the alternate allele, whose "
+        "difference is then read. Default: sequence."
+    ),
+]
+TissueColumnOption = Annotated[
+    str | None, typer.Option(help="Column of the tissues that pairs of alleles are seen in.")
+]
 LabelColumnOption = Annotated[
     list[str] | None, typer.Option(help="Column of labels; can be repeated. Default: label.")
 ]

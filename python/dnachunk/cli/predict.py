@@ -12,6 +12,7 @@ from dnachunk.cli.options import (
     ReverseComplementOption,
     SequenceColumnOption,
     TileOption,
+    TissueColumnOption,
     TokensPerBaseOption,
     TruncateOption,
     TrustRemoteCodeOption,
@@ -43,7 +44,8 @@ def predict(
         Path | None,
         typer.Option(help="BED file of stretches of the FASTA file to predict for, each along its strand."),
     ] = None,
-    sequence_column: SequenceColumnOption = "sequence",
+    sequence_column: SequenceColumnOption = None,
+    tissue_column: TissueColumnOption = None,
     keep_column: Annotated[
         list[str] | None, typer.Option(help="Column of the table to copy; can be repeated.")
     ] = None,
@@ -81,7 +83,8 @@ def predict(
         sequences,
         output,
         regions=regions,
-        sequence_column=sequence_column,
+        sequence_column=sequence_column or "sequence",
+        tissue_column=tissue_column,
         keep_column=keep_column or (),
         aliases=aliases,
         on_error=on_error.value,

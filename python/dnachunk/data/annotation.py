@@ -91,7 +91,7 @@ def read_annotation(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
         )
     contents = Contents(path)
-    lines = bed_lines(contents) if suffix == ".bed" else _gff_lines(contents)
+    lines = bed_lines(contents) if suffix == ".bed" else gff_lines(contents)
     features: set[Feature] = set()
     left_out: Counter[str] = Counter()
     circular: set[str] = set()
@@ -209,7 +209,7 @@ class Line(NamedTuple):
     kind: str
     is_reverse: bool
     is_circular: bool
-    attributes: str | None = None
+    attributes: str = ""
 
 
 class FaultyLineError(Exception):
@@ -223,7 +223,8 @@ Lines = Iterator[tuple[int, Callable[[], Line]]]
 """The number of each line that is no remark, and what reads it or raises :class:`FaultyLineError`."""
 
 
-def _gff_lines(contents: Contents) -> Lines:
+def gff_lines(contents: Contents) -> Lines:
+    """The lines of a GFF3 or GTF file that list something."""
     for number, line in body_lines(contents):
         if line.startswith(("##FASTA", ">")):
             return
@@ -248,7 +249,7 @@ def body_lines(contents: Contents) -> Iterator[tuple[int, str]]:
 
 def _name(line: Line) -> str:
     """What a line calls its feature."""
-    if line.attributes is None:
+    if not line.attributes:
         return "" if line.kind == "." else line.kind
     found: dict[str, str] = {}
     for entry in line.attributes.split(";"):

@@ -1,6 +1,7 @@
 """Batches of labelled sequences for any Hugging Face tokenizer and model."""
 
 import inspect
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,14 @@ from torch.utils.data import Dataset
 
 from dnachunk.alphabet import IGNORE_INDEX, reverse_complement
 from dnachunk.data.task import Examples, Problem
-from dnachunk.data.tiles import own_tiles
+from dnachunk.data.tiles import alternate_tiles, own_tiles
 from dnachunk.errors import ArgumentError
 
 
 class ExampleDataset(Dataset[dict[str, Any]]):
     """Examples as a dataset of ``sequence``, ``target`` and ``both_strands``.
+
+    Of pairs of alleles ``sequence`` is the reference, and ``alternate`` and perhaps ``tissue`` are there too.
 
     Args:
         examples: The examples.
@@ -30,13 +33,18 @@ class ExampleDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example."""
-        sequence = self.examples.sequences[index]
+        examples = self.examples
+        sequence = examples.sequences[index]
+        pair = {} if examples.alternates is None else {"alternate": examples.alternates[index]}
+        tissue = {} if examples.tissues is None else {"tissue": examples.tissues[index]}
         return {
             "sequence": sequence,
             # By the length of this Hugging Face's Trainer groups examples, if it is asked to.
             "input_ids": sequence,
-            "target": self.examples.targets[index],
+            "target": examples.targets[index],
             "both_strands": self.both_strands,
+            **pair,
+            **tissue,
         }
 
 
@@ -48,7 +56,8 @@ class ExampleCollator:
     labels, ``[B]`` or ``[B, K]`` float numbers, or ``[B, N]`` int64 classes of bases, −100 elsewhere. Where a
     sequence is cut in tiles, the rows are those of all tiles, and ``tiles``, ``[B, tiles]`` float32, says how
     much each counts in which sequence: the share of its bases that are the tile's own
-    (:func:`~dnachunk.data.tiles.own_tiles`).
+    (:func:`~dnachunk.data.tiles.own_tiles`). Pairs of alleles are ``[B, 2, N]``, the reference first, and
+    ``tissue`` is ``[B]`` int64; in tiles, both are of the pairs of tiles.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
@@ -89,12 +98,14 @@ class ExampleCollator:
         Raises:
             ValueError: If bases are labelled and the tokenizer has no id for each of them.
         """
-        sequences = [item["sequence"] for item in items]
+        is_of_pairs = "alternate" in items[0]
+        names = ("sequence", "alternate") if is_of_pairs else ("sequence",)
+        sequences = [item[name] for item in items for name in names]
         targets = [item["target"] for item in items]
         cut = [sequence[: self.max_length_bp] for sequence in sequences]
         if self.problem is Problem.per_base:
             sequences = cut
-        rows, tiles = self._tile(cut)
+        rows, tiles = self._tile(cut, is_of_pairs)
         batch, is_base = self._tokenize(rows)
         batch["labels"] = self._labels(targets, cut, is_base)
         if tiles is not None:
@@ -102,23 +113,36 @@ class ExampleCollator:
         if items[0]["both_strands"]:
             reverse = [reverse_complement(sequence)[: self.max_length_bp] for sequence in sequences]
             batch["reverse"], _ = self._tokenize(reverse)
+        if is_of_pairs:
+            tissue = {}
+            if "tissue" in items[0]:
+                of_items = torch.tensor([item["tissue"] for item in items])
+                tissue = {"tissue": of_items if tiles is None else of_items[tiles.argmax(dim=0)]}
+            for strand in (batch, *([batch["reverse"]] if "reverse" in batch else [])):
+                for name in strand.keys() - {"labels", "reverse", "tiles"}:
+                    strand[name] = strand[name].unflatten(0, (-1, 2))
+                strand.update(tissue)
         return batch
 
-    def _tile(self, sequences: list[str]) -> tuple[list[str], torch.Tensor | None]:
-        """The rows to run, and, where they are more than the sequences, how much each counts in which."""
-        of_all = [own_tiles(len(sequence), self.tile_bp) for sequence in sequences]
-        rows = [
-            sequence[tile.start_bp : tile.end_bp]
-            for sequence, tiles in zip(sequences, of_all, strict=True)
-            for tile in tiles
-        ]
-        if len(rows) == len(sequences):
-            return rows, None
-        shares = [
-            torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(sequence)
-            for sequence, tiles in zip(sequences, of_all, strict=True)
-        ]
-        return rows, torch.block_diag(*shares)
+    def _tile(self, sequences: list[str], is_of_pairs: bool) -> tuple[list[str], torch.Tensor | None]:
+        """The rows to run, and, where they are more than the sequences, how much each counts in which.
+
+        Alleles follow each other in both; of these, how much each pair counts.
+        """
+        references = sequences[::2] if is_of_pairs else sequences
+        alternates: Sequence[str | None] = sequences[1::2] if is_of_pairs else [None] * len(sequences)
+        rows, shares = [], []
+        for reference, alternate in zip(references, alternates, strict=True):
+            tiles = own_tiles(len(reference), self.tile_bp)
+            shares.append(
+                torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(reference)
+            )
+            of_alternate = [] if alternate is None else alternate_tiles(tiles, len(alternate))
+            for tile, span in itertools.zip_longest(tiles, of_alternate):
+                rows.append(reference[tile.start_bp : tile.end_bp])
+                if alternate is not None:
+                    rows.append(alternate[slice(*span)])
+        return rows, None if len(rows) == len(sequences) else torch.block_diag(*shares)
 
     def _tokenize(self, sequences: list[str]) -> tuple[dict[str, Any], torch.Tensor]:
         """Model inputs, and where they are no special tokens."""
@@ -199,6 +223,18 @@ def _excess(
     return None
 
 
+def check_alternate(reference: str, alternate: str, place: str, tile_bp: int) -> None:
+    """Refuses alleles whose tiles are no pairs.
+
+    Raises:
+        ValueError: If they are not; the message begins with ``place``.
+    """
+    try:
+        alternate_tiles(own_tiles(len(reference), tile_bp), len(alternate))
+    except ArgumentError as error:
+        raise ArgumentError(f"{place}: {error.message}") from error
+
+
 def check_lengths(
     examples: Examples,
     tokenizer: Any,
@@ -212,8 +248,11 @@ def check_lengths(
         ValueError: With the first of them, and how many there are.
     """
     too_long = []
-    for place, sequence in zip(examples.places, examples.sequences, strict=True):
-        fault = _excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp)
+    for place, alleles in zip(examples.places, examples.alleles, strict=True):
+        if tile_bp is not None and len(alleles) == 2:
+            check_alternate(alleles[0], alleles[1], place, tile_bp)
+        faults = (_excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp) for sequence in alleles)
+        fault = next((fault for fault in faults if fault is not None), None)
         if fault is not None:
             too_long.append((place, fault))
     if too_long:
@@ -226,4 +265,11 @@ def check_lengths(
         )
 
 
-__all__ = ["ExampleCollator", "ExampleDataset", "check_length", "check_lengths", "model_arguments"]
+__all__ = [
+    "ExampleCollator",
+    "ExampleDataset",
+    "check_alternate",
+    "check_length",
+    "check_lengths",
+    "model_arguments",
+]

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from dnachunk.alphabet import MASK_ID, SPECIAL_TOKENS
 from dnachunk.data.contents import Contents, OnError, unpacked_name
 from dnachunk.data.text import open_text
-from dnachunk.errors import ArgumentError, require_one_of
+from dnachunk.errors import ArgumentError, UsageError, require_one_of
 from dnachunk.ops import encode_dna
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -26,8 +26,74 @@ MISSING = frozenset(("", ".", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "none"
 
 _ROWS_AT_ONCE = 1024
 
-Row = tuple[str, str, tuple[str, ...]]
 Value = TypeVar("Value")
+
+
+class Columns(NamedTuple):
+    """The columns of a table that are read.
+
+    Attributes:
+        sequences: Of the sequences, or of the reference and the alternate allele.
+        tissue: Of the tissues, if there are any.
+        labels: Of the labels.
+    """
+
+    sequences: tuple[str, ...]
+    tissue: str | None
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, sequence_column: str | Sequence[str], tissue_column: str | None, label_columns: Sequence[str]
+    ) -> "Columns":
+        """Of what :func:`read_labelled` takes.
+
+        Raises:
+            ValueError: Unless there are one or two columns of sequences, and for a tissue without two.
+        """
+        sequences = (sequence_column,) if isinstance(sequence_column, str) else tuple(sequence_column)
+        if len(set(sequences)) != len(sequences) or not 1 <= len(sequences) <= 2:
+            raise UsageError(
+                "`sequence_column` must be one, or two of the reference and the alternate allele, got "
+                f"{', '.join(sequences) or 'none'}"
+            )
+        if tissue_column is not None and len(sequences) == 1:
+            raise UsageError(
+                "`tissue_column` is for pairs of alleles: give `sequence_column` twice, of the reference and "
+                "the alternate allele"
+            )
+        return cls(sequences, tissue_column, tuple(label_columns))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.sequences, *([] if self.tissue is None else [self.tissue]), *self.labels)
+
+    def row(self, place: str, cells: Sequence[str]) -> "Row":
+        """A row of a table, from its cells in the order of :attr:`names`.
+
+        Raises:
+            ValueError: If a sequence or the tissue is missing.
+        """
+        count = len(self.sequences)
+        sequences, rest = tuple(cells[:count]), tuple(cells[count:])
+        for sequence in sequences:
+            if sequence and is_missing(sequence):
+                raise ValueError(f"{place}: the sequence is missing, got {sequence!r}")
+        if self.tissue is None:
+            return Row(place, sequences, rest)
+        if is_missing(rest[0]):
+            raise ValueError(f"{place}: the tissue in column {self.tissue!r} is missing, got {rest[0]!r}")
+        return Row(place, sequences, rest[1:], rest[0])
+
+
+class Row(NamedTuple):
+    """What a set says of an example: where it stands, its sequences, its labels and its tissue."""
+
+    place: str
+    sequences: tuple[str, ...]
+    labels: tuple[str, ...]
+    tissue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +106,8 @@ class LabelledSet:
         places: For each sequence where it stands, for messages.
         columns: Names of the label columns.
         skipped: Of each row that was left out, where it stands and what is wrong with it.
+        alternates: Of pairs of alleles, the alternate ones; the reference ones are ``sequences``.
+        tissues: Of each pair, the tissue that it is seen in, where they have one.
     """
 
     sequences: list[str]
@@ -47,6 +115,8 @@ class LabelledSet:
     places: list[str]
     columns: tuple[str, ...] = ("label",)
     skipped: list[str] = field(default_factory=list)
+    alternates: list[str] | None = None
+    tissues: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -79,7 +149,8 @@ def read_labelled(
     path: str | Path,
     *,
     label: str | None = None,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     label_columns: Sequence[str] = ("label",),
     on_error: OnError = "fail",
 ) -> LabelledSet:
@@ -101,7 +172,9 @@ def read_labelled(
             - a folder with one entry for each class, named by it: a folder of ``.txt`` files of one sequence
               each, as Genomic Benchmarks has them, or of FASTA files, or a FASTA file.
         label: Label of all sequences of a FASTA file.
-        sequence_column: Column of the sequences, in a table.
+        sequence_column: Column of the sequences, in a table; or two, of the reference and the alternate
+            allele: a row is then a pair of alleles.
+        tissue_column: Column of the tissues that pairs of alleles are seen in.
         label_columns: Columns of the labels, in a table.
         on_error: ``"skip"`` leaves out rows and records without a sequence, with a letter that is not
             IUPAC's, with too few or too many cells, or without a label in the header; ``"fail"``
@@ -118,29 +191,33 @@ def read_labelled(
     """
     require_one_of("on_error", on_error, ("fail", "skip"))
     path = Path(path)
-    columns = tuple(label_columns)
+    columns = Columns.of(sequence_column, tissue_column, label_columns)
     suffix = _suffix(path)
     rows: Iterable[Row | ValueError]
+    if (path.is_dir() or suffix in FASTA_SUFFIXES) and len(columns.sequences) == 2:
+        raise ArgumentError(f"`sequence_column` twice is for tables of pairs of alleles, got {path}")
+    names: tuple[str, ...] = ("label",)
     if path.is_dir():
-        rows, columns = _class_folder_rows(path), ("label",)
+        rows = _class_folder_rows(path)
     elif suffix in FASTA_SUFFIXES:
-        rows, columns = _fasta_rows(path, label), ("label",)
+        rows = _fasta_rows(path, label)
     elif label is not None:
         raise ValueError(f"read_labelled: label is for FASTA files, got {label!r} for {path}")
     elif suffix == ".parquet":
-        rows, columns = _parquet_rows(path, sequence_column, columns)
+        rows, names = _parquet_rows(path, columns)
     elif suffix in TABLE_SUFFIXES:
-        rows = _table_rows(path, sequence_column, columns)
+        rows, names = _table_rows(path, columns), columns.labels
     else:
         known = ", ".join((*TABLE_SUFFIXES, ".parquet", *FASTA_SUFFIXES))
         raise ValueError(f"read_labelled: path must be a folder or end in one of {known}, got {path}")
-    return _checked(rows, columns, str(path), on_error)
+    return checked_set(rows, names, str(path), on_error, columns)
 
 
 def read_splits(
     source: str | Path,
     *,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     label_columns: Sequence[str] = ("label",),
     on_error: OnError = "fail",
 ) -> dict[str, LabelledSet]:
@@ -152,7 +229,8 @@ def read_splits(
             Genomic Benchmarks and the Nucleotide Transformer are. Or, where there is no such folder, the name
             of a set on the Hugging Face hub, ``"owner/name"`` or ``"owner/name:part"`` (needs ``datasets``
             and a network); a part is a configuration, or a value of the column ``task``.
-        sequence_column: Column of the sequences, in tables.
+        sequence_column: Column of the sequences, in tables, or two of pairs of alleles.
+        tissue_column: Column of their tissues.
         label_columns: Columns of the labels, in tables.
         on_error: As for :func:`read_labelled`.
 
@@ -170,7 +248,7 @@ def read_splits(
             raise FileNotFoundError(
                 f"read_splits: source must be a folder or owner/name on the Hugging Face hub, got {source}"
             )
-        return _hub_splits(str(source), sequence_column, tuple(label_columns), on_error)
+        return _hub_splits(str(source), Columns.of(sequence_column, tissue_column, label_columns), on_error)
     found = find_splits(folder)
     if "train" not in found:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -183,7 +261,11 @@ def read_splits(
         split: join_sets(
             [
                 read_labelled(
-                    path, sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
+                    path,
+                    sequence_column=sequence_column,
+                    tissue_column=tissue_column,
+                    label_columns=label_columns,
+                    on_error=on_error,
                 )
                 for path in paths
             ]
@@ -221,23 +303,60 @@ def join_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
     """One set of several.
 
     Raises:
-        ValueError: If there is none, or their label columns differ.
+        ValueError: If there is none, or their label columns differ, or some are of pairs of alleles, or have
+            tissues, and others not.
     """
     if len({labelled.columns for labelled in sets}) != 1:
         got = [labelled.columns for labelled in sets]
         raise ValueError(f"join_sets: sets must have the same label columns, got {got}")
+    require_alike({str(index): labelled for index, labelled in enumerate(sets)}, "join_sets")
+
+    def joined(name: str) -> list[str] | None:
+        parts = [getattr(labelled, name) for labelled in sets]
+        return None if parts[0] is None else [value for part in parts for value in part]
+
     return LabelledSet(
         [sequence for labelled in sets for sequence in labelled.sequences],
         [label for labelled in sets for label in labelled.labels],
         [place for labelled in sets for place in labelled.places],
         sets[0].columns,
         [row for labelled in sets for row in labelled.skipped],
+        joined("alternates"),
+        joined("tissues"),
     )
 
 
-def _checked(
-    rows: Iterable[Row | ValueError], columns: tuple[str, ...], source: str, on_error: OnError
+def require_alike(sets: Mapping[str, LabelledSet], what: str) -> None:
+    """Raises :class:`ValueError` if some sets are of pairs of alleles, or have tissues, and others not."""
+    for name, title in (("alternates", "pairs of alleles"), ("tissues", "a column of tissues")):
+        having = [split for split, labelled in sets.items() if getattr(labelled, name) is not None]
+        without = [split for split in sets if split not in having]
+        if having and without:
+            raise ValueError(
+                f"{what}: all sets must have {title} or none: {', '.join(having)} has, "
+                f"{', '.join(without)} has not"
+            )
+
+
+def checked_set(
+    rows: Iterable[Row | ValueError],
+    label_columns: tuple[str, ...],
+    source: str,
+    on_error: OnError,
+    columns: Columns,
 ) -> LabelledSet:
+    """A set of rows, each of which is looked at.
+
+    Args:
+        rows: The rows, or what is wrong with them.
+        label_columns: Names of their labels.
+        source: Where they are from, for messages.
+        on_error: As for :func:`read_labelled`.
+        columns: Says whether they are pairs of alleles, and have tissues.
+
+    Raises:
+        ValueError: If a row is refused, or none is left.
+    """
     skipped: list[str] = []
 
     def passed(check: Callable[[Any], Row], each: Iterable[Any]) -> list[Row]:
@@ -248,7 +367,7 @@ def _checked(
     for first in range(0, len(read), _ROWS_AT_ONCE):
         batch = read[first : first + _ROWS_AT_ONCE]
         try:
-            ids, _, _ = encode_dna([sequence for _, sequence, _ in batch])
+            ids, _, _ = encode_dna([sequence for row in batch for sequence in row.sequences])
             are_letters = int(ids.min()) > MASK_ID
         except ValueError:
             are_letters = False
@@ -258,39 +377,33 @@ def _checked(
         rest = f" that can be read; of {len(skipped):,} the first: {skipped[0]}" if skipped else ""
         raise ValueError(f"{source} holds no sequence{rest}")
     return LabelledSet(
-        [sequence for _, sequence, _ in kept],
-        [labels for _, _, labels in kept],
-        [place for place, _, _ in kept],
-        columns,
+        [row.sequences[0] for row in kept],
+        [row.labels for row in kept],
+        [row.place for row in kept],
+        label_columns,
         skipped,
+        [row.sequences[1] for row in kept] if len(columns.sequences) == 2 else None,
+        None if columns.tissue is None else [row.tissue for row in kept],
     )
 
 
 def _checked_row(row: Row | ValueError) -> Row:
     if isinstance(row, ValueError):
         raise row
-    place, sequence, labels = row
-    if not sequence:
-        raise ValueError(f"{place}: the sequence is empty")
-    return place, sequence.upper().replace("U", "T"), labels
+    if not all(row.sequences):
+        raise ValueError(f"{row.place}: the sequence is empty")
+    return row._replace(sequences=tuple(text.upper().replace("U", "T") for text in row.sequences))
 
 
 def _lettered_row(row: Row) -> Row:
-    place, sequence, _ = row
     try:
-        ids, _, _ = encode_dna([sequence])
+        ids, _, _ = encode_dna(list(row.sequences))
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+        raise ValueError(f"{row.place}: {error}") from error
     if int(ids.min()) <= MASK_ID:
         token = SPECIAL_TOKENS[int(ids.min())]
-        raise ValueError(f"{place}: a labelled sequence must be letters alone, got {token}")
+        raise ValueError(f"{row.place}: a labelled sequence must be letters alone, got {token}")
     return row
-
-
-def _table_row(place: str, sequence: str, labels: Iterable[str]) -> Row | ValueError:
-    if sequence and is_missing(sequence):
-        return ValueError(f"{place}: the sequence is missing, got {sequence!r}")
-    return place, sequence, tuple(labels)
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
@@ -311,9 +424,7 @@ def _open_text(path: Path) -> Iterator[TextIO]:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _table_rows(
-    path: Path, sequence_column: str, label_columns: tuple[str, ...]
-) -> Iterator[Row | ValueError]:
+def _table_rows(path: Path, columns: Columns) -> Iterator[Row | ValueError]:
     # Python's limit of a field is 131,072 characters; sequences are longer.
     limit = csv.field_size_limit(sys.maxsize)
     try:
@@ -321,7 +432,7 @@ def _table_rows(
             header_line = text.readline()
             delimiter = "\t" if "\t" in header_line else ","
             header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
-            indices = _column_indices(path, header, (sequence_column, *label_columns))
+            indices = _column_indices(path, header, columns.names)
             reader = csv.reader(text, delimiter=delimiter)
             for row in reader:
                 if len(row) < 2 and not "".join(row).strip():
@@ -330,10 +441,16 @@ def _table_rows(
                 if len(row) != len(header):
                     yield ValueError(f"{place}: a row must have {len(header)} fields, got {len(row)}")
                     continue
-                sequence, *labels = (row[index].strip() for index in indices)
-                yield _table_row(place, sequence, labels)
+                yield _row_or_fault(columns, place, [row[index].strip() for index in indices])
     finally:
         csv.field_size_limit(limit)
+
+
+def _row_or_fault(columns: Columns, place: str, cells: Sequence[str]) -> Row | ValueError:
+    try:
+        return columns.row(place, cells)
+    except ValueError as error:
+        return error
 
 
 def _column_indices(source: object, header: Sequence[str], wanted: tuple[str, ...]) -> list[int]:
@@ -349,9 +466,7 @@ def _column_indices(source: object, header: Sequence[str], wanted: tuple[str, ..
     return [header.index(name) for name in wanted]
 
 
-def _parquet_rows(
-    path: Path, sequence_column: str, label_columns: tuple[str, ...]
-) -> tuple[Iterator[Row | ValueError], tuple[str, ...]]:
+def _parquet_rows(path: Path, columns: Columns) -> tuple[Iterator[Row | ValueError], tuple[str, ...]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -363,23 +478,22 @@ def _parquet_rows(
         table = pyarrow.parquet.ParquetFile(Contents(path).place).read()
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    columns = (sequence_column, *label_columns)
-    _column_indices(path, table.column_names, columns)
-    return _value_rows(str(path), label_columns, [table.column(name).to_pylist() for name in columns])
+    _column_indices(path, table.column_names, columns.names)
+    return _value_rows(str(path), columns, [table.column(name).to_pylist() for name in columns.names])
 
 
 def _value_rows(
-    source: str, names: Sequence[str], columns: Sequence[Sequence[Any]]
+    source: str, columns: Columns, values: Sequence[Sequence[Any]]
 ) -> tuple[Iterator[Row | ValueError], tuple[str, ...]]:
-    """Rows of text, and the names of the label columns, from columns of values, the sequences' first."""
-    sequences, *labels = columns
+    """Rows of text, and the names of the label columns, from values in the columns' order."""
+    count = len(columns.names) - len(columns.labels)
     texts: dict[str, list[str]] = {}
-    for name, values in zip(names, labels, strict=True):
-        texts |= _label_texts(name, values, sequences)
-    rows = zip(("" if each is None else _text(each) for each in sequences), *texts.values(), strict=True)
+    for name, labels in zip(columns.labels, values[count:], strict=True):
+        texts |= _label_texts(name, labels, values[0])
+    others = [["" if each is None else _text(each) for each in column] for column in values[:count]]
+    rows = zip(*others, *texts.values(), strict=True)
     return (
-        _table_row(f"{source}, row {number}", sequence, cells)
-        for number, (sequence, *cells) in enumerate(rows, start=1)
+        _row_or_fault(columns, f"{source}, row {number}", cells) for number, cells in enumerate(rows, start=1)
     ), tuple(texts)
 
 
@@ -433,7 +547,7 @@ def _fasta_row(path: Path, number: int, header: str, lines: list[str], label: st
         _, bar, label = header.rpartition("|")
         if not bar:
             return ValueError(f"{place}: the header must end in | and the label")
-    return place, "".join(lines), (label.strip(),)
+    return Row(place, ("".join(lines),), (label.strip(),))
 
 
 def _class_folder_rows(folder: Path) -> Iterator[Row | ValueError]:
@@ -462,12 +576,10 @@ def _class_folder_rows(folder: Path) -> Iterator[Row | ValueError]:
 
 def _text_row(path: Path, label: str) -> Iterator[Row]:
     with _open_text(path) as text:
-        yield str(path), "".join(text.read().split()), (label,)
+        yield Row(str(path), ("".join(text.read().split()),), (label,))
 
 
-def _hub_splits(
-    source: str, sequence_column: str, label_columns: tuple[str, ...], on_error: OnError
-) -> dict[str, LabelledSet]:
+def _hub_splits(source: str, columns: Columns, on_error: OnError) -> dict[str, LabelledSet]:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -486,31 +598,34 @@ def _hub_splits(
             f"{source} is no folder here and could not be fetched from the Hugging Face hub: {error}"
         ) from error
     found = {}
-    columns = (sequence_column, *label_columns)
     for split, words in SPLIT_NAMES.items():
         word = next((word for word in words if word in splits), None)
         if word is None:
             continue
         rows = splits[word]
-        _column_indices(f"{source}, {word}", rows.column_names, columns)
+        _column_indices(f"{source}, {word}", rows.column_names, columns.names)
         if part and not is_configuration:
             _column_indices(f"{source}, {word}", rows.column_names, ("task",))
             rows = rows.filter(lambda task: task == part, input_columns="task")
-        values = [list(rows[column]) for column in columns]
+        values = [list(rows[column]) for column in columns.names]
         place = f"{source}, {word}"
-        found[split] = _checked(*_value_rows(place, label_columns, values), place, on_error)
+        found[split] = checked_set(*_value_rows(place, columns, values), place, on_error, columns)
     if "train" not in found:
         raise ValueError(f"{source} has no train split; it has {', '.join(splits)}")
     return found
 
 
 __all__ = [
+    "Columns",
     "LabelledSet",
+    "Row",
     "attempt",
+    "checked_set",
     "find_splits",
     "is_missing",
     "is_table",
     "join_sets",
     "read_labelled",
     "read_splits",
+    "require_alike",
 ]

@@ -1,23 +1,17 @@
-"""Where a genome's repeats are: from its lower-case letters, or from RepeatMasker's intervals."""
+"""Where a genome's repeats are, and of which families: from its lower-case letters, or from RepeatMasker."""
 
 import os
+import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 
-from dnachunk.data.annotation import (
-    FaultyLineError,
-    Feature,
-    Line,
-    Lines,
-    bed_lines,
-    body_lines,
-    read_number,
-)
+from dnachunk.data.annotation import FaultyLineError, Line, bed_lines, body_lines, read_number
 from dnachunk.data.contents import Contents, OnError, Skipped, unpacked_name
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import some
@@ -25,6 +19,81 @@ from dnachunk.errors import ArgumentError, require_one_of
 
 _PIECE_BP = 1 << 20
 _MAX_PIECES = 64
+_PERCENT = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
+
+
+class Repeat(NamedTuple):
+    """A stretch of a record that RepeatMasker found to be a repeat.
+
+    Attributes:
+        record_index: Which record of the genome.
+        start_bp: First base, 0-based.
+        end_bp: Base after the last.
+        family: Its class and family as the table has them, ``"LINE/L1"``, or its class alone.
+        divergence: Substitutions against the family's consensus, in percent: the older the copy, the more.
+    """
+
+    record_index: int
+    start_bp: int
+    end_bp: int
+    family: str
+    divergence: float
+
+    @property
+    def repeat_class(self) -> str:
+        """The class alone, ``"LINE"``."""
+        return self.family.partition("/")[0]
+
+
+class _RepeatLine(NamedTuple):
+    record: str
+    start_bp: int
+    stop_bp: int
+    family: str
+    divergence: float
+
+
+_Read = TypeVar("_Read", Line, _RepeatLine)
+
+
+def read_repeats(
+    genome: Genome,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    option: str = "repeats",
+    on_error: OnError = "fail",
+) -> tuple[list[Repeat], list[Skipped]]:
+    """Repeats of a genome with their families and divergences.
+
+    Args:
+        genome: The genome; lines of records that it does not have are left out.
+        paths: RepeatMasker's own tables (``.out``), ``.gz`` or the like behind it or not.
+        option: Of whose argument the paths are, for messages.
+        on_error: What to do at a line that is malformed or reaches past its record: ``"fail"``, or ``"skip"``
+            it and list it.
+
+    Returns:
+        The repeats in the order of the files, and the lines that could not be read, by their files and
+        numbers.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If its name has another ending, a line cannot be read, or no record of it is the genome's.
+    """
+    require_one_of("on_error", on_error, ("fail", "skip"))
+    repeats: list[Repeat] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        if Path(unpacked_name(path)).suffix.lower() != ".out":
+            raise ArgumentError(
+                f"`{option}` {path} must be RepeatMasker's table, which ends in .out (and .gz): no other has "
+                "families and divergences"
+            )
+        contents = Contents(path)
+        lines = _table_lines(contents, _repeat_line)
+        for (_, record_index), line in _intervals([genome], contents, lines, option, on_error, skipped):
+            repeats.append(Repeat(record_index, *line[1:]))
+    return repeats, skipped
 
 
 def with_repeats(
@@ -78,65 +147,44 @@ def read_stretches(
     )
     skipped: list[Skipped] = []
     for path in paths:
-        for place, line in _intervals(genomes, path, option, on_error, skipped):
-            starts, ends = bounds[place]
-            starts.append(line.start_bp)
-            ends.append(line.stop_bp)
+        contents = Contents(path)
+        lines = _lines(contents, path, option)
+        for place, line in _intervals(genomes, contents, lines, option, on_error, skipped):
+            if line.start_bp < line.stop_bp:
+                starts, ends = bounds[place]
+                starts.append(line.start_bp)
+                ends.append(line.stop_bp)
     stretches: list[dict[int, torch.Tensor]] = [{} for _ in genomes]
     for (genome_index, record_index), (starts, ends) in bounds.items():
         stretches[genome_index][record_index] = _joined(starts, ends)
     return stretches, skipped
 
 
-def read_repeats(
-    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
-) -> tuple[list[Feature], list[Skipped]]:
-    """Reads repeats one by one, as :func:`with_repeats` reads them together.
-
-    Args:
-        path: See there, like ``on_error``.
-        genome: Where they lie.
-        on_error: See there.
-
-    Returns:
-        The repeats in order of place, of kind ``"repeats"``, named as in BED or by RepeatMasker's class and
-        family; and the lines that could not be read.
-
-    Raises:
-        OSError: See there.
-        ValueError: See there.
-    """
-    require_one_of("on_error", on_error, ("fail", "skip"))
-    skipped: list[Skipped] = []
-    found = [
-        Feature(
-            record_index,
-            line.start_bp,
-            line.stop_bp,
-            "repeats",
-            line.is_reverse,
-            "" if line.kind == "." else line.kind,
-        )
-        for (_, record_index), line in _intervals([genome], path, "repeats", on_error, skipped)
+def has_repeats(genome: Genome) -> bool:
+    """Whether any base of a genome counts as a repeat, of 64 million spread over it at most."""
+    if genome.repeats:
+        return True
+    pieces = [
+        (index, start_bp, min(start_bp + _PIECE_BP, record.length_bp))
+        for index, record in enumerate(genome.records)
+        for start_bp in range(0, record.length_bp, _PIECE_BP)
     ]
-    return sorted(found), skipped
+    step = max(1, -(-len(pieces) // _MAX_PIECES))
+    return any(bool(genome.fetch(*piece)[1].any()) for piece in pieces[::step])
 
 
 def _intervals(
     genomes: Sequence[Genome],
-    path: str | os.PathLike[str],
+    contents: Contents,
+    lines: Iterable[tuple[int, Callable[[], _Read]]],
     option: str,
     on_error: OnError,
     skipped: list[Skipped],
-) -> Iterator[tuple[tuple[int, int], Line]]:
-    """The lines of a file that cover a base, each with which genome's which record it lies on.
-
-    Lines that cannot be read go to ``skipped``.
-    """
+) -> Iterator[tuple[tuple[int, int], _Read]]:
+    """Of each line on a record of the genomes which of them and which record, and what it says."""
     places: dict[str, tuple[int, int] | None] = {}
     unknown: Counter[str] = Counter()
-    contents = Contents(path)
-    for number, read in _lines(contents, path, option):
+    for number, read in lines:
         try:
             line = read()
             if line.record not in places:
@@ -155,8 +203,7 @@ def _intervals(
                 raise ValueError(f"{contents.path}, line {number}: {error}") from None
             skipped.append(Skipped(f"{Path(contents.path).name}, line {number}", str(error)))
             continue
-        if line.start_bp < line.stop_bp:
-            yield place, line
+        yield place, line
     if not any(places.values()):
         told = "; ".join(f"of {genome.path} {genome.names.instead(unknown)}" for genome in genomes)
         raise ArgumentError(
@@ -165,28 +212,23 @@ def _intervals(
         )
 
 
-def has_repeats(genome: Genome) -> bool:
-    """Whether any base of a genome counts as a repeat, of 64 million spread over it at most."""
-    if genome.repeats:
-        return True
-    pieces = [
-        (index, start_bp, min(start_bp + _PIECE_BP, record.length_bp))
-        for index, record in enumerate(genome.records)
-        for start_bp in range(0, record.length_bp, _PIECE_BP)
-    ]
-    step = max(1, -(-len(pieces) // _MAX_PIECES))
-    return any(bool(genome.fetch(*piece)[1].any()) for piece in pieces[::step])
-
-
-def _lines(contents: Contents, path: str | os.PathLike[str], option: str) -> Lines:
+def _lines(
+    contents: Contents, path: str | os.PathLike[str], option: str
+) -> Iterable[tuple[int, Callable[[], Line]]]:
     suffix = Path(unpacked_name(path)).suffix.lower()
     if suffix == ".bed":
         return bed_lines(contents)
     if suffix == ".out":
-        # Three lines of headings, of which no first word is a number.
-        numbered = ((number, line.split()) for number, line in body_lines(contents))
-        return ((number, partial(_out_line, words)) for number, words in numbered if words[0].isdigit())
+        return _table_lines(contents, _out_line)
     raise ArgumentError(f"`{option}` {path} must end in .bed or .out (and .gz), got {suffix or 'no ending'}")
+
+
+def _table_lines(
+    contents: Contents, read: Callable[[list[str]], _Read]
+) -> Iterator[tuple[int, Callable[[], _Read]]]:
+    # Three lines of headings, of which no first word is a number.
+    numbered = ((number, line.split()) for number, line in body_lines(contents))
+    return ((number, partial(read, words)) for number, words in numbered if words[0].isdigit())
 
 
 def _out_line(words: list[str]) -> Line:
@@ -196,6 +238,13 @@ def _out_line(words: list[str]) -> Line:
     if not 1 <= first <= last:
         raise FaultyLineError(f"positions must be 1 <= begin <= end, got {first}, {last}")
     return Line(words[4], first - 1, last, words[10], words[8] == "C", False)
+
+
+def _repeat_line(words: list[str]) -> _RepeatLine:
+    line = _out_line(words)
+    if _PERCENT.fullmatch(words[1]) is None:
+        raise FaultyLineError(f"perc div. must be a number, got {words[1]!r:.40}")
+    return _RepeatLine(line.record, line.start_bp, line.stop_bp, line.kind, float(words[1]))
 
 
 def _place(
@@ -219,4 +268,4 @@ def _joined(starts: "array[int]", ends: "array[int]") -> torch.Tensor:
     return torch.stack([start[is_first], end[is_last]])
 
 
-__all__ = ["has_repeats", "read_repeats", "read_stretches", "with_repeats"]
+__all__ = ["Repeat", "has_repeats", "read_repeats", "read_stretches", "with_repeats"]

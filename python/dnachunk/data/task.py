@@ -3,13 +3,13 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.contents import OnError
-from dnachunk.data.labelled import LabelledSet, attempt, is_missing
+from dnachunk.data.labelled import LabelledSet, attempt, is_missing, require_alike
 from dnachunk.data.problem import Problem
 from dnachunk.errors import ArgumentError, require_at_least
 from dnachunk.random import mix
@@ -35,18 +35,22 @@ class Examples:
         sequences: Upper-case letters.
         targets: A class; 0 and 1 for each label; numbers; or a class for each base, −100 where there is none.
         places: Where each of them stands, for messages.
+        alternates: Of pairs of alleles, the alternate ones; the reference ones are ``sequences``.
+        tissues: Of each pair, the index of its tissue in :attr:`Task.tissues`, where they have one.
     """
 
     sequences: list[str]
     targets: list[Any]
     places: list[str]
+    alternates: list[str] | None = None
+    tissues: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     def take(self, indices: Sequence[int]) -> "Examples":
         """Some of them."""
-        return Examples(*([values[index] for index in indices] for values in self._columns()))
+        return self._with(lambda own: [own[index] for index in indices])
 
     def draw(self, count: int, seed: int) -> "Examples":
         """At most so many of them, drawn at random, in their order."""
@@ -54,20 +58,32 @@ class Examples:
         return self.take(sorted(drawn))
 
     def joined(self, others: "Examples") -> "Examples":
-        """These and others."""
-        pairs = zip(self._columns(), others._columns(), strict=True)
-        return Examples(*(own + more for own, more in pairs))
+        """These and others of the same kind."""
+        return self._with(lambda own, more: own + more, others)
 
     def split(self, sequences: Collection[str]) -> tuple["Examples", "Examples"]:
-        """Those of other sequences, and those of these."""
+        """Those of other sequences, and those of these; of pairs the reference counts."""
         is_theirs = [sequence in sequences for sequence in self.sequences]
         return (
             self.take([index for index, theirs in enumerate(is_theirs) if not theirs]),
             self.take([index for index, theirs in enumerate(is_theirs) if theirs]),
         )
 
-    def _columns(self) -> tuple[list[Any], ...]:
-        return self.sequences, self.targets, self.places
+    @property
+    def alleles(self) -> list[tuple[str, ...]]:
+        """Of each example its sequence, or the reference and the alternate allele."""
+        if self.alternates is None:
+            return [(sequence,) for sequence in self.sequences]
+        return list(zip(self.sequences, self.alternates, strict=True))
+
+    def _with(self, change: Callable[..., list[Any]], *others: "Examples") -> "Examples":
+        """What ``change`` makes of each column that there is, and the same of others."""
+        columns = {
+            name: change(own, *(getattr(other, name) for other in others))
+            for name in (column.name for column in fields(self))
+            if (own := getattr(self, name)) is not None
+        }
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,8 @@ class Task:
         valid: Examples to choose by.
         test: Examples to report on, if there are any.
         skipped: Of each split that rows were left out of, where each stands and what is wrong with it.
+        tissues: Of pairs of alleles, the tissues that they are seen in, in alphabetical order: those of the
+            training set.
     """
 
     problem: Problem
@@ -90,6 +108,7 @@ class Task:
     valid: Examples
     test: Examples | None = None
     skipped: Mapping[str, list[str]] = field(default_factory=dict)
+    tissues: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -114,21 +133,26 @@ class Task:
                 class alike, equal sequences on one side.
             seed: Which of them.
             on_error: ``"skip"`` leaves out rows with a label that is missing, does not fit the problem or is
-                unknown in the training set; ``"fail"`` refuses them.
+                unknown in the training set, as a tissue may be; ``"fail"`` refuses them.
 
         Raises:
-            ValueError: If a row is refused (the message names file and row), or there are too few.
+            ValueError: If a row is refused (the message names file and row), there are too few, some sets
+                are of pairs of alleles or have tissues and others not, or bases of pairs are labelled.
         """
         train = splits["train"]
+        require_alike(splits, "Task")
         if problem is None:
             problem = infer_problem(train)
+        if problem is Problem.per_base and train.alternates is not None:
+            raise ValueError("Task: a pair of alleles must have labels for the pair, got per-base labels")
         skipped = {split: list(labelled.skipped) for split, labelled in splits.items()}
         read = {
             split: _read(labelled, problem, on_error, skipped[split]) for split, labelled in splits.items()
         }
         names = _names(train, problem, read["train"])
+        tissues = tuple(sorted(set(train.tissues or ())))
         examples = {
-            split: _encode(labelled, problem, names, read[split], on_error, skipped[split])
+            split: _encode(labelled, problem, names, tissues, read[split], on_error, skipped[split])
             for split, labelled in splits.items()
         }
         if problem is Problem.multi_label:
@@ -140,7 +164,11 @@ class Task:
                 examples["train"], problem, names, valid_share, seed
             )
         return cls(
-            problem, names, **examples, skipped={split: rows for split, rows in skipped.items() if rows}
+            problem,
+            names,
+            **examples,
+            skipped={split: rows for split, rows in skipped.items() if rows},
+            tissues=tissues,
         )
 
     def folds(self, count: int, seed: int, valid_share: float = 0.1) -> list["Task"]:
@@ -182,6 +210,11 @@ class Task:
                 train, valid = _split_off(rest, self.problem, self.names, valid_share, seed)
                 folds.append(replace(self, train=train, valid=valid, test=held_out))
         return folds
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Whether the examples are pairs of alleles."""
+        return self.train.alternates is not None
 
     @property
     def skipped_rows(self) -> dict[str, Any]:
@@ -336,6 +369,7 @@ def _encode(
     labelled: LabelledSet,
     problem: Problem,
     names: tuple[str, ...],
+    tissues: tuple[str, ...],
     read: Sequence[Any],
     on_error: OnError,
     skipped: list[str],
@@ -360,16 +394,38 @@ def _encode(
             return [float(index in present) for index in range(len(names))]
         return known(found[0], place)
 
-    examples = Examples([], [], [])
-    for found, place, sequence in zip(read, labelled.places, labelled.sequences, strict=True):
-        value = None if found is None else attempt(on_error, skipped, target, found, place)
+    def encoded(found: list[Any], place: str, tissue: str | None) -> tuple[Target, int]:
+        return target(found, place), 0 if tissue is None else tissue_index(tissue, tissues, place)
+
+    kept, encodings = [], []
+    of_rows: Sequence[str | None] = labelled.tissues or [None] * len(labelled)
+    for index, (found, place, tissue) in enumerate(zip(read, labelled.places, of_rows, strict=True)):
+        value = None if found is None else attempt(on_error, skipped, encoded, found, place, tissue)
         if value is not None:
-            examples.sequences.append(sequence)
-            examples.targets.append(value)
-            examples.places.append(place)
+            kept.append(index)
+            encodings.append(value)
+    examples = Examples(
+        [labelled.sequences[index] for index in kept],
+        [value for value, _ in encodings],
+        [labelled.places[index] for index in kept],
+        None if labelled.alternates is None else [labelled.alternates[index] for index in kept],
+        None if labelled.tissues is None else [tissue for _, tissue in encodings],
+    )
     if not len(examples):
         raise ValueError(f"Task: no row is left of {len(skipped):,}; the first: {skipped[0]}")
     return examples
+
+
+def tissue_index(tissue: str, tissues: Sequence[str], place: str) -> int:
+    """The index of a tissue.
+
+    Raises:
+        ValueError: If it is none of those that there are; the message begins with ``place``.
+    """
+    if tissue not in tissues:
+        shown = ", ".join(tissues[:20]) + (", …" if len(tissues) > 20 else "")
+        raise ValueError(f"{place}: tissue {tissue!r} is not among those of the training set: {shown}")
+    return tissues.index(tissue)
 
 
 def _split_off(
@@ -407,4 +463,4 @@ def _in_random_order(sequences: list[str], seed: int, index: int) -> list[str]:
     return [sequences[place] for place in order]
 
 
-__all__ = ["Examples", "Problem", "Task", "infer_problem"]
+__all__ = ["Examples", "Problem", "Task", "infer_problem", "tissue_index"]

@@ -1,12 +1,12 @@
 """Long sequences in overlapping tiles: where the tiles lie, and which bases each of them answers for."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.task import Examples
-from dnachunk.errors import UsageError, require_at_least
+from dnachunk.errors import ArgumentError, UsageError, require_at_least
 
 Span = tuple[int, int]
 
@@ -103,11 +103,34 @@ def tile_labelled_bases(examples: Examples, tile_bp: int | None) -> Examples:
     return tiled
 
 
+def alternate_tiles(tiles: Sequence[OwnTile], alternate_bp: int) -> list[Span]:
+    """Where the tiles of an alternate allele lie: where the reference's do, the last up to its end.
+
+    Args:
+        tiles: Those of the reference, of :func:`own_tiles`.
+        alternate_bp: Bases of the alternate allele.
+
+    Raises:
+        ArgumentError: If the last tile would leave out bases behind the one before it, as the alleles differ
+            by more than half a tile.
+    """
+    *before, last = tiles
+    end_bp = before[-1].end_bp if before else 0
+    start_bp = max(0, alternate_bp - (last.end_bp - last.start_bp)) if before else 0
+    if not (before[-1].start_bp if before else -1) < start_bp <= end_bp:
+        raise ArgumentError(
+            f"alleles that are read in tiles must differ by half a tile at most, got {last.end_bp:,} and "
+            f"{alternate_bp:,} bases: give a larger `tile_bp`"
+        )
+    return [*(tile[:2] for tile in before), (start_bp, alternate_bp)]
+
+
 def configured_tile(config: Any, tile_bp: int | None, truncate: bool) -> int | None:
     """Bases of a tile that are asked for, or else those that a model's configuration remembers.
 
     Raises:
-        ArgumentError: If they are no whole number of at least 2, or sequences are to be cut off as well.
+        ArgumentError: If they are no whole number of at least 2.
+        UsageError: If sequences are to be cut off as well.
     """
     if tile_bp is not None:
         require_at_least("tile_bp", tile_bp, 2)
@@ -117,4 +140,4 @@ def configured_tile(config: Any, tile_bp: int | None, truncate: bool) -> int | N
     return None if truncate else getattr(config, "tile_bp", None)
 
 
-__all__ = ["OwnTile", "configured_tile", "own_tiles", "tile_labelled_bases", "tile_spans"]
+__all__ = ["OwnTile", "alternate_tiles", "configured_tile", "own_tiles", "tile_labelled_bases", "tile_spans"]

@@ -1,7 +1,7 @@
 """How many token boundaries survive a mutation nearby."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -15,6 +15,13 @@ MutationKind = Literal["substitution", "insertion", "deletion"]
 
 Boundaries = Callable[[list[torch.Tensor]], list[torch.Tensor]]
 """From sequences of ids, ``[n]`` int64 each, to where their tokens begin, ``[n]`` bool each."""
+
+
+class Survival(NamedTuple):
+    """How the boundaries of a tokenizer stand mutations, and how it compresses the same windows."""
+
+    bases_per_token: float
+    shares: Mapping[MutationKind, float]
 
 
 def boundary_survival(

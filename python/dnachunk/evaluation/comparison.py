@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 METRIC_TITLES = {
@@ -43,6 +43,18 @@ class Score(NamedTuple):
         return f"{self.printed:.2f}{spread}"
 
 
+class TaskGroup(NamedTuple):
+    """Tasks that are averaged on their own.
+
+    Attributes:
+        tasks: Those of the table.
+        num_tasks: How many the benchmark has.
+    """
+
+    tasks: tuple[str, ...]
+    num_tasks: int
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Scores of models on tasks.
@@ -56,12 +68,16 @@ class Comparison:
         scores: By model and task, as far as they are known.
         without: By model and task, where there can be no score; a model of which this is so on one of the
             tasks has no average and no rank.
+        groups: Tasks that are averaged on their own too, by title.
+        values: By model and task the scores of each seed, for the deviations of these averages.
     """
 
     models: Sequence[str]
     metrics: Mapping[str, str]
     scores: Mapping[tuple[str, str], Score]
     without: Collection[tuple[str, str]] = ()
+    groups: Mapping[str, TaskGroup] = field(default_factory=dict)
+    values: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> list[str]:
@@ -97,6 +113,35 @@ class Comparison:
             return {}
         return {model: statistics.fmean(each[model] for each in ranks) for model in self.ranked}
 
+    def group_averages(self, title: str) -> dict[str, Score]:
+        """Means over the tasks of a group, of models that have them all, and how they spread over seeds.
+
+        The deviation is that of the group's mean of each seed; None where there is one seed, or where the
+        seeds of the tasks are not as many.
+        """
+        tasks = self.groups[title].tasks
+        found = {}
+        for model in self.models:
+            if all((model, task) in self.scores for task in tasks):
+                mean = statistics.fmean(self.scores[model, task].mean for task in tasks)
+                seeds = [self.values.get((model, task), ()) for task in tasks]
+                is_alike = len({len(each) for each in seeds}) == 1 and len(seeds[0]) > 1
+                means = [statistics.fmean(each) for each in zip(*seeds, strict=True)] if is_alike else []
+                found[model] = Score(mean, statistics.stdev(means) if means else None)
+        return found
+
+    def group_lines(self) -> list[list[str]]:
+        """Cells of the table of averages by group, marked as :meth:`lines`; none where there is no group."""
+        lines = [["average of", *self.models]]
+        for title, (tasks, num_tasks) in self.groups.items():
+            count = f"{len(tasks)} of {num_tasks}" if len(tasks) < num_tasks else f"{len(tasks)}"
+            able = [
+                model for model in self.models if not any((model, task) in self.without for task in tasks)
+            ]
+            word = "task" if count == "1" else "tasks"
+            lines.append([f"{title} ({count} {word})", *self._cells(self.group_averages(title), able)])
+        return lines if len(lines) > 1 else []
+
     def lines(self) -> list[list[str]]:
         """The table's cells, the first line the header.
 
@@ -118,8 +163,9 @@ class Comparison:
         return lines
 
     def markdown(self) -> str:
-        """:meth:`lines` as a table in Markdown."""
-        return markdown_table(self.lines())
+        """:meth:`lines` as a table in Markdown, and below it :meth:`group_lines`, if there are any."""
+        groups = self.group_lines()
+        return "\n\n".join(map(markdown_table, [self.lines(), *([groups] if groups else [])]))
 
     def _cells(self, scores: Mapping[str, Score], able: Sequence[str]) -> list[str]:
         """A cell for each model; marked if all that can have a score do."""
@@ -150,4 +196,4 @@ def _marked(texts: list[str], values: list[float]) -> list[str]:
     ]
 
 
-__all__ = ["Comparison", "Score", "markdown_table"]
+__all__ = ["Comparison", "Score", "TaskGroup", "markdown_table"]

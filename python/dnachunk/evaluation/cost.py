@@ -27,7 +27,7 @@ from dnachunk.inference.tokens import PathLike, load_model, ready
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer
+from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, those_to_ask
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress, require_own_files, write_results
@@ -37,7 +37,6 @@ PLOT = "profile.png"
 """The plot's file, in the output folder."""
 
 _JOB = "profile"
-_CAN_BE_ASKED = ("dnachunker", "mergedna")
 # What byte-pair encoding is trained on, at most.
 _TEXT_BP, _MAX_TEXTS = 512, 4096
 
@@ -274,14 +273,9 @@ def profile(
         raise UsageError("at least one `model` or `tokenizer` must be given")
     for name, subject in subjects.items():
         _check_length(name, subject, texts)
-        if subject.network.config.model_type in _CAN_BE_ASKED:
-            ask(subject.network, tokens_per_base)
-    if tokens_per_base is not None and not any(
-        subject.network.config.model_type in _CAN_BE_ASKED for subject in subjects.values()
-    ):
-        raise UsageError(
-            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
-        )
+    networks = [subject.network for subject in subjects.values()]
+    for network in those_to_ask(networks, "tokens_per_base", tokens_per_base):
+        ask(network, tokens_per_base)
     device = best_device()
     found = {}
     with progress(len(subjects) * len(texts), "profile", "passes") as advance:

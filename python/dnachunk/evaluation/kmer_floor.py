@@ -1,7 +1,8 @@
 """A floor under every table of models: counts of k-mers with classic models, which learn in seconds.
 
 Counts are of the words of one strand, the sequence as it is given: what lies on which strand tells classes
-apart in many tasks. A word with another letter than A, C, G and T is not counted.
+apart in many tasks. A word with another letter than A, C, G and T is not counted. Of pairs of alleles the
+difference is counted: words that the alternate one has more often, and words that it has less often.
 """
 
 from collections.abc import Callable, Sequence
@@ -97,8 +98,9 @@ def fit_floor(row: str, task: Task, metric: str) -> Floor:
     """Fits a row on the training set, and chooses by the validation set; the same every time.
 
     Naive Bayes is scikit-learn's ``MultinomialNB`` on the counts, the linear model its
-    ``LogisticRegression`` or ``Ridge`` on the square roots of the words' shares (rows of length 1). Several
-    labels have a model each.
+    ``LogisticRegression`` or ``Ridge`` on the square roots of the words' shares (rows of length 1). Of pairs
+    of alleles both read how many words the alternate allele gains and how many it loses, and the tissue as
+    one of as many words. Several labels have a model each.
 
     Args:
         row: One of :data:`FLOORS`.
@@ -117,7 +119,7 @@ def fit_floor(row: str, task: Task, metric: str) -> Floor:
     strengths: Sequence[float | None] = (None,) if row == NAIVE_BAYES else STRENGTHS
     best, highest = None, -np.inf
     for k in WORD_LENGTHS:
-        parts = [_features(row, part, k) for part in (task.train, task.valid, task.test)]
+        parts = [_features(row, part, k, len(task.tissues)) for part in (task.train, task.valid, task.test)]
         for strength in strengths:
             valid_outputs, test_outputs = _predict(task, parts, strength)
             scores = _scores(task.problem, valid_outputs, task.valid)
@@ -131,8 +133,16 @@ def fit_floor(row: str, task: Task, metric: str) -> Floor:
     return best
 
 
-def _features(row: str, examples: Examples, k: int) -> "csr_matrix":
+def _features(row: str, examples: Examples, k: int, num_tissues: int) -> "csr_matrix":
     counts = kmer_counts(examples.sequences, k)
+    if examples.alternates is not None:
+        from scipy.sparse import hstack
+
+        change = kmer_counts(examples.alternates, k) - counts
+        parts = [change.maximum(0), (-change).maximum(0)]
+        if examples.tissues is not None:
+            parts.append(np.eye(num_tissues)[examples.tissues])
+        return hstack(parts, format="csr")
     if row == NAIVE_BAYES:
         return counts
     totals = np.asarray(counts.sum(axis=1)).ravel()

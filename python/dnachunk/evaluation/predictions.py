@@ -16,13 +16,14 @@ from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.alphabet import reverse_complement as other_strand
 from dnachunk.data.annotation import read_regions
 from dnachunk.data.contents import OnError
-from dnachunk.data.examples import ExampleCollator, check_length
+from dnachunk.data.examples import ExampleCollator, check_alternate, check_length
 from dnachunk.data.genome import Genome
-from dnachunk.data.labelled import attempt, is_table, read_labelled
+from dnachunk.data.labelled import Columns, attempt, is_table, read_labelled
 from dnachunk.data.problem import Problem
 from dnachunk.data.record_names import Aliases
+from dnachunk.data.task import tissue_index
 from dnachunk.data.text import text_writer
-from dnachunk.data.tiles import OwnTile, configured_tile, own_tiles
+from dnachunk.data.tiles import OwnTile, alternate_tiles, configured_tile, own_tiles
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
@@ -48,17 +49,26 @@ MIN_PROBABILITY = 0.5
 
 
 class Query(NamedTuple):
-    """A sequence to predict for.
+    """A sequence to predict for, or a pair of alleles.
 
     Attributes:
         place: What tells it from the others: a cell for each of :attr:`Predictions.columns`.
-        sequence: Its letters, of the strand that is read.
+        sequence: Its letters, of the strand that is read; of a pair the reference allele's.
         positions_bp: Of its bases, in the record that it is of; in the sequence itself where it is of none.
+        alternate: Letters of the alternate allele.
+        tissue: Name of the tissue of a pair.
     """
 
     place: tuple[str, ...]
     sequence: str
     positions_bp: range
+    alternate: str | None = None
+    tissue: str | None = None
+
+    @property
+    def alleles(self) -> tuple[str, ...]:
+        """The sequence, or both alleles."""
+        return (self.sequence,) if self.alternate is None else (self.sequence, self.alternate)
 
 
 class Prediction(NamedTuple):
@@ -235,11 +245,12 @@ class Predictions(Report):
 
 def predict(
     model: Any,
-    sequences: PathLike | Genome | Sequence[str],
+    sequences: PathLike | Genome | Sequence[str] | Sequence[tuple[str, ...]],
     output: PathLike | None = None,
     *,
     regions: PathLike | None = None,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     keep_column: str | Sequence[str] = (),
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
@@ -256,11 +267,13 @@ def predict(
         model: Folder of a model with a classification head and its tokenizer, ours or any of Hugging Face's;
             or such a model of ours.
         sequences: FASTA file, each record a sequence; table (csv, tsv, txt, parquet) with a column of
-            sequences; a genome; or the sequences themselves.
+            sequences; a genome; or the sequences themselves. For a model of pairs of alleles a table, or
+            tuples of the reference, the alternate and, where it reads tissues, the tissue.
         output: File to write; see :meth:`Predictions.write`. Default: nothing is written.
         regions: BED file of stretches of a FASTA file, which are then what is predicted for, each along its
             strand.
-        sequence_column: A table's column of sequences.
+        sequence_column: A table's column of sequences, or two of pairs of alleles.
+        tissue_column: A table's column of the tissues of pairs of alleles.
         keep_column: Columns of a table to copy, one or several.
         aliases: Names of records that mean the same: ``"chr"``, ``"version"``, a table or a mapping; see
             :class:`~dnachunk.data.record_names.RecordNames`.
@@ -295,10 +308,13 @@ def predict(
         output_file(output)
     network, tokenizer = _with_head(model, trust_remote_code)
     ask(network, tokens_per_base)
-    tile_bp = configured_tile(network.config, tile_bp, truncate)
     problem, names = _problem(network)
     kept = (keep_column,) if isinstance(keep_column, str) else tuple(keep_column)
-    columns, count, queries = _read(sequences, regions, sequence_column, kept, aliases, on_error)
+    of_table = Columns.of(sequence_column, tissue_column, kept)
+    columns, count, queries, has_pairs, has_tissues = _read(sequences, regions, of_table, aliases, on_error)
+    _check_pairs(network.config, has_pairs, has_tissues)
+    tile_bp = configured_tile(network.config, tile_bp, truncate)
+    tissues = getattr(network.config, "tissues", None) or ()
     limits = length_limits(network, tokenizer)
     collate = ExampleCollator(
         tokenizer, network, problem, **dict(zip(("max_length_bp", "max_tokens"), limits, strict=True))
@@ -306,10 +322,15 @@ def predict(
 
     def check(query: Query) -> Query:
         where = ", ".join(f"{name} {cell}" for name, cell in zip(columns, query.place, strict=True))
-        if not query.sequence:
-            raise ValueError(f"{where}: the sequence is empty")
-        if not truncate:
-            check_length(query.sequence, where, tokenizer, *limits, tile_bp)
+        for sequence in query.alleles:
+            if not sequence:
+                raise ValueError(f"{where}: the sequence is empty")
+            if not truncate:
+                check_length(sequence, where, tokenizer, *limits, tile_bp)
+        if query.alternate is not None and tile_bp is not None:
+            check_alternate(query.sequence, query.alternate, where, tile_bp)
+        if query.tissue is not None:
+            tissue_index(query.tissue, tissues, where)
         return query
 
     def placeholder(sequence: str) -> Any:
@@ -319,14 +340,16 @@ def predict(
         return [0] * (len(sequence) if problem is Problem.per_base else len(names))
 
     @torch.inference_mode()
-    def row_logits(texts: list[str]) -> list[torch.Tensor]:
+    def row_logits(queries: list[Query]) -> list[torch.Tensor]:
         items = [
             {
-                "sequence": text,
-                "target": placeholder(text),
+                "sequence": query.sequence,
+                "target": placeholder(query.sequence),
                 "both_strands": reverse_complement == "average",
+                **({} if query.alternate is None else {"alternate": query.alternate}),
+                **({} if query.tissue is None else {"tissue": tissues.index(query.tissue)}),
             }
-            for text in texts
+            for query in queries
         ]
         inputs = _to(collate(items), network.device)
         labels, reverse = inputs.pop("labels"), inputs.pop("reverse", None)
@@ -337,16 +360,12 @@ def predict(
 
     def logits(batch: list[Query]) -> list[torch.Tensor]:
         of_all = [own_tiles(len(query.sequence), tile_bp) for query in batch]
-        texts = [
-            query.sequence[tile.start_bp : tile.end_bp]
-            for query, tiles in zip(batch, of_all, strict=True)
-            for tile in tiles
-        ]
+        cut = [part for query, tiles in zip(batch, of_all, strict=True) for part in _in_tiles(query, tiles)]
         rows = iter(
             [
                 row
-                for first in range(0, len(texts), batch_size)
-                for row in row_logits(texts[first : first + batch_size])
+                for first in range(0, len(cut), batch_size)
+                for row in row_logits(cut[first : first + batch_size])
             ]
         )
         return [_join(list(itertools.islice(rows, len(tiles))), tiles, problem) for tiles in of_all]
@@ -362,6 +381,17 @@ def predict(
     if output is not None:
         predictions.write(output)
     return predictions
+
+
+def _in_tiles(query: Query, tiles: list[OwnTile]) -> Iterator[Query]:
+    """What is read of a query in each tile."""
+    spans: list[tuple[int, int]] = (
+        [] if query.alternate is None else alternate_tiles(tiles, len(query.alternate))
+    )
+    for tile, span in itertools.zip_longest(tiles, spans):
+        text = query.sequence[tile.start_bp : tile.end_bp]
+        alternate = None if query.alternate is None else query.alternate[slice(*span)]
+        yield query._replace(sequence=text, alternate=alternate)
 
 
 def _join(rows: list[torch.Tensor], tiles: list[OwnTile], problem: Problem) -> torch.Tensor:
@@ -423,47 +453,92 @@ def _problem(network: Any) -> tuple[Problem, tuple[str, ...]]:
     return kinds[config.problem_type or default], names
 
 
+def _check_pairs(config: Any, has_pairs: bool, has_tissues: bool) -> None:
+    """Raises :class:`ArgumentError` unless what is to be predicted for is what the model reads."""
+    if has_pairs != getattr(config, "allele_pairs", False):
+        raise ArgumentError(
+            "`model` reads single sequences, got pairs of alleles"
+            if has_pairs
+            else "`model` reads pairs of alleles: give a table and `sequence_column` twice, of the reference "
+            "and the alternate allele"
+        )
+    if has_tissues != bool(getattr(config, "tissues", None)):
+        raise ArgumentError(
+            "`model` reads no tissue, got `tissue_column`"
+            if has_tissues
+            else f"`model` reads the tissue too, of {', '.join(config.tissues)}: give `tissue_column`"
+        )
+
+
+class _Reading(NamedTuple):
+    """The columns that tell sequences apart, how many there are, what reads them, and what they have."""
+
+    columns: tuple[str, ...]
+    total: int
+    queries: Callable[[], Iterator[Query | ValueError]]
+    has_pairs: bool = False
+    has_tissues: bool = False
+
+
 def _read(
     sequences: Any,
     regions: PathLike | None,
-    sequence_column: str,
-    kept: tuple[str, ...],
+    of_table: Columns,
     aliases: Aliases | None,
     on_error: OnError,
-) -> tuple[tuple[str, ...], int, Callable[[], Iterator[Query | ValueError]]]:
-    """The columns that tell sequences apart, how many there are, and what reads them."""
+) -> _Reading:
     is_path = isinstance(sequences, str | os.PathLike)
+    kept, is_of_pairs = of_table.labels, len(of_table.sequences) == 2
     if kept and not (is_path and is_table(sequences)):
         raise ArgumentError("`keep_column` is for a table")
     if is_path and is_table(sequences):
         if regions is not None:
             raise ArgumentError(f"`regions` are of a FASTA file, got the table {sequences}")
         read = read_labelled(
-            sequences, sequence_column=sequence_column, label_columns=kept, on_error=on_error
+            sequences,
+            sequence_column=of_table.sequences,
+            tissue_column=of_table.tissue,
+            label_columns=kept,
+            on_error=on_error,
         )
         unit = read.places[0].rpartition(" ")[0].rpartition(", ")[2]
 
-        def of_table() -> Iterator[Query | ValueError]:
-            yield from map(ValueError, read.skipped)
-            for text, cells, place in zip(read.sequences, read.labels, read.places, strict=True):
-                yield Query((place.rpartition(" ")[2], *cells), text, range(len(text)))
+        alternates: Sequence[str | None] = read.alternates or [None] * len(read)
+        tissues: Sequence[str | None] = read.tissues or [None] * len(read)
 
-        return (unit, *kept), len(read) + len(read.skipped), of_table
+        def of_rows() -> Iterator[Query | ValueError]:
+            yield from map(ValueError, read.skipped)
+            rows = zip(read.sequences, read.labels, read.places, alternates, tissues, strict=True)
+            for text, cells, place, *pair in rows:
+                yield Query((place.rpartition(" ")[2], *cells), text, range(len(text)), *pair)
+
+        total = len(read) + len(read.skipped)
+        return _Reading((unit, *kept), total, of_rows, is_of_pairs, of_table.tissue is not None)
+    if is_of_pairs:
+        raise ArgumentError("`sequence_column` is for a table")
     if not is_path and not isinstance(sequences, Genome):
         if regions is not None:
             raise ArgumentError("`regions` are of a FASTA file")
         texts = [sequences] if isinstance(sequences, str) else list(sequences)
+        widths = {len(each) if isinstance(each, tuple) else 1 for each in texts}
+        if not widths <= {1} and widths not in ({2}, {3}):
+            raise ArgumentError(
+                "`sequences` must be texts, or tuples all of a reference and an alternate allele, or all of "
+                f"these and a tissue, got {' and '.join(map(str, sorted(widths)))} parts"
+            )
 
         def of_list() -> Iterator[Query | ValueError]:
-            for index, text in enumerate(texts):
+            for index, each in enumerate(texts):
+                text, *others = each if isinstance(each, tuple) else (each,)
                 try:
-                    encode_dna([text])
+                    encode_dna([text, *others[:1]])
                 except (TypeError, ValueError) as error:
                     yield ValueError(f"index {index}: {error}")
                 else:
-                    yield Query((str(index),), text.upper(), range(len(text)))
+                    pair = [other.upper() for other in others[:1]] + others[1:]
+                    yield Query((str(index),), text.upper(), range(len(text)), *pair)
 
-        return ("index",), len(texts), of_list
+        return _Reading(("index",), len(texts), of_list, max(widths, default=1) > 1, widths == {3})
     genome = open_genome(sequences, aliases, on_error=on_error)
 
     def text_of(index: int, start_bp: int, end_bp: int) -> str:
@@ -478,7 +553,7 @@ def _read(
                 length_bp = record.length_bp
                 yield Query((record.name,), text_of(index, 0, length_bp), range(length_bp))
 
-        return ("record",), len(genome.records) + len(genome.skipped), of_records
+        return _Reading(("record",), len(genome.records) + len(genome.skipped), of_records)
 
     annotation = read_regions(regions, genome, on_error=on_error)
 
@@ -497,7 +572,7 @@ def _read(
             yield Query(place, text, positions)
 
     count = len(annotation.regions) + len(annotation.skipped)
-    return ("record", "start_bp", "end_bp", "name", "strand"), count, of_regions
+    return _Reading(("record", "start_bp", "end_bp", "name", "strand"), count, of_regions)
 
 
 def _faults(genome: Genome) -> Iterator[ValueError]:

@@ -1,16 +1,44 @@
 """Benchmark suites: folders of tasks, and what each task is scored by."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from dnachunk.data.labelled import find_splits
+from dnachunk.data.bend import find_bend_tasks, read_bend
+from dnachunk.data.contents import OnError
+from dnachunk.data.dnalongbench import find_dnalongbench_tasks, read_dnalongbench
+from dnachunk.data.labelled import LabelledSet, find_splits
 from dnachunk.data.problem import Problem
+from dnachunk.errors import ArgumentError
 from dnachunk.evaluation.metrics import DEFAULT_METRIC
+from dnachunk.reporting import say
 
 MAX_DEPTH = 3
 """Folders between a suite's and a task's files, at most."""
+
+
+class Group(NamedTuple):
+    """Tasks whose scores the papers average.
+
+    Attributes:
+        title: What they are called.
+        num_tasks: How many the benchmark has.
+        patterns: What their names, or the ends of their paths, fit.
+    """
+
+    title: str
+    num_tasks: int
+    patterns: tuple[str, ...]
+
+
+Tasks = tuple[dict[str, Path], dict[str, str]]
+"""Where the tasks of a folder lie, by name, and why others are not read."""
+
+
+def _find_folders(folder: Path) -> Tasks:
+    return {path.relative_to(folder).as_posix(): path for path in _task_folders(folder, MAX_DEPTH)}, {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +51,9 @@ class Suite:
         layout: How its folder looks, for messages.
         named: Metrics of tasks whose name fits a pattern; the first that fits counts.
         by_problem: Metrics of the others; those of no problem here have the usual one.
+        groups: Of tasks, as the papers average them.
+        find: Finds the tasks of a folder; default folders with splits.
+        read: Reads a task; default :func:`~dnachunk.data.read_splits`.
     """
 
     title: str
@@ -30,6 +61,9 @@ class Suite:
     layout: str
     named: tuple[tuple[str, str], ...] = ()
     by_problem: dict[Problem, str] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    find: Callable[[Path], Tasks] = _find_folders
+    read: Callable[[Path, OnError], dict[str, LabelledSet]] | None = None
 
     def metric(self, task: str, problem: Problem) -> str:
         """What a task is scored by."""
@@ -38,6 +72,23 @@ class Suite:
                 return metric
         return self.by_problem.get(problem, DEFAULT_METRIC[problem])
 
+    def group(self, task: str) -> Group | None:
+        """The group of a task; the first that fits counts."""
+        parts = task.lower().split("/")
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+        for group in self.groups:
+            if any(fnmatch.fnmatch(end, pattern) for end in ends for pattern in group.patterns):
+                return group
+        return None
+
+
+# The ten histone marks; enhancers and their types; three sets of promoters; three of splice sites.
+_NT_GROUPS = (
+    Group("histone marks", 10, ("h[234]*",)),
+    Group("enhancers", 2, ("enhancer*",)),
+    Group("promoters", 3, ("promoter*",)),
+    Group("splice sites", 3, ("splice*",)),
+)
 
 SUITES = {
     "genomic-benchmarks": Suite(
@@ -45,6 +96,12 @@ SUITES = {
         8,
         "human_enhancers_cohn/train/positive/*.txt, …/test/negative/*.txt, or tables train.csv, test.csv",
         by_problem={Problem.single_label: "accuracy"},
+        # As MergeDNA's Table 1 has them.
+        groups=(
+            Group("enhancers", 3, ("*_enhancers_*",)),
+            Group("species classification", 2, ("demo_*", "coding_*", "human_or_worm*", "human_vs_worm*")),
+            Group("regulatory elements", 3, ("human_ensembl_regulatory*", "human_ocr*", "human_nontata*")),
+        ),
     ),
     # All but the variants of a virus are scored by MCC.
     "gue": Suite(
@@ -52,6 +109,15 @@ SUITES = {
         28,
         "EMP/H3/train.csv, …/dev.csv, …/test.csv, mouse/0/train.csv, prom/prom_core_all/train.csv",
         named=(("*covid*", "f1"),),
+        groups=(
+            Group("epigenetic marks", 10, ("emp*",)),
+            Group("human transcription factors", 5, ("tf*",)),
+            Group("mouse transcription factors", 5, ("mouse*",)),
+            Group("core promoters", 3, ("prom_core*",)),
+            Group("promoters", 3, ("prom_300*",)),
+            Group("splice sites", 1, ("splice*",)),
+            Group("Covid variants", 1, ("*covid*",)),
+        ),
     ),
     # As HyenaDNA, Caduceus and MxDNA report it, whose tables go on: F1 of promoters and of single splice
     # sites, accuracy of the three classes of splice sites.
@@ -60,6 +126,14 @@ SUITES = {
         18,
         "H3K4me1/train.fna, …/test.fna, promoter_all/train.fna, splice_sites_all/train.fna",
         named=(("*promoter*", "f1"), ("*splice_sites_all*", "accuracy"), ("*splice*", "f1")),
+        groups=_NT_GROUPS,
+    ),
+    # Their second version, human sequences alone: all are scored by MCC.
+    "nt-revised": Suite(
+        "Nucleotide Transformer tasks, revised (Dalla-Torre et al. 2025)",
+        18,
+        "H2AFZ/train.fna, …/test.fna, promoter_all/train.fna, splice_sites_all/train.fna",
+        groups=_NT_GROUPS,
     ),
     "long-range": Suite(
         "long-range tasks (Trop et al. 2024; Cheng et al. 2025)",
@@ -71,6 +145,29 @@ SUITES = {
             Problem.per_base: "auroc",
             Problem.regression: "r2",
         },
+    ),
+    # As MergeDNA's Table 4, which averages donors and acceptors.
+    "splicing": Suite(
+        "splice sites by chromosomes (Jaganathan et al. 2019), as dnachunk splice-sites writes them",
+        0,
+        "donor/train.csv, …/dev.csv, …/test.csv, acceptor/train.csv",
+        by_problem={Problem.single_label: "auroc"},
+    ),
+    "bend": Suite(
+        "BEND (Marin et al. 2024)",
+        0,
+        "histone_modification/histone_modification.bed with columns split (train, …) and label; genomes/*.fa",
+        by_problem={Problem.single_label: "auroc", Problem.multi_label: "auroc"},
+        find=find_bend_tasks,
+        read=read_bend,
+    ),
+    "dnalongbench": Suite(
+        "DNALongBench (Cheng et al. 2025)",
+        0,
+        "eQTL/config/NAME.config and the files that it names (a table of train, …; BED, FASTA)",
+        by_problem={Problem.single_label: "auroc"},
+        find=find_dnalongbench_tasks,
+        read=read_dnalongbench,
     ),
 }
 """The named suites."""
@@ -97,24 +194,28 @@ def find_tasks(folder: str | Path, patterns: Sequence[str] = (), name: str | Non
 
     Args:
         folder: Holds the tasks, at most :data:`MAX_DEPTH` folders deep, each of them a folder with splits as
-            :func:`~dnachunk.data.labelled.read_splits` takes it.
+            :func:`~dnachunk.data.labelled.read_splits` takes it; or what the named suite finds there.
         patterns: Which of them, as names with ``*`` and ``?``, or the name of a folder of tasks, in this
             order; default all.
-        name: Of the suite, for messages.
+        name: Of the suite.
 
     Returns:
-        The tasks' folders by their names, which are their paths inside ``folder``.
+        Where the tasks lie, by their names, which are paths inside ``folder``.
 
     Raises:
         OSError: If there is no such folder.
-        ValueError: If it has no task, or none that fits a pattern.
+        ValueError: If it has no task, or none that fits a pattern, or one is asked for that is not read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"find_tasks: folder must be one that holds tasks, got {folder}")
-    found = {path.relative_to(folder).as_posix(): path for path in _task_folders(folder, MAX_DEPTH)}
+    suite = _ANY if name is None else SUITES[name]
+    found, refused = suite.find(folder)
+    for pattern in patterns:
+        for task, reason in refused.items():
+            if _fits(task, pattern) and not any(_fits(other, pattern) for other in found):
+                raise ArgumentError(f"task {task} of {suite.title} cannot be read: {reason}")
     if not found:
-        suite = _ANY if name is None else SUITES[name]
         raise ValueError(f"{folder} holds no task; {suite.title} are expected as {suite.layout}")
     chosen: dict[str, Path] = {}
     for pattern in patterns:
@@ -122,6 +223,8 @@ def find_tasks(folder: str | Path, patterns: Sequence[str] = (), name: str | Non
         if not fitting:
             raise ValueError(f"{folder} has no task {pattern!r}; it has {', '.join(found)}")
         chosen |= {task: found[task] for task in fitting}
+    for task, reason in refused.items() if not patterns else ():
+        say(f"Left out   {task}: {reason}")
     return chosen or found
 
 
@@ -140,4 +243,4 @@ def _task_folders(folder: Path, depth: int) -> list[Path]:
     return tasks
 
 
-__all__ = ["SUITES", "Suite", "find_tasks", "suite_of"]
+__all__ = ["SUITES", "Group", "Suite", "find_tasks", "suite_of"]

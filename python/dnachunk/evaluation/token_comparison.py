@@ -2,54 +2,97 @@
 
 import contextlib
 import functools
-import math
+import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from dnachunk.alphabet import is_base
 from dnachunk.baselines import FixedTokenizer, Tokenization
-from dnachunk.data import Genome, HeldOutWindows, Interval, WindowDataset
-from dnachunk.data.annotation import Feature, read_annotation
+from dnachunk.data import Genome, Interval
+from dnachunk.data.annotation import Feature
 from dnachunk.data.contents import OnError, tell_skipped
-from dnachunk.data.record_names import Aliases, some
-from dnachunk.data.shuffle import dinucleotide_shuffle
+from dnachunk.data.record_names import Aliases
+from dnachunk.data.repeats import read_repeats
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation import token_meaning as meaning
+from dnachunk.evaluation.boundary_profiles import FLANK_BP, boundary_profiles, edges_of_features
 from dnachunk.evaluation.boundary_survival import (
     Boundaries,
-    MutationKind,
+    Survival,
     boundary_survival,
     kmer_boundaries,
     text_boundaries,
 )
-from dnachunk.evaluation.kept_whole import (
-    FIGURES,
-    Cuts,
-    MotifCuts,
-    Occurrences,
-    find_occurrences,
-    motif_cuts,
+from dnachunk.evaluation.budget_accuracy import BudgetAccuracy, budget_accuracy
+from dnachunk.evaluation.compared_stretches import (
+    MutationWindows,
+    Span,
+    features_inside,
+    mutation_windows,
+    read_features,
+    spans_of,
 )
+from dnachunk.evaluation.jitter_agreement import JitterAgreement, jitter_agreement
+from dnachunk.evaluation.kept_whole import MotifCuts, Occurrences, find_occurrences, motif_cuts
 from dnachunk.evaluation.matched_bpe import matched_bpe, mean_token_bp
 from dnachunk.evaluation.motifs import MOTIFS, Sites, motif_sites
-from dnachunk.evaluation.run_lengths import (
-    LONGEST_RUN,
-    TANDEM_COPIES,
-    TANDEM_PERIODS,
-    letter_runs,
-    tandem_runs,
+from dnachunk.evaluation.run_lengths import TANDEM_PERIODS, letter_runs, tandem_runs
+from dnachunk.evaluation.token_meaning import (
+    ALL,
+    ELSEWHERE,
+    NOT_SOFT_MASKED,
+    SOFT_MASKED,
+    Profiles,
+    TokenFigures,
+    bases_per_token,
 )
-from dnachunk.evaluation.token_meaning import Band, Profile, TokenFigures, bases_per_token
-from dnachunk.evaluation.variant_scores import reasons_table, unknown_contigs_report
+from dnachunk.evaluation.token_places import (
+    CLASS,
+    Counts,
+    LabelledBases,
+    lengths_by_class,
+    lengths_by_place,
+    read_labelled_bases,
+    repeat_kinds,
+)
+from dnachunk.evaluation.token_projection import (
+    MIN_TOKENS,
+    PlacedWindows,
+    TokenProjection,
+    genome_windows,
+    labelled_windows,
+    project_tokens,
+)
+from dnachunk.evaluation.token_tables import (
+    MIN_SITES,
+    accuracy_metrics,
+    accuracy_table,
+    figures_metrics,
+    finite_values,
+    jitter_metrics,
+    jitter_table,
+    lengths_table,
+    motif_metrics,
+    motifs_tables,
+    places_metrics,
+    places_tables,
+    profile_metrics,
+    profiles_table,
+    projection_metrics,
+    projections_table,
+    runs_tables,
+    survival_table,
+    variants_metrics,
+    variants_tables,
+)
 from dnachunk.evaluation.variant_stability import (
-    AGREEMENT,
-    REASONS,
     VariantSample,
     VariantStability,
     sample_variants,
@@ -60,33 +103,18 @@ from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.inference.writers import bedgraph_lines, interval_writer
-from dnachunk.models.loading import model_files
-from dnachunk.ops import decode_dna
-from dnachunk.random import mix
-from dnachunk.reporting import Report, Table, finite, progress, require_own_files, say, write_results
+from dnachunk.models import MxDNAConfig
+from dnachunk.models.loading import model_files, those_to_ask
+from dnachunk.reporting import Report, Table, progress, require_own_files, say, write_results
 
-Profiles = dict[str, dict[str, Profile]]
-"""By kind of site, by label and what is shown of it."""
 Draw = Callable[["TokenComparison"], Mapping[str, Any]]
 """What makes plots of a comparison, by name."""
 
-FLANK_BP = 50
-"""Bases that a profile shows on either side of a site."""
-
-MIN_SITES = 10
-"""Sites below which there is no profile."""
-
-LONG_RUN_BP = 8
-"""Length from which a run of one letter is said to be long."""
+FEATURES, SOFT_MASKING = "features", "soft-masking"
+"""What tokens of a genome are told apart by on a map, beside repeats."""
 
 EXCLUDE_BP = 32
 """Boundaries no farther than this from a mutation do not count."""
-
-TRAINING_BP = 1 << 20
-"""Bases that byte-pair encoding is trained on, at most."""
-
-ALL, ELSEWHERE = "all", "elsewhere"
-SOFT_MASKED, NOT_SOFT_MASKED = "soft-masked", "not soft-masked"
 
 PLOTS = (
     "token_lengths",
@@ -96,32 +124,14 @@ PLOTS = (
     "boundary_survival",
     "motifs",
     "variants",
+    "places",
+    "jitter",
+    "accuracy",
+    "token_maps",
 )
 """Plots that there may be."""
 
 _JOB = "compare_tokens"
-
-
-class Span(NamedTuple):
-    """A stretch of a record."""
-
-    record_index: int
-    start_bp: int
-    end_bp: int
-
-
-class MutationWindows(NamedTuple):
-    """Windows to mutate, ``[W, N]`` int64 ids, and texts from elsewhere to train on, if there is anything."""
-
-    windows: torch.Tensor
-    texts: list[str]
-
-
-class Survival(NamedTuple):
-    """How the boundaries of a tokenizer stand mutations, and how it compresses the same windows."""
-
-    bases_per_token: float
-    shares: Mapping[MutationKind, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +150,11 @@ class TokenComparison(Report):
         motifs: By motif that was given, how its occurrences are cut.
         motif_score: Score from which a matrix was said to match.
         variants: How alike the tokens of two alleles are; None where no variants were given.
+        places: By what places are told apart by (families and ages of repeats, classes of labelled sets), by
+            place, bases by the length of their token.
+        jitter: By MxDNA model, how far two passes as in training agree; of the windows that are mutated.
+        accuracy: By model, its accuracy at masked bases of these windows under several budgets.
+        projections: By model, by what places are told apart by, some of its tokens on a plane.
     """
 
     bases: int
@@ -153,6 +168,10 @@ class TokenComparison(Report):
     motifs: Mapping[str, MotifCuts]
     motif_score: float
     variants: VariantStability | None
+    places: Mapping[str, Mapping[str, Counts]]
+    jitter: Mapping[str, JitterAgreement]
+    accuracy: Mapping[str, Sequence[BudgetAccuracy]]
+    projections: Mapping[str, Mapping[str, TokenProjection]]
 
     @property
     def regions(self) -> list[str]:
@@ -171,21 +190,28 @@ class TokenComparison(Report):
         """What ``dnachunk compare-tokens`` writes."""
         return {
             "bases": self.bases,
-            "tokenizers": {label: _figures_metrics(found) for label, found in self.figures.items()},
+            "tokenizers": {label: figures_metrics(found) for label, found in self.figures.items()},
             "profiles": {
-                kind: {name: _profile_metrics(profile) for name, profile in curves.items()}
+                kind: {name: profile_metrics(profile) for name, profile in curves.items()}
                 for of_kinds in self.profiles.values()
                 for kind, curves in of_kinds.items()
             },
             "mutated_windows": self.mutated_windows,
             "mutated_window_bp": self.mutated_window_bp,
             "boundary_survival": {
-                label: {"bases_per_token": found.bases_per_token, **_finite(found.shares)}
+                label: {"bases_per_token": found.bases_per_token, **finite_values(found.shares)}
                 for label, found in self.survival.items()
             },
             "motif_score": self.motif_score,
-            "motifs": {name: _motif_metrics(found) for name, found in self.motifs.items()},
-            "variants": None if self.variants is None else _variants_metrics(self.variants),
+            "motifs": {name: motif_metrics(found) for name, found in self.motifs.items()},
+            "variants": None if self.variants is None else variants_metrics(self.variants),
+            "places": places_metrics(self.places),
+            "jitter": {name: jitter_metrics(found) for name, found in self.jitter.items()},
+            "accuracy": {name: accuracy_metrics(points) for name, points in self.accuracy.items()},
+            "token_maps": {
+                name: {of: projection_metrics(found) for of, found in of_model.items()}
+                for name, of_model in self.projections.items()
+            },
         }
 
     def save(self, output_dir: PathLike, draw: Draw | None = None) -> None:
@@ -208,22 +234,34 @@ class TokenComparison(Report):
             (folder / f"{name}.png").unlink(missing_ok=True)
 
     def report(self) -> list[Table | str]:
-        """Lengths by region, runs, profiles, survival of boundaries, and motifs and variants if given."""
-        parts = [_lengths_table(self), *_runs_tables(self.figures)]
+        """Lengths by region, runs, profiles, survival of boundaries, and what else was asked for."""
+        parts = [
+            lengths_table(self.figures, self.regions),
+            *places_tables(self.places, list(self.figures)),
+            *runs_tables(self.figures),
+        ]
         if self.few_sites:
             parts.append(
                 f"No profile, {MIN_SITES} sites are needed away from N and the records' ends: "
                 f"{', '.join(self.few_sites)}"
             )
-        parts += [table for of_kinds in self.profiles.values() for table in _profiles_table(of_kinds)]
+        parts += [table for of_kinds in self.profiles.values() for table in profiles_table(of_kinds)]
         if self.lacks_bpe:
             parts.append(
                 "No byte-pair encoding: there is no sequence to train it on outside the mutated windows"
             )
         if self.survival:
-            parts.append(_survival_table(self))
-        parts += _motifs_tables(self.motifs, self.motif_score)
-        return parts if self.variants is None else [*parts, *_variants_tables(self.variants)]
+            parts.append(survival_table(self.survival, self.mutated_windows, self.mutated_window_bp))
+        if self.jitter:
+            parts.append(jitter_table(self.jitter))
+        parts += motifs_tables(self.motifs, self.motif_score)
+        if self.variants is not None:
+            parts += variants_tables(self.variants)
+        if self.accuracy:
+            parts.append(accuracy_table(self.accuracy))
+        if self.projections:
+            parts.append(projections_table(self.projections))
+        return parts
 
 
 def compare_tokens(
@@ -234,6 +272,10 @@ def compare_tokens(
     tokenizer: str | Sequence[str] = (),
     annotation: PathLike | Sequence[PathLike] = (),
     feature: str | Sequence[str] = (),
+    repeats: PathLike | Sequence[PathLike] = (),
+    labelled: PathLike | Sequence[PathLike] = (),
+    sequence_column: str = "sequence",
+    label_column: str | Sequence[str] = "label",
     motif: PathLike | Sequence[PathLike] = (),
     motif_score: float = 0.8,
     vcf: PathLike | None = None,
@@ -242,6 +284,9 @@ def compare_tokens(
     on_error: OnError = "fail",
     bedgraph: PathLike | None = None,
     window_bp: int | None = None,
+    tokens_per_base: float | None = None,
+    accuracy_budget: float | Sequence[float] = (),
+    map_tokens: int | None = None,
     max_sites: int = 200,
     mutated_windows: int = 500,
     seed: int = 0,
@@ -260,6 +305,12 @@ def compare_tokens(
     boundaries that both alleles have, and the edit similarity of their tokens. Both beside the same 6-mers
     and byte-pair encoding, with 95% intervals; motifs beside shuffled sequence too.
 
+    Of repeats that are given: lengths by class, family and divergence from the family's consensus, which is
+    an age; of labelled sets: by class. Of MxDNA: how far two passes with the jitter of training agree. With
+    ``accuracy_budget``: the accuracy at ``[MASK]``, 15% of the bases selected, against tokens per base. With
+    ``map_tokens``: vectors of tokens on a plane, told apart by features (or soft-masking), by classes of
+    repeats and by classes of labelled sets.
+
     Args:
         fasta: The sequences: plain, gzip or bgzip. A record takes some 60 bytes of memory a base.
         output_dir: Folder to write ``results.json`` into. Default: nothing is written.
@@ -269,6 +320,11 @@ def compare_tokens(
             on the sequences outside the windows that are mutated; one or several.
         annotation: Features of the sequences: GFF3, GTF or BED, plain or gzip; one file or several.
         feature: Only features of this type (of BED: name), or of these.
+        repeats: RepeatMasker's tables (``.out``, ``.gz`` or not) of the sequences; one or several.
+        labelled: Labelled sequences, which need not be of ``fasta``: tables, FASTA files or folders of
+            classes, as :func:`~dnachunk.finetune` takes them; one or several.
+        sequence_column: Their column of sequences.
+        label_column: Their column of labels, or several.
         motif: Motifs: IUPAC letters, ``"TATAWAWR"`` or ``"TATA box=TATAWAWR"``; files of matrices in MEME's
             or JASPAR's format (``.meme``, ``.jaspar``, ``.pfm``); or places in BED files, a motif for each
             name; one or several.
@@ -284,10 +340,15 @@ def compare_tokens(
         bedgraph: File to write, bgzip if it ends in ``.gz``: the probability that a token begins at a base,
             of the one model that has it (DNAChunker, first stage).
         window_bp: Bases read at once; default as in each model's training.
+        tokens_per_base: In (0, 1], asked of MergeDNA and DNAChunker; default as they are configured.
+        accuracy_budget: Tokens per base, or several, that these are asked for to measure their accuracy at
+            ``[MASK]``, in the windows that are mutated, beside that by DNAChunker's threshold and of other
+            models as they are; whatever ``tokens_per_base`` is.
+        map_tokens: Tokens of a map, at most, as many of each place; default no maps.
         max_sites: Sites of each kind that are looked at, drawn at random: occurrences of each motif, variants
-            of each kind and size.
+            of each kind and size, sequences of each class.
         mutated_windows: Windows that are mutated, at most.
-        seed: Of sites, shuffling, mutations and resampling.
+        seed: Of sites, shuffling, mutations, resampling, jitter, masks and maps.
         batch_size: Windows run at once.
         draw: Makes plots to write beside ``results.json``, see :meth:`TokenComparison.save`.
 
@@ -302,12 +363,18 @@ def compare_tokens(
     annotations = [annotation] if isinstance(annotation, str | os.PathLike) else list(annotation)
     kinds = [feature] if isinstance(feature, str) else list(feature)
     patterns = [motif] if isinstance(motif, str | os.PathLike) else list(motif)
+    tables = [repeats] if isinstance(repeats, str | os.PathLike) else list(repeats)
+    sets = [labelled] if isinstance(labelled, str | os.PathLike) else list(labelled)
+    columns = [label_column] if isinstance(label_column, str) else list(label_column)
+    budgets = [accuracy_budget] if isinstance(accuracy_budget, int | float) else list(accuracy_budget)
     models = named_models(model)
     if not models and not tokenizers:
         raise UsageError("at least one `model` or `tokenizer` must be given")
     require_at_least("max_sites", max_sites, MIN_SITES)
     require_at_least("mutated_windows", mutated_windows, 1)
     require_at_least("batch_size", batch_size, 1)
+    if map_tokens is not None:
+        require_at_least("map_tokens", map_tokens, MIN_TOKENS)
     if not 0 <= motif_score <= 1:
         raise ArgumentError(f"`motif_score` must be in [0, 1], got {motif_score}")
     if not -(1 << 63) <= seed < 1 << 63:
@@ -317,6 +384,8 @@ def compare_tokens(
         fasta=fasta,
         aliases=aliases,
         annotation=annotations,
+        repeats=tables,
+        labelled=sets,
         # Places may be looked at as both.
         motif=[each for each in patterns if Path(each) not in map(Path, annotations)],
         vcf=vcf,
@@ -331,9 +400,30 @@ def compare_tokens(
     spans = spans_of(genome, None if region is None else find_interval(genome, region))
     if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
-    features = _read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
+    features = read_features(genome, [Path(path) for path in annotations], kinds, spans, on_error)
     occurrences = find_occurrences(genome, spans, patterns, motif_score, on_error)
-    segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
+    elements, skipped = read_repeats(genome, tables, on_error=on_error)
+    tell_skipped(skipped, "lines of repeats")
+    kinds_of_repeats = {
+        group: inside
+        for group, of_group in repeat_kinds(elements).items()
+        if (inside := features_inside(of_group, spans))
+    }
+    if tables and not kinds_of_repeats:
+        say("No repeat lies in the region.")
+    classes = _read_classes(sets, sequence_column, columns, max_sites, seed, on_error)
+    loaded = [(name, resolve(each)) for name, each in models]
+    asked = those_to_ask([each for _, each in loaded], "tokens_per_base", tokens_per_base)
+    those_to_ask(asked, "accuracy_budget", budgets or None)
+    try:
+        for each, budget in itertools.product(asked, budgets):
+            each.config.budget_fields(budget)
+    except ArgumentError as error:
+        raise ArgumentError(error.message.replace("tokens_per_base", "accuracy_budget")) from None
+    segmenters = [
+        Segmenter.of(name, each, window_bp, tokens_per_base if each in asked else None)
+        for name, each in loaded
+    ]
     shortest_bp = min((each.window_bp for each in segmenters), default=window_bp or FIXED_WINDOW_BP)
     sample = None
     if vcf is not None:
@@ -346,22 +436,37 @@ def compare_tokens(
             seed=seed,
             on_error=on_error,
         )
-    mutation = _mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
+    mutation = mutation_windows(genome, spans, shortest_bp, mutated_windows, seed)
     segmenters += fixed_segmenters(tokenizers, mutation.texts if mutation else [], window_bp)
     check_segmenters(segmenters, bedgraph)
 
     with contextlib.ExitStack() as stack:
         write = None if bedgraph is None else _bedgraph_writer(stack, Path(bedgraph), genome)
-        figures, motifs = _measure(genome, spans, features, segmenters, write, batch_size)
+        figures, motifs, places = _measure(
+            genome, spans, features, kinds_of_repeats, segmenters, write, batch_size
+        )
+        for name, of_set in classes.items():
+            places[name] = lengths_by_class(of_set, segmenters, batch_size)
         few_sites: list[str] = []
         profiles = {
-            name: _profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
-            for name, sites in (("motifs", motifs), ("sites", _feature_sites(features, spans)))
+            name: boundary_profiles(genome, sites, segmenters, max_sites, seed, batch_size, few_sites)
+            for name, sites in (("motifs", motifs), ("sites", edges_of_features(features, spans)))
         }
         cutters = _cutters(mutation, segmenters, batch_size)
         survival = {} if mutation is None else _survival(mutation, cutters, seed)
         cuts = _motif_cuts(genome, occurrences, cutters, shortest_bp, max_sites, seed)
         stability = None if sample is None else _stability(sample, cutters, seed)
+        windows = None if mutation is None else mutation.windows
+        jitter = {} if windows is None else _jitter(segmenters, windows, seed, batch_size)
+        accuracy = {} if windows is None else _accuracy(segmenters, windows, budgets, seed, batch_size)
+        projections = {}
+        if map_tokens is not None:
+            of_genome = {FEATURES if features else SOFT_MASKING: features}
+            if CLASS in kinds_of_repeats:
+                of_genome[CLASS] = kinds_of_repeats[CLASS]
+            projections = _projections(
+                genome, spans, of_genome, classes, segmenters, map_tokens, seed, batch_size
+            )
         is_learned = any(not isinstance(each.model, FixedTokenizer) for each in segmenters)
         is_compared = mutation is not None or bool(occurrences) or sample is not None
         comparison = TokenComparison(
@@ -376,6 +481,10 @@ def compare_tokens(
             cuts,
             motif_score,
             stability,
+            places,
+            jitter,
+            accuracy,
+            projections,
         )
         if output_dir is not None:
             comparison.save(output_dir, draw)
@@ -440,91 +549,32 @@ def _bedgraph_writer(
     )
 
 
-def spans_of(genome: Genome, interval: Interval | None) -> list[Span]:
-    """The interval, or all records that have a base."""
-    if interval is None:
-        return [
-            Span(index, 0, record.length_bp)
-            for index, record in enumerate(genome.records)
-            if record.length_bp > 0
-        ]
-    index = genome.index_of(interval.record)
-    return [Span(index, interval.start_bp, interval.end_bp or genome.records[index].length_bp)]
-
-
-def _read_features(
-    genome: Genome, paths: Sequence[Path], kinds: Sequence[str], spans: Sequence[Span], on_error: OnError
-) -> list[Feature]:
-    """Features of these kinds, or of all, that touch the spans."""
-    found: set[Feature] = set()
-    for path in paths:
-        annotation = read_annotation(path, genome, on_error=on_error)
-        found.update(annotation.features)
-        tell_skipped(annotation.skipped, f"lines of {path}")
-        if annotation.num_empty:
-            say(f"{path}: {annotation.num_empty:,} features without a base are left out")
-        if annotation.left_out:
-            say(
-                f"{path}: {annotation.left_out.total():,} features are left out, on "
-                f"{len(annotation.left_out):,} records that {genome.path.name} does not have: "
-                f"{some(annotation.left_out, 20)}"
-            )
-    present = {each.kind for each in found}
-    unknown = [kind for kind in kinds if kind not in present]
-    if unknown:
-        there = ", ".join(sorted(present)) or "none, without `annotation`"
-        raise ArgumentError(f"`feature` {unknown[0]!r} is no type of the annotation; there are {there}")
-    taken = present & {ALL, ELSEWHERE, SOFT_MASKED, NOT_SOFT_MASKED}
-    if taken:
-        raise ArgumentError(
-            f"a type of `annotation` must not be called {taken.pop()!r}, which all sequences have"
+def _read_classes(
+    paths: Sequence[PathLike],
+    sequence_column: str,
+    label_columns: Sequence[str],
+    max_sequences: int,
+    seed: int,
+    on_error: OnError,
+) -> dict[str, LabelledBases]:
+    """Labelled sets by what their classes are called."""
+    names = Counter(Path(path).name for path in paths)
+    found: dict[str, LabelledBases] = {}
+    for each in paths:
+        path = Path(each)
+        # Sets of a benchmark have files of one name, in folders of their own.
+        name = path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}"
+        if f"class of {name}" in found:
+            raise ArgumentError(f"every `labelled` must have a name of its own, got {name} twice")
+        found[f"class of {name}"] = read_labelled_bases(
+            path,
+            sequence_column=sequence_column,
+            label_columns=label_columns,
+            max_sequences=max_sequences,
+            seed=seed,
+            on_error=on_error,
         )
-    by_record = {span.record_index: span for span in spans}
-    inside = [
-        each
-        for each in sorted(found)
-        if (not kinds or each.kind in kinds)
-        and (span := by_record.get(each.record_index))
-        and each.start_bp < span.end_bp
-        and each.end_bp > span.start_bp
-    ]
-    if paths and not inside:
-        say("No feature of the annotation lies in the region.")
-    return inside
-
-
-def _mutation_windows(
-    genome: Genome, spans: Sequence[Span], window_bp: int, count: int, seed: int
-) -> MutationWindows | None:
-    """Windows of the spans, evenly spaced, and other ones of the genome; None if not one fits."""
-    # A record shorter than a window would be a window as short.
-    intervals = [
-        Interval(genome.records[span.record_index].name, span.start_bp, span.end_bp)
-        for span in spans
-        if span.end_bp - span.start_bp >= window_bp
-    ]
-    try:
-        total = len(HeldOutWindows([genome], window_bp, intervals, max_n_fraction=0))
-    except ArgumentError:
-        say(f"No boundary survival: there are no {window_bp:,} bases in a row without N to mutate.")
-        return None
-    # Where all windows of a genome would be mutated, every second is, and the others are trained on.
-    for most in (min(count, total), min(count, -(-total // 2))):
-        chosen = HeldOutWindows([genome], window_bp, intervals, most, max_n_fraction=0)
-        windows = torch.stack([chosen[index]["input_ids"] for index in range(len(chosen))])
-        with contextlib.suppress(ValueError):
-            others = WindowDataset(
-                [genome],
-                window_bp,
-                holdout=chosen.intervals,
-                num_windows=-(-min(TRAINING_BP, genome.length_bp) // window_bp),
-                seed=seed,
-                reverse_complement=False,
-            )
-            ids = [others[index]["input_ids"] for index in range(len(others))]
-            offsets = torch.tensor([0, *map(len, ids)]).cumsum(0)
-            return MutationWindows(windows, decode_dna(torch.cat(ids).to(torch.uint8), offsets))
-    return MutationWindows(windows, [])
+    return found
 
 
 def check_segmenters(segmenters: Sequence[Segmenter], bedgraph: PathLike | None = None) -> None:
@@ -545,14 +595,21 @@ def _measure(
     genome: Genome,
     spans: Sequence[Span],
     features: Sequence[Feature],
+    repeats: Mapping[str, Sequence[Feature]],
     segmenters: Sequence[Segmenter],
     write: Callable[[Span, torch.Tensor], None] | None,
     batch_size: int,
-) -> tuple[dict[str, TokenFigures], dict[str, Sites]]:
-    """Figures of each segmentation, and where the motifs are."""
+) -> tuple[dict[str, TokenFigures], dict[str, Sites], dict[str, dict[str, dict[str, torch.Tensor]]]]:
+    """Figures of each segmentation, where the motifs are, and lengths of tokens in repeats."""
     of_record: dict[int, list[Feature]] = {}
     for each in features:
         of_record.setdefault(each.record_index, []).append(each)
+    kinds_of_record: dict[int, dict[str, dict[str, list[Feature]]]] = {}
+    for group, of_repeats in repeats.items():
+        for each in of_repeats:
+            kinds = kinds_of_record.setdefault(each.record_index, {}).setdefault(group, {})
+            kinds.setdefault(each.kind, []).append(each)
+    places: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
     figures: dict[str, TokenFigures] = {}
     motifs: dict[str, list[Sites]] = {motif.name: [] for motif in MOTIFS}
     total_bp = sum(span.end_bp - span.start_bp for span in spans)
@@ -574,76 +631,28 @@ def _measure(
                 for label, tokens in zip(segmenter.labels, maps, strict=True):
                     found = TokenFigures.of(tokens, masks, letters, tandems)
                     figures[label] = figures[label] + found if label in figures else found
+                    in_repeats = lengths_by_place(
+                        tokens, kinds_of_record.get(span.record_index, {}), span, is_counted
+                    )
+                    for group, of_group in in_repeats.items():
+                        for kind, counts in of_group.items():
+                            sums = places.setdefault(group, {}).setdefault(kind, {})
+                            sums[label] = meaning.add_counts(sums[label], counts) if label in sums else counts
                 if write is not None and probability is not None:
                     write(span, probability)
             for motif in MOTIFS:
                 motifs[motif.name].append(motif_sites(ids, motif, span.record_index, span.start_bp))
-    return figures, {name: Sites.join(parts) for name, parts in motifs.items()}
+    in_order = {
+        group: {kind: found[kind] for kind in sorted(found, key=_place_order)}
+        for group, found in places.items()
+    }
+    return figures, {name: Sites.join(parts) for name, parts in motifs.items()}, in_order
 
 
-def _feature_sites(features: Sequence[Feature], spans: Sequence[Span]) -> dict[str, Sites]:
-    """Starts and ends of each kind of feature, inside the spans."""
-    by_record = {span.record_index: span for span in spans}
-    found = {}
-    for kind in dict.fromkeys(sorted(each.kind for each in features)):
-        for name, at_end in (("start", False), ("end", True)):
-            sites = meaning.feature_sites([each for each in features if each.kind == kind], at_end=at_end)
-            is_inside = [
-                by_record[index].start_bp <= edge_bp <= by_record[index].end_bp
-                for index, edge_bp in zip(sites.record_index.tolist(), sites.edge_bp.tolist(), strict=True)
-            ]
-            found[f"{kind} {name}"] = sites.take(torch.tensor(is_inside, dtype=torch.bool))
-    return found
-
-
-def _profiles(
-    genome: Genome,
-    sites: Mapping[str, Sites],
-    segmenters: Sequence[Segmenter],
-    max_sites: int,
-    seed: int,
-    batch_size: int,
-    few_sites: list[str],
-) -> Profiles:
-    """Boundaries around each kind of site of which there are enough; ``few_sites`` gets the others."""
-    profiles: Profiles = {}
-    flank_bp = min([FLANK_BP, *(each.window_bp // 4 for each in segmenters)])
-    with progress(len(sites) * len(segmenters), "profiles", "profiles") as advance:
-        for kind, of_kind in sites.items():
-            curves: dict[str, Profile] = {}
-            for segmenter in segmenters:
-                rows, anchors, _ = meaning.site_windows(
-                    genome, of_kind, segmenter.window_bp, flank_bp, max_sites, seed
-                )
-                advance(1)
-                if len(rows) < MIN_SITES:
-                    few_sites.append(f"{kind} ({len(rows)} of {len(of_kind)} found)")
-                    break
-                shuffled = []
-                for index, (row, anchor) in enumerate(zip(rows, anchors.tolist(), strict=True)):
-                    shown = slice(anchor - flank_bp, anchor + flank_bp + 1)
-                    control = row.clone()
-                    control[shown] = dinucleotide_shuffle(row[shown], mix(seed, index))
-                    shuffled.append(control)
-                bands = []
-                for version in (rows, shuffled):
-                    found, probabilities = zip(*segmenter.cut_rows(version, batch_size), strict=True)
-                    values = dict(zip(segmenter.labels, zip(*found, strict=True), strict=True))
-                    if segmenter.has_probability:
-                        values[f"{segmenter.labels[0]}, probability"] = probabilities
-                    bands.append(
-                        {
-                            label: meaning.bootstrap_band(meaning.around(of_label, anchors, flank_bp), seed)
-                            for label, of_label in values.items()
-                        }
-                    )
-                observed, controls = bands
-                curves |= {
-                    label: Profile(len(rows), band, controls[label]) for label, band in observed.items()
-                }
-            else:
-                profiles[kind] = curves
-    return profiles
+def _place_order(kind: str) -> tuple[int, str]:
+    """Ages by their number, everything else by name."""
+    number = re.match(r"\d+", kind)
+    return (int(number[0]) if number else 0), kind
 
 
 def _cutters(
@@ -696,266 +705,83 @@ def _motif_cuts(
         )
 
 
+def _jitter(
+    segmenters: Sequence[Segmenter], windows: torch.Tensor, seed: int, batch_size: int
+) -> dict[str, JitterAgreement]:
+    """Of each MxDNA whose tokens have a jitter in training."""
+    found = {}
+    for each in segmenters:
+        config = getattr(each.model, "config", None)
+        if isinstance(config, MxDNAConfig) and config.boundaries == "learned" and config.router_jitter:
+            found[each.name] = jitter_agreement(each.model, windows, seed=seed, batch_size=batch_size)
+    return found
+
+
+def _accuracy(
+    segmenters: Sequence[Segmenter],
+    windows: torch.Tensor,
+    budgets: Sequence[float],
+    seed: int,
+    batch_size: int,
+) -> dict[str, list[BudgetAccuracy]]:
+    """Of each model with a head for bases, where a budget is asked for."""
+    heads = [
+        each
+        for each in segmenters
+        if not isinstance(each.model, FixedTokenizer) and each.model.get_output_embeddings() is not None
+    ]
+    if not budgets:
+        return {}
+    with progress(len(heads), "accuracy", "models") as advance:
+        found = {}
+        for each in heads:
+            found[each.name] = budget_accuracy(each.model, windows, budgets, seed=seed, batch_size=batch_size)
+            advance(1)
+    return found
+
+
+def _projections(
+    genome: Genome,
+    spans: Sequence[Span],
+    features: Mapping[str, Sequence[Feature]],
+    classes: Mapping[str, LabelledBases],
+    segmenters: Sequence[Segmenter],
+    num_tokens: int,
+    seed: int,
+    batch_size: int,
+) -> dict[str, dict[str, TokenProjection]]:
+    """Maps of the tokens of each model, by what places are told apart by."""
+    networks = [each for each in segmenters if not isinstance(each.model, FixedTokenizer)]
+    found: dict[str, dict[str, TokenProjection]] = {}
+    with progress(len(networks) * (len(features) + len(classes)), "maps", "maps") as advance:
+        for each in networks:
+            windows: dict[str, PlacedWindows] = {
+                name: genome_windows(
+                    genome, spans, kinds, window_bp=each.window_bp, num_tokens=num_tokens, seed=seed
+                )
+                for name, kinds in features.items()
+            }
+            windows |= {name: labelled_windows(of_set) for name, of_set in classes.items()}
+            for name, placed in windows.items():
+                projection = project_tokens(
+                    each, placed, num_tokens=num_tokens, seed=seed, batch_size=batch_size
+                )
+                if projection is not None:
+                    found.setdefault(each.name, {})[name] = projection
+                advance(1)
+    return found
+
+
 def _stability(sample: VariantSample, cutters: Mapping[str, Boundaries], seed: int) -> VariantStability:
     with progress(len(sample.alleles), "variants", "kinds") as advance:
         return variant_stability(sample, cutters, min_variants=MIN_SITES, seed=seed, advance=advance)
 
 
-def _lengths_table(comparison: TokenComparison) -> Table:
-    figures = comparison.figures
-    first = next(iter(figures.values()))
-    rows = []
-    for name in comparison.regions:
-        bases = int(first.lengths[name].sum())
-        means = [f"{bases_per_token(found.lengths[name]):.3f}" for found in figures.values()]
-        rows.append([name, f"{bases:,}", *means])
-    has_repeats = SOFT_MASKED in comparison.regions
-    note = None if has_repeats else "There are no soft-masked bases (lower case) to compare with the others."
-    return Table(["region: bases per token", "bases", *figures], rows, note)
-
-
-def _runs_tables(figures: Mapping[str, TokenFigures]) -> list[Table | str]:
-    def row(name: str, of_labels: Sequence[dict[str, float]]) -> list[str]:
-        means = [f"{each['bases_per_token']:.3f}" for each in of_labels]
-        return [name, f"{int(of_labels[0]['runs']):,}", *means]
-
-    rows = [
-        row(
-            f"{length} or more" if length == LONGEST_RUN else str(length),
-            [found.letters.figures(length, length) for found in figures.values()],
-        )
-        for length in range(1, LONGEST_RUN + 1)
-    ]
-    parts: list[Table | str] = [
-        Table(["run of one letter: bases per token", "runs", *figures], _without_none(rows))
-    ]
-    rows = [
-        row(f"unit of {period}", [found.tandems[period].figures(0) for found in figures.values()])
-        for period in TANDEM_PERIODS
-    ]
-    title = f"tandem run, {TANDEM_COPIES} copies or more: bases per token"
-    parts.append(Table([title, "runs", *figures], _without_none(rows)))
-    first = next(iter(figures.values()))
-    if not first.letters.runs[LONG_RUN_BP:].sum():
-        return [*parts, f"There is no run of one letter of {LONG_RUN_BP} bp or more."]
-    rows = []
-    for label, found in figures.items():
-        long = found.letters.figures(LONG_RUN_BP)
-        chance = found.letters.uncut_by_chance(LONG_RUN_BP, 1 / bases_per_token(found.lengths[ALL]))
-        verdict = "kept together" if long["uncut"] > 0.5 else "cut"
-        if long["single_bases"] > 0.5:
-            verdict = "cut letter by letter"
-        shares = [long["uncut"], chance, long["whole"], long["single_bases"]]
-        rows.append([label, *(f"{share:.1%}" for share in shares), verdict])
-    runs = int(first.letters.runs[LONG_RUN_BP:].sum())
-    header = ["in one token", "if cut at random", "the token is the run", "bases alone", "most are"]
-    title = f"{runs:,} runs of one letter of {LONG_RUN_BP} bp or more"
-    return [*parts, Table([title, *header], rows)]
-
-
-def _profiles_table(profiles: Profiles) -> list[Table]:
-    def shown(profile: Profile, offset: int) -> list[str]:
-        place = len(profile.observed.mean) // 2 + offset
-        return [
-            f"{band.mean[place]:.3f} ({band.low[place]:.3f}-{band.high[place]:.3f})"
-            for band in (profile.observed, profile.control)
-        ]
-
-    rows = [
-        [
-            f"{kind} | {label}",
-            f"{profile.num_sites:,}",
-            *shown(profile, 0),
-            f"{profile.strongest:+d}",
-            *shown(profile, profile.strongest),
-            f"{profile.num_apart} of {len(profile.observed.mean)}",
-        ]
-        for kind, curves in profiles.items()
-        for label, profile in curves.items()
-    ]
-    if not rows:
-        return []
-    header = ["sites", "at the site", "shuffled", "farthest", "there", "shuffled", "apart"]
-    note = (
-        "apart: offsets at which the two bands do not meet; by chance one in a hundred, with fewer than "
-        "50 sites up to one in twenty"
-    )
-    return [Table(["a token begins (95% bootstrap band over sites)", *header], rows, note)]
-
-
-def _survival_table(comparison: TokenComparison) -> Table:
-    rows = [
-        [
-            name,
-            f"{found.bases_per_token:.3f}",
-            *(
-                "none" if math.isnan(share) else f"{share:.1%}"
-                for share in [*found.shares.values(), 1 / found.bases_per_token]
-            ),
-        ]
-        for name, found in comparison.survival.items()
-    ]
-    kinds = next(iter(comparison.survival.values())).shares
-    title = (
-        f"boundaries that survive, {comparison.mutated_windows:,} windows of "
-        f"{comparison.mutated_window_bp:,} bp"
-    )
-    return Table([title, "bases per token", *kinds, "by chance"], rows)
-
-
-def _motifs_tables(motifs: Mapping[str, MotifCuts], motif_score: float) -> list[Table | str]:
-    rows = [
-        [
-            f"{motif} | {name}",
-            f"{found.num_found:,}",
-            f"{found.num_sites:,}",
-            *(
-                text
-                for index in range(len(FIGURES))
-                for text in (_interval(cuts.observed, index), _interval(cuts.shuffled, index))
-            ),
-        ]
-        for motif, found in motifs.items()
-        for name, cuts in found.tokenizers.items()
-    ]
-    absent = [name for name, found in motifs.items() if not found.num_found]
-    few = [
-        f"{name} ({found.num_sites:,} of {found.num_found:,} found)"
-        for name, found in motifs.items()
-        if found.num_found and not found.tokenizers
-    ]
-    parts: list[Table | str] = []
-    if rows:
-        header = ["occurrences", "looked at", "tokens each", "shuffled", "in one token", "shuffled"]
-        note = (
-            "begin at edges: the share of the two edges of an occurrence at which a token begins; a matrix "
-            f"matches from {motif_score:g} of the way from its lowest score to its highest"
-        )
-        title = "motif (95% interval over occurrences)"
-        parts.append(Table([title, *header, "begin at edges", "shuffled"], rows, note))
-    if absent:
-        parts.append(f"Motifs that do not occur: {', '.join(absent)}")
-    if few:
-        parts.append(
-            f"Motifs not looked at, {MIN_SITES} occurrences are needed away from N and the records' ends, no "
-            f"longer than a quarter of a window: {', '.join(few)}"
-        )
-    return parts
-
-
-def _variants_tables(variants: VariantStability) -> list[Table | str]:
-    sample = variants.sample
-    rows = [
-        [
-            f"{kind} | {name}",
-            f"{found.num_found:,}",
-            f"{found.num_variants:,}",
-            *(_interval(band, index) for index in range(len(AGREEMENT))),
-        ]
-        for kind, found in variants.kinds.items()
-        for name, band in found.tokenizers.items()
-    ]
-    few = [
-        f"{kind} ({found.num_variants:,})" for kind, found in variants.kinds.items() if not found.tokenizers
-    ]
-    parts: list[Table | str] = []
-    if rows:
-        title = "variant (95% bootstrap interval over variants)"
-        parts.append(Table([title, "alleles", "looked at", "boundary Jaccard", "edit similarity"], rows))
-    if few:
-        parts.append(f"Variants not looked at, {MIN_SITES} of a kind and size are needed: {', '.join(few)}")
-    if not variants.kinds:
-        parts.append("There is no variant whose alleles' tokens can be compared.")
-    parts += reasons_table(sample.reasons, REASONS)
-    return [*parts, *unknown_contigs_report(sample.unknown_contigs, sample.num_records)]
-
-
-def _interval(band: Band, index: int) -> str:
-    return f"{band.mean[index]:.3f} ({band.low[index]:.3f}-{band.high[index]:.3f})"
-
-
-def _without_none(rows: list[list[str]]) -> list[list[str]]:
-    """The rows that count something."""
-    return [row for row in rows if row[1] != "0"]
-
-
-def _figures_metrics(found: TokenFigures) -> dict[str, Any]:
-    return {
-        "regions": {
-            name: {
-                "bases": int(counts.sum()),
-                "bases_per_token": bases_per_token(counts),
-                "bases_by_token_length": counts.tolist(),
-            }
-            for name, counts in found.lengths.items()
-            if counts.sum()
-        },
-        "letter_runs": {
-            length: _finite(found.letters.figures(length, length)) for length in range(1, LONGEST_RUN + 1)
-        },
-        "tandem_runs": {period: _finite(counts.figures(0)) for period, counts in found.tandems.items()},
-    }
-
-
-def _profile_metrics(profile: Profile) -> dict[str, Any]:
-    bands = {"observed": profile.observed, "shuffled": profile.control}
-    return {
-        "sites": profile.num_sites,
-        "offsets_apart": profile.num_apart,
-        **{
-            name: {part: values.tolist() for part, values in band._asdict().items()}
-            for name, band in bands.items()
-        },
-    }
-
-
-def _motif_metrics(found: MotifCuts) -> dict[str, Any]:
-    def of_bands(cuts: Cuts) -> dict[str, Any]:
-        return {name: _band_metrics(band, FIGURES) for name, band in cuts._asdict().items()}
-
-    return {
-        "occurrences": found.num_found,
-        "sites": found.num_sites,
-        "tokenizers": {name: of_bands(cuts) for name, cuts in found.tokenizers.items()},
-    }
-
-
-def _variants_metrics(variants: VariantStability) -> dict[str, Any]:
-    return {
-        "records": variants.sample.num_records,
-        "unknown_contigs": variants.sample.unknown_contigs,
-        "reasons": variants.sample.reasons,
-        "kinds": {
-            kind: {
-                "alleles": found.num_found,
-                "variants": found.num_variants,
-                "tokenizers": {
-                    name: _band_metrics(band, AGREEMENT) for name, band in found.tokenizers.items()
-                },
-            }
-            for kind, found in variants.kinds.items()
-        },
-    }
-
-
-def _band_metrics(band: Band, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    return {
-        name: {part: values[index].item() for part, values in band._asdict().items()}
-        for index, name in enumerate(names)
-    }
-
-
-def _finite(values: Mapping[Any, float]) -> dict[Any, float | None]:
-    """Numbers for JSON, which knows no NaN."""
-    return {name: finite(value) for name, value in values.items()}
-
-
 __all__ = [
-    "Survival",
+    "PLOTS",
     "TokenComparison",
     "check_segmenters",
     "compare_tokens",
     "fixed_segmenters",
     "named_models",
-    "spans_of",
 ]

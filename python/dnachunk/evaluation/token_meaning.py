@@ -19,6 +19,12 @@ from dnachunk.evaluation.run_lengths import RunCounts, Runs
 from dnachunk.random import mix
 from dnachunk.segmentation import TokenMap
 
+ALL: Final = "all"
+ELSEWHERE: Final = "elsewhere"
+SOFT_MASKED: Final = "soft-masked"
+NOT_SOFT_MASKED: Final = "not soft-masked"
+"""Regions that all sequences have."""
+
 DRAWS: Final = 1000
 """Bootstrap samples of a band."""
 
@@ -214,6 +220,10 @@ class Profile(NamedTuple):
         return int(offsets[offsets.abs().argmin()])
 
 
+Profiles = dict[str, dict[str, Profile]]
+"""By kind of site, by label and what is shown of it."""
+
+
 def around(values: Sequence[torch.Tensor], anchors: torch.Tensor, flank_bp: int) -> torch.Tensor:
     """``[S, 2 flank + 1]`` float64: of each row its values around its anchor."""
     return torch.stack(
@@ -246,15 +256,31 @@ def bootstrap_band(values: torch.Tensor, seed: int = 0) -> Band:
     return Band(values.mean(dim=0), low, high)
 
 
+def boundary_jaccard(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Of the bases that begin a token in either of two segmentations, the share that do in both.
+
+    Args:
+        one: ``[n]`` bool: where tokens begin.
+        other: The same of another segmentation.
+
+    Returns:
+        In [0, 1]; 1 where neither has a boundary.
+    """
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else 1.0
+
+
 __all__ = [
     "Band",
     "Profile",
+    "Profiles",
     "SiteWindows",
     "TokenFigures",
     "add_counts",
     "around",
     "bases_per_token",
     "bootstrap_band",
+    "boundary_jaccard",
     "feature_sites",
     "regions",
     "site_windows",

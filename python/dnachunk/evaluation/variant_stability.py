@@ -15,7 +15,7 @@ from dnachunk.data.contents import OnError, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.vcf import VCF
 from dnachunk.evaluation.boundary_survival import Boundaries
-from dnachunk.evaluation.token_meaning import Band, bootstrap_band
+from dnachunk.evaluation.token_meaning import Band, bootstrap_band, boundary_jaccard
 from dnachunk.evaluation.variant_scores import unknown_contigs_of, variant_of
 from dnachunk.evaluation.zero_shot import REASONS as NOT_SCORED
 from dnachunk.evaluation.zero_shot import AllelePair, Unscorable, allele_pair
@@ -249,9 +249,7 @@ def agreement(alleles: TwoAlleles, before: torch.Tensor, after: torch.Tensor) ->
     of_before = torch.cat([torch.arange(place + shared), torch.arange(place + deleted, len(before))])
     of_after = torch.cat([torch.arange(place + shared), torch.arange(place + inserted, len(after))])
     is_inner = (of_before > 0) & (of_after > 0)
-    old, new = before[of_before[is_inner]], after[of_after[is_inner]]
-    either = int((old | new).sum())
-    jaccard = int((old & new).sum()) / either if either else 1.0
+    jaccard = boundary_jaccard(before[of_before[is_inner]], after[of_after[is_inner]])
     tokens = _tokens(alleles.reference, before), _tokens(alleles.alternate, after)
     return jaccard, 1 - edit_distance(*tokens) / max(map(len, tokens))
 

@@ -44,6 +44,7 @@ class Segmenter(NamedTuple):
         window_bp: Bases of a window around a site.
         labels: Names of its segmentations, the finest first; the last is ``name``.
         has_probability: Whether it has boundary probabilities, of the finest segmentation.
+        tokens_per_base: What the model is asked for; None is as it is configured.
     """
 
     name: str
@@ -53,28 +54,33 @@ class Segmenter(NamedTuple):
     window_bp: int
     labels: list[str]
     has_probability: bool
+    tokens_per_base: float | None = None
 
     @classmethod
-    def of(cls, name: str, model: Any, window_bp: int | None = None) -> "Segmenter":
+    def of(
+        cls, name: str, model: Any, window_bp: int | None = None, tokens_per_base: float | None = None
+    ) -> "Segmenter":
         """A loaded model or tokenizer.
 
         Args:
             name: What it is called.
             model: What :func:`~dnachunk.load` gives.
             window_bp: Bases read at once; None is as in the model's training, 512 of a fixed tokenizer.
+            tokens_per_base: In (0, 1], asked of the model; None is as it is configured.
 
         Raises:
-            ValueError: If it gives no segmentation, or the window is out of range.
+            ValueError: If it gives no segmentation, the window is out of range, or it cannot be asked.
         """
         if isinstance(model, FixedTokenizer):
             tile_bp, overlap_bp, own_bp = _FIXED_TILE_BP, _FIXED_OVERLAP_BP, window_bp or FIXED_WINDOW_BP
         else:
             tile_bp, overlap_bp = tile_widths(model, window_bp, None)
             own_bp = tile_bp
-        tried = encode_rows(model, [torch.arange(A_ID, A_ID + 4)])
+        tried = encode_rows(model, [torch.arange(A_ID, A_ID + 4)], tokens_per_base=tokens_per_base)
         finer = [f"{name} stage {stage}" for stage in range(len(tried.segmentations) - 1)]
         has_probability = tried.boundary_probability is not None
-        return cls(name, model, tile_bp, overlap_bp, own_bp, [*finer, name], has_probability)
+        labels = [*finer, name]
+        return cls(name, model, tile_bp, overlap_bp, own_bp, labels, has_probability, tokens_per_base)
 
     def tokenize_span(
         self,
@@ -99,7 +105,8 @@ class Segmenter(NamedTuple):
         probability = torch.full((end_bp - start_bp,), torch.nan) if self.has_probability else None
         near = (start_bp, end_bp)
         tiles = record_tiles(genome, record_index, self.tile_bp, self.overlap_bp, near=near)
-        for tokens in run_tiles(self.model, genome, tiles, batch_size=batch_size):
+        asked = self.tokens_per_base
+        for tokens in run_tiles(self.model, genome, tiles, tokens_per_base=asked, batch_size=batch_size):
             for stage, of_stage in zip(edges, (*tokens.finer_edges, tokens.edges), strict=True):
                 stage.append(of_stage)
             first_bp = int(tokens.edges[0])
@@ -121,7 +128,7 @@ class Segmenter(NamedTuple):
         """
         for first in range(0, len(rows), batch_size):
             batch = rows[first : first + batch_size]
-            encoded = encode_rows(self.model, batch)
+            encoded = encode_rows(self.model, batch, tokens_per_base=self.tokens_per_base)
             boundaries = [segmentation.boundaries.cpu() for segmentation in encoded.segmentations]
             probability = encoded.boundary_probability
             probability = None if probability is None else probability.float().cpu()

@@ -66,6 +66,10 @@ class DNAConfig(PreTrainedConfig):
         pad_token_id: Id of padding.
         initializer_range: Standard deviation of the normal that weights and embeddings start from.
         tie_word_embeddings: Whether the output's weight over the vocabulary is the embedding's.
+        allele_pairs: Whether the sequence classification head reads pairs of alleles: what is pooled of the
+            alternate allele minus what is pooled of the reference.
+        tissues: Names of the tissues that pairs of alleles are seen in; the head reads which beside the
+            difference. None where it does not.
     """
 
     # What Hugging Face's Trainer leaves out of predictions, which it pads and joins as tensors.
@@ -78,6 +82,8 @@ class DNAConfig(PreTrainedConfig):
     pad_token_id: int | None = PAD_ID
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
+    allele_pairs: bool = False
+    tissues: tuple[str, ...] | list[str] = ()
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuses unknown fields, then checks the known ones."""
@@ -92,6 +98,9 @@ class DNAConfig(PreTrainedConfig):
             raise ValueError(
                 f"{type(self).__name__}: fields must be those of the configuration, got {got}{hint}"
             )
+        # JSON has lists only; one form, so that a configuration equals its copy read back.
+        if isinstance(self.tissues, tuple):
+            self.tissues = list(self.tissues)
         super().__post_init__(**kwargs)
         self.check_fields()
         _register_models()
@@ -130,6 +139,19 @@ class DNAConfig(PreTrainedConfig):
         self._require_count("vocab_size", least=NUM_IDS)
         self._require("initializer_range", float, self.initializer_range, lambda v: v > 0, "above 0")
         self._require("tie_word_embeddings", bool, self.tie_word_embeddings, lambda v: True, "")
+        self._require("allele_pairs", bool, self.allele_pairs, lambda v: True, "")
+        tissues = self.tissues
+        are_names = isinstance(tissues, list) and all(isinstance(name, str) for name in tissues)
+        if not are_names or len(set(tissues)) != len(tissues) or (tissues and not self.allele_pairs):
+            raise ValueError(
+                f"{type(self).__name__}: tissues must be different names, and none unless allele_pairs is "
+                f"True, got {tissues!r}"
+            )
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a model of this configuration can be asked for a number of tokens per base."""
+        return type(self)._budget_fields is not DNAConfig._budget_fields
 
     def budget_fields(self, tokens_per_base: float) -> dict[str, Any]:
         """The fields that ask for so many tokens per base.

@@ -5,7 +5,7 @@ import fnmatch
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
-from dnachunk.errors import ArgumentError
+from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
 from dnachunk.reporting import say
@@ -229,6 +229,23 @@ def ask(model: Any, tokens_per_base: float | None) -> None:
             f"{type(model).__name__}"
         )
     model.config.set_tokens_per_base(tokens_per_base)
+
+
+def those_to_ask(models: Iterable[Any], option: str, asked: Any) -> list[Any]:
+    """Those of several models, and fixed tokenizers, that can be asked for a number of tokens per base.
+
+    Args:
+        models: All of them.
+        option: The argument that asks, for a message.
+        asked: What it asks for; None is nothing.
+
+    Raises:
+        UsageError: If something is asked, and none of them can be.
+    """
+    found = [each for each in models if getattr(getattr(each, "config", None), "can_be_asked", False)]
+    if asked is not None and not found:
+        raise UsageError(f"`{option}` is for mergedna and dnachunker, got {asked} for neither")
+    return found
 
 
 def non_finite(model: torch.nn.Module) -> list[str]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from dnachunk.alphabet import IGNORE_INDEX, PAD_ID
 from dnachunk.models.model_card import model_card, write_card
 from dnachunk.nn import CrossAttention, SelfAttention
+from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.start import StartsItself
 from dnachunk.ops._backend import reads_values
 from dnachunk.ops._lengths import full_lengths, real_positions
@@ -97,7 +98,21 @@ class DNAPreTrainedModel(PreTrainedModel):
         super().set_attn_implementation(attn_implementation, **kwargs)
         for module in self.modules():
             if isinstance(module, SelfAttention | CrossAttention):
-                module.implementation = self.config._attn_implementation or "sdpa"
+                module.implementation = attention_implementation(self.config)
+
+
+def attention_implementation(config: Any) -> str:
+    """``"sdpa"`` or ``"eager"``; a bare config, which no PreTrainedModel has resolved, names neither."""
+    implementation: str | None = config._attn_implementation
+    return implementation or "sdpa"
+
+
+def keys_for_layers(
+    config: Any, x: torch.Tensor, lengths: torch.Tensor | None, bias: torch.Tensor | None = None
+) -> tuple[torch.Tensor | None, ...]:
+    """:func:`~dnachunk.nn.attention.keys_to_attend` for the layers of a configuration."""
+    head_dim = config.hidden_size // config.num_attention_heads
+    return keys_to_attend(x, lengths, head_dim, attention_implementation(config), bias)
 
 
 def hidden_state_list(config: Any, output_hidden_states: bool | None) -> list[torch.Tensor] | None:
@@ -340,6 +355,11 @@ class Classifier(DNAPreTrainedModel):
     """What the models with labels share: the base model, what the head reads of its output, and the head.
 
     A subclass names the arguments of ``forward``, which Hugging Face reads, and calls :meth:`classify`.
+
+    With ``config.allele_pairs`` ``input_ids`` and ``attention_mask`` are ``[B, 2, N]`` (``inputs_embeds``
+    ``[B, 2, N, D]``), the reference allele first, and the head reads the difference of the features,
+    alternate minus reference, beside it, where ``config.tissues`` has names, which of them ``tissue [B]``
+    says (one-hot). The outputs but logits and loss are then of ``2B`` sequences.
     """
 
     # The loss is a mean over the batch given.
@@ -350,19 +370,70 @@ class Classifier(DNAPreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = self.base_class(config)
+        if config.allele_pairs and type(self).__name__.endswith("ForTokenClassification"):
+            raise ValueError(
+                f"{type(self).__name__}: allele_pairs must be False: a pair has no bases of its own, got True"
+            )
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier: nn.Module = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier: nn.Module = nn.Linear(self.head_width, config.num_labels)
+
+    @property
+    def head_width(self) -> int:
+        """Channels that the head reads."""
+        return self.config.hidden_size + len(self.config.tissues)
+
+    def alleles(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Pairs of alleles as twice as many sequences, for the base model; others as they are.
+
+        Raises:
+            ValueError: If ``config.allele_pairs`` and one is not of pairs.
+        """
+        named = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
+        if not self.config.allele_pairs:
+            return tuple(named.values())
+        for name, value in named.items():
+            dims = 4 if name == "inputs_embeds" else 3
+            if value is not None and (value.dim() != dims or value.shape[1] != 2):
+                want = "[B, 2, N, D]" if dims == 4 else "[B, 2, N]"
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be {want}, the reference and the alternate allele, "
+                    f"got {list(value.shape)}"
+                )
+        return tuple(None if value is None else value.flatten(0, 1) for value in named.values())
 
     def features(self, encoded: Any) -> torch.Tensor:
         """What the head reads of the base model's output, ``[..., D]``, a vector for each label."""
         raise NotImplementedError
 
-    def classify(self, encoded: Any, labels: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
+    def classify(
+        self, encoded: Any, labels: torch.Tensor | None, tissue: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor | None]:
         """``logits [..., num_labels]`` and, with labels, ``loss``.
 
         Raises:
-            ValueError: On labels that do not fit the problem.
+            ValueError: On labels that do not fit the problem, and on tissues that the head does not read.
         """
-        logits = self.classifier(self.dropout(self.features(encoded)))
+        features = self.features(encoded)
+        if self.config.allele_pairs:
+            reference, alternate = features.unflatten(0, (-1, 2)).unbind(1)
+            features = alternate - reference
+        features = self.dropout(features)
+        kinds = len(self.config.tissues)
+        if (tissue is not None) != (kinds > 0) or (tissue is not None and tissue.shape != features.shape[:1]):
+            got = "none" if tissue is None else list(tissue.shape)
+            want = f"[{len(features)}]" if kinds else "left out, as config.tissues is empty"
+            raise ValueError(f"{type(self).__name__}: tissue must be {want}, got {got}")
+        if tissue is not None:
+            if reads_values(tissue) and not bool(((tissue >= 0) & (tissue < kinds)).all()):
+                raise ValueError(
+                    f"{type(self).__name__}: tissue must be in [0, {kinds}), got {tissue.tolist()}"
+                )
+            features = torch.cat([features, F.one_hot(tissue, kinds).to(features.dtype)], dim=-1)
+        logits = self.classifier(features)
         loss = None if labels is None else classification_loss(logits, labels, self.config)
         return {"loss": loss, "logits": logits}

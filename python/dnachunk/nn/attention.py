@@ -1,8 +1,12 @@
 """Self-attention over a whole sequence and inside windows."""
 
+import functools
+import importlib.util
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dnachunk.nn.norm import projection_dtype
 from dnachunk.nn.rotary import RotaryEmbedding, Rotation
@@ -30,7 +34,9 @@ def _attend_in_windows(
 ) -> torch.Tensor:
     if lengths is None:
         lengths = full_lengths(qkv)
-    return window_attention(qkv, *_angles_beside(qkv, rotation), lengths, window, shift, bias).flatten(2)
+    cos, sin = _angles_beside(qkv, rotation)
+    bias = None if bias is None else bias.to(cos.dtype)
+    return window_attention(qkv, cos, sin, lengths, window, shift, bias).flatten(2)
 
 
 def _attend(
@@ -58,22 +64,79 @@ def _attend(
     return mixed.transpose(1, 2).flatten(2)
 
 
+def _attend_to_spans(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, longest: int
+) -> torch.Tensor:
+    """``[T, H, d]`` rows over those of their span, which ``offsets`` begin and end, to ``[T, H d]``."""
+    # Older releases have none.
+    from torch.nn.attention.varlen import varlen_attn
+
+    # cuDNN's kernel, which torch prefers, is not made for spans of no rows before its release 9.25.
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        mixed = varlen_attn(query, key, value, offsets, offsets, longest, longest)
+    assert isinstance(mixed, torch.Tensor)
+    return mixed.flatten(1)
+
+
+@functools.cache
+def _has_spans(device: torch.device) -> bool:
+    """Whether torch's attention over spans runs on a device: from torch 2.10 and Ampere on."""
+    return (
+        device.type == "cuda"
+        and torch.version.hip is None
+        and importlib.util.find_spec("torch.nn.attention.varlen") is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
+# torch.compile takes the answer for a constant instead of tracing the question.
+@torch.compiler.assume_constant_result
+def _takes_spans(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    return (
+        dtype in (torch.bfloat16, torch.float16)
+        and head_dim % 8 == 0
+        and head_dim <= 256
+        and _has_spans(device)
+    )
+
+
 def keys_to_attend(
-    x: torch.Tensor, lengths: torch.Tensor | None
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    x: torch.Tensor,
+    lengths: torch.Tensor | None,
+    head_dim: int,
+    implementation: str = "sdpa",
+    bias: torch.Tensor | None = None,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """What tells :class:`SelfAttention` of padding, made once for all layers over the same positions.
+
+    A mask costs scaled dot-product attention its flash kernel. Where torch has attention over spans of rows
+    (CUDA from Ampere on, bfloat16 or float16), each sequence is a span and its padding another, which no
+    length is read back for and no row moved.
 
     Args:
         x: ``[B, L, any]``, as the layers take it.
         lengths: ``[B]`` int64 real positions, at least 1; ``None`` where there is no padding.
+        head_dim: Channels of the layers' heads.
+        implementation: That of the layers.
+        bias: ``[B, L]`` added to the scores of each position as a key, −inf on padding; default none.
 
     Returns:
-        ``lengths`` and ``bias`` for :meth:`SelfAttention.forward`, one of them ``None`` at least.
+        ``lengths``, ``bias`` and ``offsets`` for :meth:`SelfAttention.forward`.
     """
     if lengths is None or backend_of("window_attention", x) == "rust":
-        return lengths, None
-    bias = torch.zeros(x.shape[:2], device=x.device, dtype=projection_dtype(x))
-    return None, bias.masked_fill_(~real_positions(lengths, x.shape[1]), -torch.inf)
+        return lengths, bias, None
+    batch, length = x.shape[:2]
+    dtype = projection_dtype(x)
+    # Of no rows at all there is no span either.
+    has_spans = bias is None and implementation == "sdpa" and batch * length > 0
+    if has_spans and _takes_spans(x.device, dtype, head_dim):
+        offsets = torch.arange(2 * batch + 1, device=x.device, dtype=torch.int32) // 2 * length
+        offsets[1::2] += lengths.clamp(0, length)
+        return None, None, offsets
+    if bias is None:
+        bias = torch.zeros(batch, length, device=x.device, dtype=dtype)
+        bias.masked_fill_(~real_positions(lengths, length), -torch.inf)
+    return None, bias, None
 
 
 def _check_implementation(module: str, implementation: str) -> str:
@@ -162,7 +225,7 @@ class WindowAttention(_SelfAttentionBase):
             x: ``[B, L, d_model]``.
             rotation: Angles of :class:`RotaryEmbedding` for the positions; default 0, 1, 2, ….
             lengths: ``[B]`` int64 real positions; default all.
-            bias: ``[B, L]`` float32 added to the scores of each position as a key; default none.
+            bias: ``[B, L]`` float, added to the scores of each position as a key; default none.
 
         Returns:
             ``[B, L, d_model]``, 0 on padding.
@@ -173,8 +236,8 @@ class WindowAttention(_SelfAttentionBase):
 class SelfAttention(_SelfAttentionBase):
     """Full self-attention.
 
-    Runs :func:`torch.nn.functional.scaled_dot_product_attention`; on the CPU, where keys have no bias, the
-    kernel of :func:`dnachunk.ops.window_attention` with one window, which is twice as fast there.
+    Runs :func:`torch.nn.functional.scaled_dot_product_attention`; on the CPU the kernel of
+    :func:`dnachunk.ops.window_attention` with one window, which is up to twice as fast there.
 
     Args:
         d_model: Channels in and out.
@@ -204,12 +267,17 @@ class SelfAttention(_SelfAttentionBase):
         rotation: Rotation,
         lengths: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
+        offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """``qkv [B, L, 3, H, d]`` to ``[B, L, d_model]``; the rest as in :meth:`forward`."""
-        if self.implementation == "sdpa" and bias is None and backend_of("window_attention", qkv) == "rust":
-            return self.out(_attend_in_windows(qkv, rotation, lengths, max(qkv.shape[1], 1)))
-        rotation = _angles_beside(qkv, rotation)
-        query, key, value = rotary(qkv, *rotation).transpose(1, 3).unbind(2)
+        if self.implementation == "sdpa" and backend_of("window_attention", qkv) == "rust":
+            return self.out(_attend_in_windows(qkv, rotation, lengths, max(qkv.shape[1], 1), bias=bias))
+        qkv = rotary(qkv, *_angles_beside(qkv, rotation))
+        if offsets is not None:
+            query, key, value = qkv.flatten(0, 1).unbind(1)
+            mixed = _attend_to_spans(query, key, value, offsets, qkv.shape[1])
+            return self.out(mixed.unflatten(0, qkv.shape[:2]))
+        query, key, value = qkv.transpose(1, 3).unbind(2)
         return self.out(_attend(query, key, value, lengths, bias, self.implementation))
 
     def forward(
@@ -218,6 +286,7 @@ class SelfAttention(_SelfAttentionBase):
         rotation: Rotation | None = None,
         lengths: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
+        offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attends.
 
@@ -227,11 +296,13 @@ class SelfAttention(_SelfAttentionBase):
             lengths: ``[B]`` int64 real positions, at least 1; default all. Padding is attended to by none.
             bias: ``[B, L]`` float, added to the logits of each key: ``log s`` makes the attention
                 proportional to sizes, −inf excludes a key.
+            offsets: Of :func:`keys_to_attend`, in place of both: ``[2 B + 1]`` int32, where among the rows
+                of all sequences each begins, where its padding begins, and their end.
 
         Returns:
             ``[B, L, d_model]``; rows of padding are finite and mean nothing.
         """
-        return self.attend(self.project(x), self._rotation(x, rotation), lengths, bias)
+        return self.attend(self.project(x), self._rotation(x, rotation), lengths, bias, offsets)
 
 
 class CrossAttention(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dnachunk.nn.start import FrozenProjection
@@ -19,11 +20,16 @@ from dnachunk.ops import (
 from dnachunk.ops._backend import reads_values
 from dnachunk.ops._check import check_shape
 from dnachunk.ops._lengths import full_lengths, real_positions
+from dnachunk.ops._windows import candidate_edges
+from dnachunk.ops.neighbor_match.naive import round_scores
 
 MergeGradient = Literal["soft", "straight_through", "frozen", "none"]
 Budget = Literal["window", "sequence"]
 
 Count = TypeVar("Count", int, torch.Tensor)
+
+# Below all scores on the grid; its negative is above them.
+_NO_SCORE = -(1 << 20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,8 @@ class MergedTokens:
         token_index: ``[B, N]`` int64 token of each of the layer's positions, −1 on padding.
         mass: ``[B, L]`` float, with ``merge_gradient="soft"``: what tokens are made of in training, in bases,
             as shares of positions; elsewhere their sizes. 0 on padding.
+        scores: ``[B, N]`` of neighbours, by which was decided, as
+            :func:`~dnachunk.ops.neighbor_match` takes them.
     """
 
     values: torch.Tensor
@@ -44,6 +52,7 @@ class MergedTokens:
     lengths: torch.Tensor
     token_index: torch.Tensor
     mass: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
     @property
     def is_padding(self) -> torch.Tensor:
@@ -249,7 +258,7 @@ class TokenMerge(nn.Module):
                 x, mass, assignment, token_index, padded_tokens, self.window, self.shift
             )
             slots = sizes.new_zeros(batch, padded_tokens + 1).scatter_add(1, token_index + 1, sizes)
-            return MergedTokens(values, slots[:, 1:], num_tokens, token_index, mass)
+            return MergedTokens(values, slots[:, 1:], num_tokens, token_index, mass, scores)
         values, merged_sizes = token_merge(
             x,
             sizes,
@@ -262,4 +271,55 @@ class TokenMerge(nn.Module):
             self.temperature,
         )
         mass = merged_sizes.to(scores.dtype) if self.is_soft else None
-        return MergedTokens(values, merged_sizes, num_tokens, token_index, mass)
+        return MergedTokens(values, merged_sizes, num_tokens, token_index, mass, scores)
+
+
+def tied_candidates(
+    scores: torch.Tensor,
+    lengths: torch.Tensor,
+    token_index: torch.Tensor,
+    window: int,
+    shift: int = 0,
+    budget: Budget = "window",
+) -> torch.Tensor:
+    """Candidates whose place alone decided whether they merge: what the grid of the scores loses.
+
+    A candidate is tied if its better score, on the grid of 2⁻¹² that
+    :func:`~dnachunk.ops.neighbor_match` rounds to, is that of a candidate of its window (of its sequence with
+    ``budget="sequence"``) that merged, and that of one that did not.
+
+    Args:
+        scores: ``[B, N]`` of neighbours.
+        lengths: ``[B]`` int64 real positions.
+        token_index: ``[B, N]`` int64, what was decided.
+        window: Positions in a window.
+        shift: Positions in the first window if not 0.
+        budget: As of :func:`~dnachunk.ops.neighbor_match`.
+
+    Returns:
+        ``[2]`` int64, on the scores' device without waiting for it: tied candidates, and all that have a
+        keeper.
+    """
+    length = scores.shape[1]
+    has_left, has_right = candidate_edges(real_positions(lengths, length), window, shift)
+    rounded = round_scores(scores)
+    left = torch.where(has_left, F.pad(rounded, (1, 0))[:, :-1], _NO_SCORE)
+    right = torch.where(has_right, rounded, _NO_SCORE)
+    best = torch.maximum(left, right)
+    proposes = has_left | has_right
+    # Tokens are contiguous: a candidate merged if it is its keeper's token.
+    joins = token_index.diff(dim=1) == 0
+    merged = torch.where(left >= right, F.pad(joins, (1, 0)), F.pad(joins, (0, 1))) & proposes
+    if budget == "sequence":
+        before, after, scope = 0, 0, max(length, 1)
+    else:
+        before, scope = (window - shift) % window, window
+        after = -(before + length) % window
+
+    def in_scopes(values: torch.Tensor, fill: int) -> torch.Tensor:
+        return F.pad(values, (before, after), value=fill).unflatten(1, (-1, scope))
+
+    inside = in_scopes(torch.where(merged, best, -_NO_SCORE), -_NO_SCORE).amin(dim=-1, keepdim=True)
+    outside = in_scopes(torch.where(proposes & ~merged, best, _NO_SCORE), _NO_SCORE).amax(-1, keepdim=True)
+    tied = (in_scopes(best, _NO_SCORE) == inside) & (inside == outside)
+    return torch.stack([tied.sum(), proposes.sum()])

@@ -11,7 +11,9 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from dnachunk.data.task import Problem, Task
-from dnachunk.models.loading import load_pretrained
+from dnachunk.errors import ArgumentError
+from dnachunk.models.configuration_common import DNAConfig
+from dnachunk.models.loading import load_config, load_pretrained
 
 Method = Literal["full", "probe", "lora", "ridge"]
 
@@ -65,6 +67,8 @@ def load_with_head(directory: str | Path, task: Task, *, trust_remote_code: bool
     """
     is_per_base = task.problem is Problem.per_base
     auto_class = AutoModelForTokenClassification if is_per_base else AutoModelForSequenceClassification
+    config = load_config(directory, trust_remote_code=trust_remote_code)
+    fields = {**task.config_fields, **pair_fields(config, task)}
     try:
         return load_pretrained(
             auto_class,
@@ -72,12 +76,28 @@ def load_with_head(directory: str | Path, task: Task, *, trust_remote_code: bool
             may_be_new=is_of_head,
             trust_remote_code=trust_remote_code,
             dtype=torch.float32,
-            **task.config_fields,
+            **fields,
         )
     except ValueError as error:
         if not str(error).startswith("Unrecognized configuration class"):
             raise
         raise ValueError(f"{directory} holds a model that {auto_class.__name__} does not know") from error
+
+
+def pair_fields(config: Any, task: Task) -> dict[str, Any]:
+    """What a model's configuration says of pairs of alleles and their tissues.
+
+    Raises:
+        ValueError: If the task has pairs, and the model is none of ours, which alone have a head for them.
+    """
+    if isinstance(config, DNAConfig):
+        return {"allele_pairs": task.is_of_pairs, "tissues": list(task.tissues)}
+    if task.is_of_pairs:
+        raise ArgumentError(
+            f"pairs of alleles need a model of dnachunker, mergedna or mxdna, got {config.model_type}, whose "
+            "head reads single sequences"
+        )
+    return {}
 
 
 def is_of_head(name: str) -> bool:
@@ -171,4 +191,13 @@ def add_lora(model: Any, lora: LoRA, batch: dict[str, Any]) -> Any:
         return get_peft_model(model, config)
 
 
-__all__ = ["LoRA", "Method", "add_lora", "called_linears", "freeze_backbone", "is_of_head", "load_with_head"]
+__all__ = [
+    "LoRA",
+    "Method",
+    "add_lora",
+    "called_linears",
+    "freeze_backbone",
+    "is_of_head",
+    "load_with_head",
+    "pair_fields",
+]

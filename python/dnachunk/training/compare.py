@@ -19,13 +19,13 @@ from dnachunk.data.labelled import read_splits
 from dnachunk.data.task import Examples, Problem, Task
 from dnachunk.data.tiles import configured_tile
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_one_of
-from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, markdown_table
+from dnachunk.evaluation.comparison import METRIC_TITLES, Comparison, Score, TaskGroup, markdown_table
 from dnachunk.evaluation.kmer_floor import FLOORS, STRENGTHS, WORD_LENGTHS, Floor, fit_floor, has_floor
 from dnachunk.evaluation.strands import Strands
 from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import check_code, load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.loading import ask, check_code, load_pretrained, load_tokenizer, model_digest
 from dnachunk.reporting import (
     Report,
     Table,
@@ -37,7 +37,7 @@ from dnachunk.reporting import (
     versions,
     write_results,
 )
-from dnachunk.training.adaptation import LoRA, Method, is_of_head
+from dnachunk.training.adaptation import LoRA, Method, is_of_head, pair_fields
 from dnachunk.training.finetune import (
     FineTuned,
     check_metric,
@@ -64,6 +64,8 @@ CELLS = "cells"
 """Folder, in the output folder, of what was reached: by model and task."""
 
 _JOB = "compare_models"
+# What the arguments are that say which columns of a table are read, where none is given.
+_OF_TABLES = ("sequence", None, "label")
 _FLOOR = "floor.json"
 
 
@@ -82,9 +84,9 @@ class ModelComparison(Report):
     output_dir: Path
 
     def report(self) -> list[Table | str]:
-        """The table of scores."""
-        header, *rows = self.comparison.lines()
-        return [Table(header, rows)]
+        """The table of scores, and that of averages by group."""
+        tables = [self.comparison.lines(), self.comparison.group_lines()]
+        return [Table(header, rows) for header, *rows in filter(None, tables)]
 
     def __str__(self) -> str:
         """The table in Markdown, which reads well as plain text too."""
@@ -100,12 +102,14 @@ class Entry:
         task: The task, whole.
         metric: What it is scored by.
         trained: What is trained and tested on: the task, or those of a cross-validation.
+        group: Title and size of the group that it is averaged in.
     """
 
     name: str
     task: Task
     metric: str
     trained: Sequence[Task]
+    group: tuple[str, int] | None = None
 
     @classmethod
     def of(
@@ -144,9 +148,11 @@ def compare_models(
     suite: PathLike | None = None,
     data: PathLike | None = None,
     plan: PathLike | None = None,
+    small: bool = False,
     tasks: str | Sequence[str] = (),
     problem: Problem | str | None = None,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     label_column: str | Sequence[str] = "label",
     on_error: OnError = "fail",
     method: Method = "full",
@@ -162,6 +168,7 @@ def compare_models(
     metric: str | None = None,
     patience: int = 3,
     reverse_complement: Strands = "none",
+    tokens_per_base: float | None = None,
     truncate: bool = False,
     tile_bp: int | None = None,
     trust_remote_code: bool = False,
@@ -178,14 +185,18 @@ def compare_models(
         output_dir: Folder for ``results.json``, ``results.md`` and the runs.
         model: Folders of pre-trained models by what they are called in the table, or one folder or several,
             whose names these then are.
-        suite: ``"genomic-benchmarks"``, ``"gue"``, ``"nt"``, ``"long-range"``, or a folder of tasks: folders
-            with train, dev and test. Below a folder called after a suite its metrics count.
+        suite: One of :data:`~dnachunk.evaluation.suites.SUITES`, such as ``"gue"``, or a folder of tasks:
+            folders with train, dev and test. Below a folder called after a suite its metrics and its groups
+            of tasks count.
         data: Folder of the tasks of a named suite, or of a plan's genomes and tasks.
         plan: Instead of all but ``data``, a TOML file: models that are pre-trained first, all on as many
             bases, and the tasks that they are then compared on; see :class:`~dnachunk.training.plan.Plan`.
+        small: Whether the plan's table ``small`` goes before all else: a plan of a paper, at a size that runs
+            anywhere.
         tasks: Task, perhaps with ``*`` and ``?``, or folder of tasks, or several; default all.
         problem: Kind of labels, as for :func:`~dnachunk.finetune`, like what follows unless it is said.
-        sequence_column: Column of the sequences.
+        sequence_column: Column of the sequences, or two of pairs of alleles.
+        tissue_column: Column of the tissues of pairs of alleles.
         label_column: Column of labels, or several.
         on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read; ``"fail"`` refuses them.
         method: ``"full"``, ``"probe"``, ``"lora"`` or ``"ridge"``.
@@ -204,6 +215,7 @@ def compare_models(
             the loss; default each task's own.
         patience: See there.
         reverse_complement: See there.
+        tokens_per_base: See there; of the models that can be asked, the others are as they are.
         truncate: See there.
         tile_bp: See there.
         trust_remote_code: See there.
@@ -225,7 +237,9 @@ def compare_models(
     if plan is not None:
         if model or suite or tasks or before_models or arguments:
             raise UsageError("the plan says all but `data` and `output_dir`")
-        return _run_plan(Path(plan), data, Path(output_dir))
+        return _run_plan(Plan.read(Path(plan), small=small), data, Path(output_dir))
+    if small:
+        raise UsageError("`small` is for a `plan`")
     how = checked_method(method)
     require_one_of("reverse_complement", reverse_complement, ("none", "average"))
     for name, value in (("lora_rank", lora_rank), ("lora_alpha", lora_alpha)):
@@ -254,16 +268,33 @@ def compare_models(
     )
     models = _named(model)
     known, folder = _suite_and_folder(suite, data)
+    if known and SUITES[known].read and (sequence_column, tissue_column, label_column) != _OF_TABLES:
+        raise UsageError(
+            "`sequence_column`, `tissue_column` and `label_column` are for tables: "
+            f"`suite={known}` has columns of its own"
+        )
     patterns = [tasks] if isinstance(tasks, str) else list(tasks)
     found = find_tasks(folder, patterns, known)
     columns = [label_column] if isinstance(label_column, str) else list(label_column)
     kind = None if problem is None else Problem(problem)
     entries = {}
     for task, path in found.items():
-        read = {"sequence_column": sequence_column, "label_columns": columns, "on_error": on_error}
-        examples = _read_task(task, path, kind, max_train, args.seed, read, may_lack_test=folds is not None)
-        usual = suite_of(f"{folder.resolve().name}/{task}", known).metric(task, examples.problem)
-        entries[task] = Entry.of(task, examples, asked_metric or usual, how, seeds, folds, args.seed)
+        read = {
+            "sequence_column": sequence_column,
+            "tissue_column": tissue_column,
+            "label_columns": columns,
+            "on_error": on_error,
+        }
+        may_lack_test = folds is not None
+        examples = _read_task(
+            task, path, known, kind, max_train, args.seed, read, may_lack_test=may_lack_test
+        )
+        of = suite_of(f"{folder.resolve().name}/{task}", known)
+        metric_of_task = asked_metric or of.metric(task, examples.problem)
+        entry = Entry.of(task, examples, metric_of_task, how, seeds, folds, args.seed)
+        group = of.group(task)
+        title = None if group is None else (f"{of.title}: {group.title}", group.num_tasks)
+        entries[task] = replace(entry, group=title)
     if floor and (taken := [name for name in models if name in FLOORS]):
         raise UsageError(f"a model is called {taken[0]}, as a row of the `floor`: choose another name")
     if before_models is not None:
@@ -287,6 +318,7 @@ def compare_models(
             folds=folds,
             patience=patience,
             reverse_complement=reverse_complement,
+            tokens_per_base=tokens_per_base,
             truncate=truncate,
             tile_bp=tile_bp,
             trust_remote_code=trust_remote_code,
@@ -294,11 +326,11 @@ def compare_models(
         )
 
 
-def _run_plan(path: Path, data: PathLike | None, output_dir: Path) -> ModelComparison:
+def _run_plan(plan: Plan, data: PathLike | None, output_dir: Path) -> ModelComparison:
     """Pre-trains the models of a plan and compares them; goes on where an interrupted call stopped."""
     if data is None:
         raise UsageError("`plan` needs `data`, the folder of the plan's genomes and tasks")
-    plan, data = Plan.read(path), Path(data)
+    data = Path(data)
     folders: dict[str, PathLike] = {name: output_dir / "models" / name for name in plan.models}
     paths = {name: Path(folder) for name, folder in folders.items()}
     plan.check(data, paths)
@@ -356,6 +388,7 @@ def _suite_and_folder(suite: PathLike | None, data: PathLike | None) -> tuple[st
 def _read_task(
     name: str,
     folder: Path,
+    suite: str | None,
     problem: Problem | None,
     max_train: int | None,
     seed: int,
@@ -363,8 +396,10 @@ def _read_task(
     *,
     may_lack_test: bool,
 ) -> Task:
+    on_error, read = columns["on_error"], None if suite is None else SUITES[suite].read
     try:
-        task = Task.of(read_splits(folder, **columns), problem, seed=seed, on_error=columns["on_error"])
+        splits = read_splits(folder, **columns) if read is None else read(folder, on_error)
+        task = Task.of(splits, problem, seed=seed, on_error=on_error)
     except ValueError as error:
         raise ArgumentError(f"task {name}: {getattr(error, 'message', error)}") from error
     if task.test is None and not may_lack_test:
@@ -383,12 +418,21 @@ def _compare(
     settings: dict[str, Any],
     *,
     floor: bool,
+    tokens_per_base: float | None,
     **options: Any,
 ) -> ModelComparison:
     output_dir = Path(args.output_dir)
     require_own_files(output_dir / "results.json", _JOB, [output_dir / "results.md"])
     looked_for = {name: options[name] for name in ("truncate", "tile_bp", "trust_remote_code")}
-    described = {name: _look_at(folder, entries, **looked_for) for name, folder in models.items()}
+    described = {
+        name: _look_at(folder, entries, tokens_per_base=tokens_per_base, **looked_for)
+        for name, folder in models.items()
+    }
+    asked = {name: model["tokens_per_base"] for name, model in described.items()}
+    if tokens_per_base is not None and not any(asked.values()):
+        raise UsageError(
+            f"`tokens_per_base` is for mergedna and dnachunker, got {tokens_per_base} for neither"
+        )
     for name, folder in models.items():
         _check_unchanged(output_dir / CELLS / name, described[name].pop("sha256"), name, folder)
     metrics: dict[str, Any] = {
@@ -399,6 +443,7 @@ def _compare(
         "floor": {},
     }
     scores: dict[tuple[str, str], Score] = {}
+    values: dict[tuple[str, str], list[float]] = {}
     floors = {
         row: [name for name, entry in entries.items() if has_floor(row, entry.task.problem)] for row in FLOORS
     }
@@ -408,6 +453,8 @@ def _compare(
         {name: entry.metric for name, entry in entries.items()},
         scores,
         {(row, name) for row, names in floors.items() for name in entries if name not in names},
+        _groups(entries),
+        values,
     )
     done, total = 0, len(models) * len(entries)
     try:
@@ -431,10 +478,12 @@ def _compare(
                     metric=entry.metric,
                     resume=True,
                     before_run=_announce(model, name),
+                    tokens_per_base=asked[model],
                     **options,
                 )
                 _drop_models(Path(cell_args.output_dir))
-                scores[model, name] = Score.of([(run.test or {})[entry.metric] for run in result.repeats])
+                values[model, name] = [(run.test or {})[entry.metric] for run in result.repeats]
+                scores[model, name] = Score.of(values[model, name])
                 metrics["scores"][model][name] = _cell_metrics(result)
                 done += 1
                 _write(output_dir, metrics, comparison)
@@ -444,6 +493,19 @@ def _compare(
         say(f"\nInterrupted with {done} of {total} done; the same command goes on with the rest.")
         raise
     return ModelComparison(comparison, metrics, output_dir)
+
+
+def _groups(entries: dict[str, Entry]) -> dict[str, TaskGroup]:
+    """The groups of the tasks, if there is more than one task."""
+    if len(entries) < 2:
+        return {}
+    titles = dict.fromkeys(entry.group for entry in entries.values() if entry.group is not None)
+    return {
+        title: TaskGroup(
+            tuple(name for name, entry in entries.items() if entry.group == (title, num_tasks)), num_tasks
+        )
+        for title, num_tasks in titles
+    }
 
 
 def _floor(row: str, entry: Entry, folder: Path) -> list[Floor]:
@@ -488,11 +550,12 @@ def _look_at(
     folder: Path,
     entries: dict[str, Entry],
     *,
+    tokens_per_base: float | None,
     truncate: bool,
     tile_bp: int | None,
     trust_remote_code: bool,
 ) -> dict[str, Any]:
-    """Loads a model, and checks that it takes the tasks' sequences: before anything is trained."""
+    """Loads a model, and checks that it takes the sequences and the budget: before anything is trained."""
     check_code(folder, trust_remote_code)
     # Without the head the backbone's names are short.
     network = load_pretrained(
@@ -502,6 +565,10 @@ def _look_at(
         trust_remote_code=trust_remote_code,
     )
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    for entry in entries.values():
+        pair_fields(network.config, entry.task)
+    asked = tokens_per_base if getattr(network.config, "can_be_asked", False) else None
+    ask(network, asked)
     tile_bp = configured_tile(network.config, tile_bp, truncate)
     if not truncate:
         limits = length_limits(network, tokenizer)
@@ -510,6 +577,7 @@ def _look_at(
                 check_lengths(examples, tokenizer, *limits, tile_bp)
     return {
         "folder": str(folder),
+        "tokens_per_base": asked,
         "sha256": model_digest(folder),
         "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "pretraining": _pretraining(folder),
@@ -566,6 +634,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "metric": entry.metric,
         "problem": task.problem.value,
         "classes": list(task.names),
+        **({"tissues": list(task.tissues)} if task.tissues else {}),
         **sizes,
         "skipped": task.skipped_rows,
     }
@@ -581,7 +650,13 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         return
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     averages = {model: score.mean for model, score in comparison.averages.items()}
-    results = {**metrics, "average": averages, "average_rank": comparison.average_ranks, "date": date}
+    results = {
+        **metrics,
+        "average": averages,
+        "average_rank": comparison.average_ranks,
+        "groups": {title: _describe_group(comparison, title) for title in comparison.groups},
+        "date": date,
+    }
     write_results(output_dir / "results.json", _JOB, results)
 
     def shown(value: float | None, form: str) -> str:
@@ -606,12 +681,19 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         else "; one seed"
     )
     part = f"; {metrics['max_train']:,} training sequences at most" if metrics["max_train"] else ""
+    of_groups = " Averages by group are those of models that have all its tasks" if comparison.groups else ""
+    if of_groups:
+        over = "seeds" if folds is None else "folds"
+        of_groups += f"; ± is how the group's mean deviates over {over}." if seeds > 1 or folds else "."
+    for name, model in metrics["models"].items():
+        if model["tokens_per_base"] is not None:
+            part += f"; {name} at {model['tokens_per_base']:g} tokens per base"
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     paragraphs = [
         f"# {output_dir.resolve().name}",
         comparison.markdown(),
         f"Test sets, in hundredths{spread}; fine-tuning: {metrics['method']}{part}. **Best**, *second best*; "
-        "models that are equal share the mean of their ranks.",
+        f"models that are equal share the mean of their ranks.{of_groups}",
         markdown_table(lines),
         "Parameters are those of the model without heads; the other columns are of held-out sequence at the "
         "end of pre-training.",
@@ -633,6 +715,16 @@ def _write(output_dir: Path, metrics: dict[str, Any], comparison: Comparison) ->
         temporary.write_text(text, encoding="utf-8")
 
 
+def _describe_group(comparison: Comparison, title: str) -> dict[str, Any]:
+    group, averages = comparison.groups[title], comparison.group_averages(title)
+    return {
+        "tasks": list(group.tasks),
+        "tasks_of_benchmark": group.num_tasks,
+        "average": {model: score.mean for model, score in averages.items()},
+        "deviation": {model: score.deviation for model, score in averages.items() if score.deviation},
+    }
+
+
 def _describe_floor(metrics: dict[str, Any]) -> str:
     """What the floor's rows are, and the length of words that each has."""
     chosen = []
@@ -646,8 +738,9 @@ def _describe_floor(metrics: dict[str, Any]) -> str:
     return (
         "The floor is fitted on the same training sequences, one strand, whatever the seed: naive Bayes on "
         "counts of k-mers, and logistic regression (of numbers, ridge regression) on the square roots of "
-        f"their shares. k, {least} to {most}, is chosen on the validation set: {'; '.join(chosen)}. Labels "
-        "of bases have no floor."
+        "their shares; of pairs of alleles, both on the counts that the alternate one gains and loses. "
+        f"k, {least} to {most}, is chosen on the validation set: {'; '.join(chosen)}. Labels of bases have "
+        "no floor."
     )
 
 

@@ -150,6 +150,7 @@ class FineTuned(Report):
             **self.metrics,
             "problem": task.problem.value,
             "classes": list(task.names),
+            **({"tissues": list(task.tissues)} if task.tissues else {}),
             "train_sequences": len(task.train),
             "eval_sequences": len(task.valid),
             "test_sequences": 0 if task.test is None else len(task.test),
@@ -205,7 +206,8 @@ def finetune(
     data: str | os.PathLike[str] | None = None,
     task: Task | None = None,
     problem: Problem | str | None = None,
-    sequence_column: str = "sequence",
+    sequence_column: str | Sequence[str] = "sequence",
+    tissue_column: str | None = None,
     label_column: str | Sequence[str] = "label",
     on_error: OnError = "fail",
     valid_share: float = 0.1,
@@ -244,7 +246,11 @@ def finetune(
         task: Instead of all these, a task that has been read.
         problem: Kind of labels: ``"single-label"``, ``"multi-label"``, ``"regression"`` or ``"per-base"``;
             default what they look like.
-        sequence_column: Column of the sequences.
+        sequence_column: Column of the sequences; or two, of the reference and the alternate allele: the head
+            of a model of ours then reads the difference of what is pooled of them, alternate minus reference,
+            for causal eQTLs (Trop et al. 2024), say; that it is the difference was chosen here.
+        tissue_column: Column of the tissues that pairs of alleles are seen in, which the head reads too. A
+            tissue that the training set has not is refused.
         label_column: Column of labels, or several.
         on_error: ``"skip"`` leaves out, counts and lists rows that cannot be read, such as those without a
             label; ``"fail"`` refuses them; see :class:`~dnachunk.data.Problem`.
@@ -316,7 +322,8 @@ def finetune(
     check_code(model, trust_remote_code)
     if task is None:
         columns = [label_column] if isinstance(label_column, str) else list(label_column)
-        splits = _read_splits(data, train, valid, test, sequence_column, columns, on_error)
+        read = {"sequence_column": sequence_column, "tissue_column": tissue_column, "label_columns": columns}
+        splits = _read_splits(data, train, valid, test, read, on_error)
         kind = None if problem is None else Problem(problem)
         task = Task.of(splits, kind, valid_share=valid_share, seed=args.seed, on_error=on_error)
     elif train or valid or test or data:
@@ -780,26 +787,21 @@ def _read_splits(
     train: Labelled | None,
     valid: Labelled | None,
     test: Labelled | None,
-    sequence_column: str,
-    label_columns: list[str],
+    columns: Mapping[str, Any],
     on_error: OnError,
 ) -> dict[str, LabelledSet]:
     given = {"train": train, "valid": valid, "test": test}
     if data is not None:
         if any(given.values()):
             raise UsageError("`data` has all splits: give it, or `train`, `valid` and `test`")
-        return read_splits(
-            str(data), sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
-        )
+        return read_splits(str(data), **columns, on_error=on_error)
     if not train:
         raise UsageError("give `train`, or `data`")
 
     def read(path: Any, label: str | None = None) -> LabelledSet:
         if label is not None:
             return read_labelled(path, label=label, on_error=on_error)
-        return read_labelled(
-            path, sequence_column=sequence_column, label_columns=label_columns, on_error=on_error
-        )
+        return read_labelled(path, **columns, on_error=on_error)
 
     def joined(files: Labelled) -> LabelledSet:
         if isinstance(files, Mapping):
@@ -825,7 +827,9 @@ def _describe(task: Task) -> None:
     say(f"Problem    {task.problem.value}: {names}")
     sizes = {"train": task.train, "validation": task.valid, "test": task.test}
     counts = ", ".join(f"{name} {len(part):,}" for name, part in sizes.items() if part is not None)
-    say(f"Sequences  {counts}")
+    say(f"{'Alleles  ' if task.is_of_pairs else 'Sequences'}  {counts}")
+    if task.tissues:
+        say(f"Tissues    {', '.join(task.tissues[:20])}{', …' if len(task.tissues) > 20 else ''}")
     tell_skipped_rows(task)
 
 
@@ -849,7 +853,13 @@ def _scores_of(metrics: dict[str, float], split: str) -> dict[str, float]:
 def task_digest(task: Task) -> str:
     """SHA-256 of a task's sequences and labels."""
     examples = [part for part in (task.train, task.valid, task.test) if part is not None]
-    content = [task.problem.value, task.names, *((part.sequences, part.targets) for part in examples)]
+    content: list[Any] = [
+        task.problem.value,
+        task.names,
+        *((part.sequences, part.targets) for part in examples),
+    ]
+    if task.is_of_pairs:
+        content += [task.tissues, *((part.alternates, part.tissues) for part in examples)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Plan:
             inside the data's folder.
         evaluate: Arguments of :func:`~dnachunk.compare_models`; tasks are folders inside the data's folder.
         models: Arguments of :func:`~dnachunk.pretrain` for each model, which go before those for all.
+        small: Arguments of :func:`~dnachunk.pretrain` that go before all others: what makes it small.
     """
 
     path: Path
@@ -45,20 +46,33 @@ class Plan:
     pretrain: dict[str, Any]
     evaluate: dict[str, Any]
     models: dict[str, dict[str, Any]]
+    small: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> "Plan":
+    def read(cls, path: Path, *, small: bool = False) -> "Plan":
         """Reads a plan.
 
         Args:
             path: A TOML file with ``bases``, tables ``pretrain`` and ``evaluate`` of arguments by their
-                names, and a table ``models`` of such tables by the models' names.
+                names, and a table ``models`` of such tables by the models' names; perhaps a table ``small``
+                with such ``bases``, ``pretrain`` and ``evaluate``.
+            small: Whether what ``small`` says goes before all else.
 
         Raises:
             OSError: If it cannot be opened.
             ValueError: If it is no TOML, or something in it is missing, unknown or of the wrong kind.
         """
         fields = read_toml(path)
+        part = fields.pop("small", None)
+        if part is not None and (
+            not isinstance(part, dict) or set(part) != {"bases", "pretrain", "evaluate"}
+        ):
+            raise ValueError(f"{path}: small must be a table of bases, pretrain and evaluate, got {part!r}")
+        if small:
+            if part is None:
+                raise ArgumentError(f"`small` is for a plan with a table of that name, which {path} has not")
+            evaluate = fields.get("evaluate", {})
+            fields |= {"bases": part["bases"], "evaluate": {**evaluate, **part["evaluate"]}}
         kinds = {"bases": int, "pretrain": dict, "evaluate": dict, "models": dict}
         unknown = ", ".join(fields.keys() - kinds.keys())
         if unknown:
@@ -76,7 +90,7 @@ class Plan:
                 )
             if not isinstance(options, dict):
                 raise ValueError(f"{path}: models.{name} must be a table, got {options!r}")
-        plan = cls(path, **fields)
+        plan = cls(path, **fields, small=part["pretrain"] if small and part is not None else {})
         tables = {"evaluate": plan.evaluate, **{name: plan.options(name) for name in plan.models}}
         for name, options in tables.items():
             settled = _SETTLED["evaluate" if name == "evaluate" else "pretrain"]
@@ -90,8 +104,12 @@ class Plan:
     def options(self, name: str) -> dict[str, Any]:
         """All arguments of a model's pre-training."""
         own, shared = self.models[name], self.pretrain
-        config = {**shared.get("config", {}), **own.get("config", {})}
-        return {**shared, **own, **({"config": config} if config else {})}
+        config = {
+            name: value
+            for options in (shared, own, self.small)
+            for name, value in options.get("config", {}).items()
+        }
+        return {**shared, **own, **self.small, **({"config": config} if config else {})}
 
     def max_steps(self, name: str) -> int:
         """The steps of a model's pre-training.

@@ -30,7 +30,9 @@ class PreTrainer(WholeCheckpointTrainer):
     and its parts, ``eval_masked_accuracy`` and ``eval_masked_nats`` at bases that show ``[MASK]`` where 15%
     are selected, the same at bases that the model tells apart (those that MergeDNA masks itself,
     ``eval_amtm_accuracy``; those in repeats and outside, ``eval_masked_in_repeats_accuracy``, for
-    DNAChunker), and the compression of unmasked input where it is learned, with the same draws every time.
+    DNAChunker), the compression of unmasked input where it is learned, and for MergeDNA of each merging layer
+    the share of candidates whose score is tied at the threshold (``eval_tied_candidates_0``, …, see
+    :func:`~dnachunk.nn.token_merge.tied_candidates`), with the same draws every time.
     With a fixed tokenizer, ``eval_masked_nats`` and its like are those of single bases again, whatever the
     tokens (see :mod:`dnachunk.evaluation.token_letters`, which says why byte-pair encoding has none);
     ``eval_masked_token_nats`` and ``eval_masked_token_accuracy`` are of whole tokens, hidden as in training,

@@ -21,17 +21,11 @@ from dnachunk.data import Genome, Interval, WindowDataset
 from dnachunk.data.annotation import Feature, read_annotation
 from dnachunk.data.contents import OnError, Skipped, tell_skipped, unpacked_name
 from dnachunk.data.record_names import Aliases, some
-from dnachunk.data.repeats import read_repeats
+from dnachunk.data.repeats import read_repeats, read_stretches
 from dnachunk.data.vcf import VCF
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
-from dnachunk.evaluation.token_comparison import (
-    TRAINING_BP,
-    Span,
-    check_segmenters,
-    fixed_segmenters,
-    named_models,
-    spans_of,
-)
+from dnachunk.evaluation.compared_stretches import TRAINING_BP, Span, spans_of
+from dnachunk.evaluation.token_comparison import check_segmenters, fixed_segmenters, named_models
 from dnachunk.evaluation.variant_scores import unknown_contigs_of
 from dnachunk.files import open_output, output_file, replacing
 from dnachunk.inference.genome import find_interval, open_genome
@@ -510,7 +504,16 @@ def _annotation_track(
 
 
 def _repeat_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_error: OnError) -> FeatureTrack:
-    features, skipped = read_repeats(path, genome, on_error=on_error)
+    if Path(unpacked_name(path)).suffix.lower() == ".out":
+        repeats, skipped = read_repeats(genome, [path], on_error=on_error)
+        features = [Feature(*each[:3], "repeats", False, each.family) for each in repeats]
+    else:
+        (stretches,), skipped = read_stretches([genome], [path], "repeats", on_error)
+        features = [
+            Feature(index, start_bp, end_bp, "repeats", False)
+            for index, of_record in stretches.items()
+            for start_bp, end_bp in of_record.T.tolist()
+        ]
     tell_skipped(skipped, f"lines of {path}")
     return FeatureTrack(unpacked_name(path), _inside(features, spans), is_flat=True)
 

@@ -4,12 +4,17 @@ import itertools
 from typing import TYPE_CHECKING
 
 from dnachunk.evaluation.token_comparison import TokenComparison
-from dnachunk.evaluation.token_meaning import Band, token_counts
+from dnachunk.evaluation.token_meaning import ALL, Band, bases_per_token, token_counts
+from dnachunk.evaluation.token_tables import shown_places
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.budget_accuracy import plot_budget_accuracy
 from dnachunk.visualization.intervals import Estimate, plot_intervals
 from dnachunk.visualization.run_lengths import plot_run_lengths
 from dnachunk.visualization.style import COLOURS
+from dnachunk.visualization.token_map import plot_token_maps
+from dnachunk.visualization.token_passes import plot_token_passes
+from dnachunk.visualization.token_places import plot_token_places
 from dnachunk.visualization.token_regions import plot_lengths_by_region
 
 if TYPE_CHECKING:
@@ -20,14 +25,15 @@ MOST_MOTIFS = 40
 
 
 def plot_token_comparison(comparison: TokenComparison) -> "dict[str, Figure]":
-    """Lengths by region, runs, profiles around sites, survival of boundaries; motifs and variants if given.
+    """Lengths by region, runs, profiles around sites, survival of boundaries, and what else was asked for.
 
     Args:
         comparison: What :func:`~dnachunk.compare_tokens` found.
 
     Returns:
         By name, as far as there is something to draw: ``token_lengths``, ``runs``, ``profiles_motifs``,
-        ``profiles_sites``, ``boundary_survival``, ``motifs``, ``variants``.
+        ``profiles_sites``, ``boundary_survival``, ``motifs``, ``variants``, ``places``, ``jitter`` (the first
+        MxDNA model's first window), ``accuracy``, ``token_maps``.
     """
     figures = comparison.figures
     first = next(iter(figures.values()))
@@ -91,6 +97,38 @@ def plot_token_comparison(comparison: TokenComparison) -> "dict[str, Figure]":
                     for kind, of_names in bands.items()
                 }
                 for index, title in enumerate(("Boundary Jaccard", "Edit similarity of tokens"))
+            }
+        )
+    return plots | _more_plots(comparison)
+
+
+def _more_plots(comparison: TokenComparison) -> "dict[str, Figure]":
+    """Plots of what is there only if it was asked for, or of some models."""
+    plots = {}
+    if comparison.places:
+        labels = list(comparison.figures)[: len(COLOURS)]
+        everywhere = {name: bases_per_token(comparison.figures[name].lengths[ALL]) for name in labels}
+        plots["places"] = plot_token_places(
+            {
+                group: {
+                    place: {
+                        name: bases_per_token(of_group[place][name]) / everywhere[name] for name in labels
+                    }
+                    for place in shown_places(of_group)
+                }
+                for group, of_group in comparison.places.items()
+            }
+        )
+    for found in itertools.islice(comparison.jitter.values(), 1):
+        plots["jitter"] = plot_token_passes(found.first_sequence, found.passes)
+    if comparison.accuracy:
+        plots["accuracy"] = plot_budget_accuracy(comparison.accuracy)
+    if comparison.projections:
+        plots["token_maps"] = plot_token_maps(
+            {
+                f"{name}, {of}": found
+                for name, of_model in comparison.projections.items()
+                for of, found in of_model.items()
             }
         )
     return plots

@@ -336,7 +336,6 @@ pub fn backward<A: Accumulator>(
             for (lane, place, candidate, has_edges, [left, right]) in candidates() {
                 let (given, [to_left, to_right]) = c.choice(place, lane, has_edges);
                 let better = grad_logits[place][lane];
-                let out = &mut out[..=candidate - mine.start];
                 match has_edges {
                     (true, true) => {
                         let exchanged = given * (left - right) * to_left * to_right * c.inverse_temperature;
@@ -381,8 +380,9 @@ mod tests {
     fn equal_candidates_share_the_budget() {
         // Candidates 0 and 2 have one better score, and 2 likes both its keepers alike.
         assert_eq!(assigned(&[0.5, 0.5, 0.5, 0.0], 4, 1, 0.1), [[0.0, 0.5], [0.0; 2], [0.25; 2], [0.0; 2]]);
-        // A window of odd length has one candidate more; a position alone has none.
-        assert_eq!(assigned(&[0.5; 5], 4, 0, 0.1), [[0.0; 2]; 5]);
+        // A position alone in its window is no candidate: both others give all they can.
+        let all = [[0.0, MOST], [0.0; 2], [0.5 * MOST; 2], [0.0; 2], [0.0; 2]];
+        assert_eq!(assigned(&[0.5; 5], 4, 2, 0.1), all);
     }
 
     #[test]

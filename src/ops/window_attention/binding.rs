@@ -17,6 +17,7 @@ struct Inputs<T: Scalar> {
     sin: Input<T::Acc, 3>,
     lengths: Input<i64, 1>,
     windows: Windows,
+    bias: Option<Input<T::Acc, 2>>,
 }
 
 impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
@@ -27,6 +28,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
         lengths: &PyTensor,
         window: i64,
         shift: i64,
+        bias: Option<&PyTensor>,
     ) -> Result<Self> {
         let qkv = Input::<T, 5>::new(OP, "qkv", qkv)?;
         let [batch, length, three, _, head_dim] = qkv.shape();
@@ -42,7 +44,8 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
         let sin = sin.expect_shape(OP, "sin", cos.shape())?;
         let lengths = lengths_of(OP, lengths, batch, length)?;
         let windows = Windows::new(OP, window, shift, length)?;
-        Ok(Self { qkv, cos, sin, lengths, windows })
+        let bias = bias.map(|bias| Input::with_shape(OP, "bias", bias, [batch, length])).transpose()?;
+        Ok(Self { qkv, cos, sin, lengths, windows, bias })
     }
 
     fn arguments(&self) -> Arguments<'_, T> {
@@ -52,6 +55,7 @@ impl<T: Element + Scalar<Acc: Element>> Inputs<T> {
             cos: self.cos.as_slice(),
             sin: self.sin.as_slice(),
             lengths: self.lengths.as_slice(),
+            bias: self.bias.as_ref().map(Input::as_slice),
             windows: self.windows,
             heads,
             head_dim,
@@ -71,14 +75,16 @@ fn backward<T: Element + Scalar<Acc: Element>>(
     py: Python<'_>,
     grad: &PyTensor,
     inputs: &Inputs<T>,
-) -> Result<PyTensor> {
+) -> Result<(PyTensor, PyTensor)> {
     let [batch, length, _, heads, head_dim] = inputs.qkv.shape();
     let shape = [batch, length, heads, head_dim];
     let grad = Input::<T, 4>::with_shape(OP, "grad", grad, shape)?;
     let mut grad_qkv = Output::<T>::new(OP, inputs.qkv.shape())?;
-    let (arguments, slice, grad) = (inputs.arguments(), grad_qkv.as_mut_slice(), grad.as_slice());
-    py.detach(|| cpu::backward(grad, &arguments, num_threads(), slice));
-    Ok(grad_qkv.into_tensor())
+    let mut grad_bias = Output::<T::Acc>::new(OP, inputs.bias.as_ref().map_or([0, 0], Input::shape))?;
+    let (arguments, grad, threads) = (inputs.arguments(), grad.as_slice(), num_threads());
+    let (qkv, bias) = (grad_qkv.as_mut_slice(), grad_bias.as_mut_slice());
+    py.detach(|| cpu::backward(grad, &arguments, threads, qkv, bias));
+    Ok((grad_qkv.into_tensor(), grad_bias.into_tensor()))
 }
 
 /// `qkv [B, N, 3, H, d]` to `[B, N, H, d]`.
@@ -91,13 +97,15 @@ pub fn window_attention_forward(
     lengths: PyTensor,
     window: i64,
     shift: i64,
+    bias: Option<PyTensor>,
 ) -> PyResult<PyTensor> {
     Ok(with_float!(OP, "qkv", qkv.0.kind(), T => {
-        Inputs::<T>::new(&qkv, &cos, &sin, &lengths, window, shift).and_then(|inputs| forward(py, &inputs))
+        Inputs::<T>::new(&qkv, &cos, &sin, &lengths, window, shift, bias.as_ref())
+            .and_then(|inputs| forward(py, &inputs))
     })?)
 }
 
-/// Gradient of `qkv`.
+/// Gradients of `qkv` and of `bias`, which is empty where there is none.
 #[pyfunction]
 pub fn window_attention_backward(
     py: Python<'_>,
@@ -108,9 +116,10 @@ pub fn window_attention_backward(
     lengths: PyTensor,
     window: i64,
     shift: i64,
-) -> PyResult<PyTensor> {
+    bias: Option<PyTensor>,
+) -> PyResult<(PyTensor, PyTensor)> {
     Ok(with_float!(OP, "qkv", qkv.0.kind(), T => {
-        Inputs::<T>::new(&qkv, &cos, &sin, &lengths, window, shift)
+        Inputs::<T>::new(&qkv, &cos, &sin, &lengths, window, shift, bias.as_ref())
             .and_then(|inputs| backward(py, &grad, &inputs))
     })?)
 }

@@ -38,6 +38,24 @@ impl<A: Accumulator> Tile<A> {
         Self([row; SIDE])
     }
 
+    /// Each value sixteen times in a row.
+    #[inline(always)]
+    fn of_rows(values: &[A; SIDE]) -> Self {
+        Self(values.map(|value| [value; SIDE]))
+    }
+
+    /// The sum of each row.
+    #[inline(always)]
+    fn row_sums(&self) -> [A; SIDE] {
+        let mut sums = [A::ZERO; SIDE];
+        for column in &self.transposed().0 {
+            for lane in 0..SIDE {
+                sums[lane] += column[lane];
+            }
+        }
+        sums
+    }
+
     /// Applies `value` element by element. Over a flat tile the compiler vectorises this; over rows it gathers.
     #[inline(always)]
     fn zip(&mut self, other: &Self, value: impl Fn(A, A) -> A) {
@@ -243,6 +261,8 @@ pub struct Arguments<'a, T: Scalar> {
     pub sin: &'a [T::Acc],
     /// `[B]`, each in `[0, N]`.
     pub lengths: &'a [i64],
+    /// `[B, N]`.
+    pub bias: Option<&'a [T::Acc]>,
     /// Windows of the N positions of a sequence.
     pub windows: Windows,
     /// Heads, H.
@@ -282,6 +302,11 @@ impl<T: Scalar> Arguments<'_, T> {
         self.heads * self.head_dim
     }
 
+    /// Positions of all sequences.
+    fn rows(&self) -> usize {
+        self.lengths.len() * self.windows.length
+    }
+
     /// Tiles of the longest window from its first to its last row, and across half a head.
     fn tiles(&self) -> (usize, usize) {
         let rows = self.windows.window.min(self.windows.length);
@@ -316,6 +341,14 @@ impl<T: Scalar> Arguments<'_, T> {
         }
     }
 
+    /// Reads the bias of a window's real rows, where there is one.
+    #[inline(always)]
+    fn load_bias(&self, window: &Window, tiles: &mut [[T::Acc; SIDE]]) {
+        if let Some(bias) = self.bias {
+            tiles.as_flattened_mut()[..window.real].copy_from_slice(&bias[window.first..][..window.real]);
+        }
+    }
+
     /// Reads queries (`part` 0), keys (1) or values (2) of one tile of rows.
     #[inline(always)]
     fn load_part(&self, window: &Window, tile: usize, head: usize, part: usize, rows: &mut [Tile<T::Acc>]) {
@@ -339,8 +372,10 @@ fn forward_windows<T: Scalar>(
     let [mut keys, mut values] = [(); 2].map(|()| Tile::zeros(down * across));
     let [mut query, mut result] = [(); 2].map(|()| Tile::zeros(across));
     let mut scores = Tile::zeros(down);
+    let mut bias = vec![[T::Acc::ZERO; SIDE]; down];
     for window in windows.map(|index| arguments.locate(index)) {
         arguments.load_angles(&window, &mut cos, &mut sin);
+        arguments.load_bias(&window, &mut bias);
         let tiles = window.tiles();
         for head in heads.clone() {
             let offset = head * arguments.head_dim;
@@ -359,7 +394,7 @@ fn forward_windows<T: Scalar>(
                     *query = query.transposed();
                 }
                 for key in 0..tiles {
-                    scores[key] = Tile::ZERO;
+                    scores[key] = Tile::of_rows(&bias[key]);
                     for (index, query) in query.iter().enumerate() {
                         scores[key].add_product::<false>(&keys[key * across + index], query);
                     }
@@ -385,6 +420,7 @@ fn backward_windows<T: Scalar>(
     windows: Range<usize>,
     heads: Range<usize>,
     grad_qkv: &Disjoint<'_, T>,
+    grad_bias: Option<&Disjoint<'_, T::Acc>>,
 ) {
     let (channels, half, one) = (arguments.channels(), arguments.head_dim / 2, T::Acc::ONE);
     let (down, angles) = arguments.tiles();
@@ -394,8 +430,11 @@ fn backward_windows<T: Scalar>(
     let [mut query, mut query_columns, mut grad_query] = [(); 3].map(|()| Tile::zeros(across));
     let [mut grad, mut grad_columns] = [(); 2].map(|()| Tile::zeros(across));
     let [mut scores, mut grad_scores] = [(); 2].map(|()| Tile::zeros(down));
+    let mut bias = vec![[T::Acc::ZERO; SIDE]; down];
+    let mut grad_score_sums = Tile::zeros(if grad_bias.is_some() { down } else { 0 });
     for window in windows.map(|index| arguments.locate(index)) {
         arguments.load_angles(&window, &mut cos, &mut sin);
+        arguments.load_bias(&window, &mut bias);
         let tiles = window.tiles();
         for head in heads.clone() {
             let offset = head * arguments.head_dim;
@@ -415,6 +454,7 @@ fn backward_windows<T: Scalar>(
             }
             grad_keys.fill(Tile::ZERO);
             grad_values.fill(Tile::ZERO);
+            grad_score_sums.fill(Tile::ZERO);
             for tile in 0..tiles {
                 let turn = tile * angles..(tile + 1) * angles;
                 arguments.load_part(&window, tile, head, 0, &mut query);
@@ -426,7 +466,7 @@ fn backward_windows<T: Scalar>(
                     grad_columns[index] = grad[index].transposed();
                 }
                 for key in 0..tiles {
-                    (scores[key], grad_scores[key]) = (Tile::ZERO, Tile::ZERO);
+                    (scores[key], grad_scores[key]) = (Tile::of_rows(&bias[key]), Tile::ZERO);
                     for index in 0..across {
                         scores[key].add_product::<false>(&keys[key * across + index], &query_columns[index]);
                         grad_scores[key]
@@ -435,6 +475,9 @@ fn backward_windows<T: Scalar>(
                 }
                 softmax(&mut scores[..tiles], window.real);
                 softmax_backward(&scores[..tiles], &mut grad_scores[..tiles]);
+                for (sums, grad_scores) in grad_score_sums.iter_mut().zip(&grad_scores[..tiles]) {
+                    sums.zip(grad_scores, |sum, grad| sum + grad);
+                }
                 grad_query.fill(Tile::ZERO);
                 for key in 0..tiles {
                     for index in 0..across {
@@ -452,6 +495,14 @@ fn backward_windows<T: Scalar>(
                 rotate(&mut grad_keys[here.clone()], &cos[turn.clone()], &sin[turn], one, -one);
                 store_part(1, tile, &grad_keys[here.clone()]);
                 store_part(2, tile, &grad_values[here]);
+            }
+            if let Some(grad_bias) = grad_bias {
+                let start = head * arguments.rows() + window.first;
+                // SAFETY: the positions of one window and head, which one task has to itself.
+                let target = unsafe { grad_bias.part(start..start + window.real) };
+                for (target, sums) in target.chunks_mut(SIDE).zip(&grad_score_sums) {
+                    target.copy_from_slice(&sums.row_sums()[..target.len()]);
+                }
             }
         }
     }
@@ -481,16 +532,38 @@ pub fn forward<T: Scalar>(arguments: &Arguments<'_, T>, threads: usize, output: 
     for_each_range(arguments, threads, |windows, heads| forward_windows(arguments, windows, heads, &output));
 }
 
-/// Writes `grad_qkv [B, N, 3, H, d]` from the gradient of the output.
+/// Writes `grad_qkv [B, N, 3, H, d]` and, where there is a bias, `grad_bias [B, N]` from the gradient of the
+/// output.
 pub fn backward<T: Scalar>(
     grad_output: &[T],
     arguments: &Arguments<'_, T>,
     threads: usize,
     grad_qkv: &mut [T],
+    grad_bias: &mut [T::Acc],
 ) {
     let grad_qkv = Disjoint::new(grad_qkv);
+    // Heads may be of different tasks, so each has rows of its own: `[H, B, N]`.
+    let mut by_head = vec![T::Acc::ZERO; arguments.heads * grad_bias.len()];
+    let target = Disjoint::new(&mut by_head);
+    let target = arguments.bias.map(|_| &target);
     for_each_range(arguments, threads, |windows, heads| {
-        backward_windows(arguments, grad_output, windows, heads, &grad_qkv);
+        backward_windows(arguments, grad_output, windows, heads, &grad_qkv, target);
+    });
+    sum_heads(&by_head, threads, grad_bias);
+}
+
+/// Sums `[H, rows]` over the heads, the first one first.
+fn sum_heads<A: Accumulator>(by_head: &[A], threads: usize, sums: &mut [A]) {
+    let (rows, sums) = (sums.len(), Disjoint::new(sums));
+    parallel::for_each_span(threads, 1, rows, SPAN, |_, range| {
+        // SAFETY: the spans are disjoint.
+        let sums = unsafe { sums.part(range.clone()) };
+        sums.fill(A::ZERO);
+        for head in by_head.chunks_exact(rows) {
+            for (sum, &grad) in sums.iter_mut().zip(&head[range.clone()]) {
+                *sum += grad;
+            }
+        }
     });
 }
 
@@ -508,17 +581,18 @@ mod tests {
             cos: &[1.0; 2],
             sin: &[0.0; 2],
             lengths: &[2],
+            bias: None,
             windows: Windows { window: 16, shift: 0, length: 2 },
             heads: 1,
             head_dim: 2,
         };
-        let mut output = [9.0; 4];
+        let mut output = [9.0_f64; 4];
         forward(&arguments, 1, &mut output);
         for (got, want) in output.iter().zip([1.0, 6.0, 2.0, 4.0]) {
             assert!((got - want).abs() < 1e-12, "{output:?}");
         }
         let mut grad = [9.0; 12];
-        backward(&[1.0, 0.0, 0.0, 0.0], &arguments, 1, &mut grad);
+        backward(&[1.0, 0.0, 0.0, 0.0], &arguments, 1, &mut grad, &mut []);
         // dP = (4, 0), its mean 1, so dS = (3/4, −3/4); dV = P.
         let (scale, slope) = (0.5_f64.sqrt(), 0.75);
         let want = [
@@ -537,6 +611,33 @@ mod tests {
         ];
         for (got, want) in grad.iter().zip(want) {
             assert!((got - want).abs() < 1e-12, "{grad:?}");
+        }
+    }
+
+    #[test]
+    fn bias_by_hand() {
+        // Zero queries: the bias (0, ln 3) alone gives both of them probabilities (1/4, 3/4).
+        let qkv = [0.0, 0.0, 0.0, 5.0, 4.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 8.0];
+        let arguments = Arguments {
+            qkv: &qkv,
+            cos: &[1.0; 2],
+            sin: &[0.0; 2],
+            lengths: &[2],
+            bias: Some(&[0.0, 3.0_f64.ln()]),
+            windows: Windows { window: 16, shift: 0, length: 2 },
+            heads: 1,
+            head_dim: 2,
+        };
+        let mut output = [9.0_f64; 4];
+        forward(&arguments, 1, &mut output);
+        for (got, want) in output.iter().zip([1.0, 6.0, 1.0, 6.0]) {
+            assert!((got - want).abs() < 1e-12, "{output:?}");
+        }
+        let (mut grad, mut grad_bias) = ([9.0; 12], [9.0_f64; 2]);
+        backward(&[1.0, 0.0, 0.0, 1.0], &arguments, 1, &mut grad, &mut grad_bias);
+        // dP = (4, 0) and (0, 8), their means 1 and 6, so dS = (3/4, −3/4) and (−3/2, 3/2).
+        for (got, want) in grad_bias.iter().zip([-0.75, 0.75]) {
+            assert!((got - want).abs() < 1e-12, "{grad_bias:?}");
         }
     }
 

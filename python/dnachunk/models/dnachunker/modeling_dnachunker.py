@@ -15,10 +15,12 @@ from dnachunk.models.modeling_common import (
     Classifier,
     DNAPreTrainedModel,
     HiddenStates,
+    attention_implementation,
     base_loss,
     embed,
     global_total,
     hidden_state_list,
+    keys_for_layers,
     mean_over_tokens,
     real_lengths,
     refuse_unknown,
@@ -34,7 +36,6 @@ from dnachunk.nn import (
     Routing,
     SelfAttention,
 )
-from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import token_positions
 from dnachunk.nn.start import ZeroLinear
 from dnachunk.ops._backend import reads_values
@@ -130,11 +131,13 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
         super().__init__()
         assert config.intermediate_size is not None
         width, eps = config.hidden_size, config.layer_norm_eps
-        # A bare config, which no PreTrainedModel has resolved, names no implementation.
-        implementation = config._attn_implementation or "sdpa"
         self.attention_norm = nn.LayerNorm(width, eps)
         self.attention = SelfAttention(
-            width, config.num_attention_heads, config.rope_theta, implementation, projection_bias=True
+            width,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
+            projection_bias=True,
         )
         self.feed_forward_norm = nn.LayerNorm(width, eps)
         self.feed_forward = nn.Sequential(
@@ -144,7 +147,7 @@ class DNAChunkerBlock(GradientCheckpointingLayer):
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, K, D]`` to ``[B, K, D]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        """``x [B, K, D]`` to ``[B, K, D]``; ``keys`` are what the attention takes behind its rotation."""
         x = x + self.attention(self.attention_norm(x), (cos, sin), *keys)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -245,6 +248,8 @@ def ratio_loss(
 
     ``b p / α + (1 − b) (1 − p) / (1 − α)`` with the share ``b`` of boundaries and the mean probability ``p``
     of a sequence's positions whose boundary is a free decision; 1 where ``b = p = α``, 0 where none is free.
+    Boundaries are those of the threshold under a budget too: of its own, ``b`` would not follow ``p``, which
+    would run away from α, and nothing could read such weights by the threshold.
     Of stretches with their own α (as in GeneZip) it is computed alone, and all are weighed by how many free
     positions they have.
 
@@ -275,8 +280,9 @@ def _ratio_terms(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of each sequence over its free positions, and how many these are: ``[B]`` both."""
     free = is_free.sum(dim=1)
-    share = (routing.is_boundary & is_free).sum(dim=1) / free.clamp_min(1)
-    probability = torch.where(is_free, routing.boundary_probability, 0).sum(dim=1) / free.clamp_min(1)
+    probabilities = torch.where(is_free, routing.boundary_probability, 0)
+    share = (probabilities >= 0.5).sum(dim=1) / free.clamp_min(1)
+    probability = probabilities.sum(dim=1) / free.clamp_min(1)
     loss = share * probability / target_ratio + (1 - share) * (1 - probability) / (1 - target_ratio)
     return loss, free
 
@@ -447,7 +453,7 @@ class DNAChunkerModel(DNAChunkerPreTrainedModel):
         cos, sin = self.rotary(
             token_positions(_sum_in_chunk(ones, segmentations[-1].token_index, x.shape[1]))
         )
-        keys = keys_to_attend(x, num_tokens)
+        keys = keys_for_layers(self.config, x, num_tokens)
         for block in self.blocks:
             x = block(x, cos, sin, *keys)
             if states is not None:
@@ -570,9 +576,12 @@ class _Classifier(Classifier, DNAChunkerPreTrainedModel):
         labels: torch.Tensor | None = None,
         is_masked: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> DNAChunkerHeadOutput:
         """Classifies or regresses; arguments as :class:`DNAChunkerForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`DNAChunkerHeadOutput` with logits ``[..., num_labels]``.
@@ -582,14 +591,12 @@ class _Classifier(Classifier, DNAChunkerPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
             is_masked,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        return _with_head(encoded, **self.classify(encoded, labels))
+        return _with_head(encoded, **self.classify(encoded, labels, tissue))
 
 
 class DNAChunkerForSequenceClassification(_Classifier):

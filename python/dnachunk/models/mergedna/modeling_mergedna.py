@@ -22,10 +22,12 @@ from dnachunk.models.modeling_common import (
     Classifier,
     DNAPreTrainedModel,
     HiddenStates,
+    attention_implementation,
     base_loss,
     embed,
     global_total,
     hidden_state_list,
+    keys_for_layers,
     mean_over_tokens,
     real_lengths,
     refuse_unknown,
@@ -39,7 +41,6 @@ from dnachunk.nn import (
     WindowAttention,
     merge_schedule,
 )
-from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.rotary import Rotation, token_positions
 from dnachunk.ops import global_match, token_merge, token_unmerge, window_center
 from dnachunk.ops._lengths import real_positions
@@ -311,8 +312,8 @@ class MergeDNALatentEncoder(_Part):
 
     def __init__(self, config: MergeDNAConfig, num_layers: int) -> None:
         super().__init__(config)
-        # A bare config, which no PreTrainedModel has resolved, names no implementation.
-        implementation = config._attn_implementation or "sdpa"
+        self.config = config
+        implementation = attention_implementation(config)
         attentions = [
             SelfAttention(config.hidden_size, config.num_attention_heads, config.rope_theta, implementation)
             for _ in range(num_layers)
@@ -324,7 +325,7 @@ class MergeDNALatentEncoder(_Part):
         self, x: torch.Tensor, layout: _Layout, is_full: bool, states: list[torch.Tensor] | None = None
     ) -> torch.Tensor:
         """``x [B, L, D]`` to ``[B, L, D]``; with ``is_full`` no sequence has padding."""
-        keys = keys_to_attend(x, None if is_full else layout.lengths)
+        keys = keys_for_layers(self.config, x, None if is_full else layout.lengths)
         for block in self.blocks:
             x, _ = block(x, layout.rotation, *keys)
             if states is not None:
@@ -348,7 +349,7 @@ class MergeDNALatentEncoder(_Part):
             if index is not None:
                 rotation = self.rotary(positions)
             # Padding, of size 0, gets −∞.
-            keys = (None, sizes.log()) if self.proportional else (lengths, None)
+            keys = keys_for_layers(self.config, x, lengths, sizes.log() if self.proportional else None)
             x, qkv = block.attention(x, *rotation, *keys)
             metric = qkv[:, :, 1].detach().mean(dim=2)
             step = global_match(metric, lengths, merges)
@@ -691,9 +692,12 @@ class _Classifier(Classifier, MergeDNAPreTrainedModel):
         labels: torch.Tensor | None = None,
         keep_ratio: float | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MergeDNAHeadOutput:
         """Classifies or regresses; arguments as :class:`MergeDNAForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`MergeDNAHeadOutput` with logits ``[..., num_labels]``.
@@ -703,10 +707,12 @@ class _Classifier(Classifier, MergeDNAPreTrainedModel):
         """
         refuse_unknown(self, kwargs)
         encoded = self.model(
-            input_ids, attention_mask, inputs_embeds, keep_ratio, output_hidden_states, return_dict=True
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
+            *(keep_ratio, output_hidden_states),
+            return_dict=True,
         )
         return MergeDNAHeadOutput(
-            **self.classify(encoded, labels),
+            **self.classify(encoded, labels, tissue),
             segmentation=encoded.segmentation,
             hidden_states=encoded.hidden_states,
         )

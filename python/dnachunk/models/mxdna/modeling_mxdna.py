@@ -15,11 +15,13 @@ from dnachunk.models.modeling_common import (
     Classifier,
     DNAPreTrainedModel,
     HiddenStates,
+    attention_implementation,
     base_loss,
     check_ids,
     embed,
     global_total,
     hidden_state_list,
+    keys_for_layers,
     mean_over_tokens,
     real_lengths,
     refuse_unknown,
@@ -34,7 +36,6 @@ from dnachunk.nn import (
     SelfAttention,
     SwiGLU,
 )
-from dnachunk.nn.attention import keys_to_attend
 from dnachunk.nn.basic_units import SelectedUnits
 from dnachunk.nn.convolution_experts import UnitConvolution
 from dnachunk.ops import token_unmerge
@@ -95,11 +96,6 @@ class MxDNAHeadOutput(ModelOutput):
     hidden_states: HiddenStates | None = None
 
 
-def _implementation(config: MxDNAConfig) -> str:
-    # A bare config, which no PreTrainedModel has resolved, names no implementation.
-    return config._attn_implementation or "sdpa"
-
-
 class _FeedForward(nn.Module):
     """``x + SwiGLU(LayerNorm(x))``."""
 
@@ -120,14 +116,17 @@ class MxDNALayer(GradientCheckpointingLayer):
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.attention = SelfAttention(
-            config.hidden_size, config.num_attention_heads, config.rope_theta, _implementation(config)
+            config.hidden_size,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
         )
         self.feed_forward = _FeedForward(config)
 
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *keys: torch.Tensor | None
     ) -> torch.Tensor:
-        """``x [B, L, d]`` to ``[B, L, d]``; ``keys`` of :func:`~dnachunk.nn.attention.keys_to_attend`."""
+        """``x [B, L, d]`` to ``[B, L, d]``; ``keys`` are what the attention takes behind its rotation."""
         return self.feed_forward(x + self.attention(self.norm(x), (cos, sin), *keys))
 
 
@@ -138,7 +137,10 @@ class MxDNADecoder(GradientCheckpointingLayer):
         super().__init__()
         self.input_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.attention = CrossAttention(
-            config.hidden_size, config.num_attention_heads, config.rope_theta, _implementation(config)
+            config.hidden_size,
+            config.num_attention_heads,
+            config.rope_theta,
+            attention_implementation(config),
         )
         self.feed_forward = _FeedForward(config)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
@@ -223,7 +225,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(x)
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
-        keys = keys_to_attend(x, lengths)
+        keys = keys_for_layers(self.config, x, lengths)
         for layer in self.nucleotide_layers:
             x = layer(x, *rotation, *keys)
             if states is not None:
@@ -299,7 +301,7 @@ class MxDNAModel(MxDNAPreTrainedModel):
         if states is not None:
             states.append(hidden)
         rotation = self.rotary(torch.arange(hidden.shape[1], device=x.device)[None])
-        keys = keys_to_attend(hidden, tokens.lengths)
+        keys = keys_for_layers(self.config, hidden, tokens.lengths)
         for layer in self.token_layers:
             hidden = layer(hidden, *rotation, *keys)
             if states is not None:
@@ -461,7 +463,7 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         if config.classifier_head == "dense":
             width = config.hidden_size
             self.classifier = nn.Sequential(
-                nn.Linear(width, width),
+                nn.Linear(self.head_width, width),
                 nn.Tanh(),
                 nn.Dropout(config.classifier_dropout),
                 nn.Linear(width, config.num_labels),
@@ -476,9 +478,12 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         labels: torch.Tensor | None = None,
         noise_seeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        tissue: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MxDNAHeadOutput:
         """Classifies or regresses; arguments as :class:`MxDNAForMaskedLM`, labels as the class says.
+
+        Pairs of alleles, and ``tissue``: see :class:`~dnachunk.models.modeling_common.Classifier`.
 
         Returns:
             A :class:`MxDNAHeadOutput` with logits ``[..., num_labels]``; with labels, ``loss`` is that of the
@@ -492,11 +497,12 @@ class _Classifier(Classifier, MxDNAPreTrainedModel):
         weight = self.config.classifier_load_balancing_weight
         balances = weight > 0 and labels is not None
         encoded = self.model(
-            *(input_ids, attention_mask, inputs_embeds, noise_seeds, output_hidden_states),
+            *self.alleles(input_ids, attention_mask, inputs_embeds),
+            *(noise_seeds, output_hidden_states),
             output_losses=True if balances else None,
             return_dict=True,
         )
-        fields = self.classify(encoded, labels)
+        fields = self.classify(encoded, labels, tissue)
         if balances:
             fields["loss"] = fields["loss"] + weight * encoded.losses["load_balancing"]
         return _with_head(encoded, **fields)

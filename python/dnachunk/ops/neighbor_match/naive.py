@@ -12,7 +12,8 @@ GRID = 4096.0
 LOWEST = -8192
 
 
-def _round_scores(scores: torch.Tensor) -> torch.Tensor:
+def round_scores(scores: torch.Tensor) -> torch.Tensor:
+    """Scores in units of the grid, int64; NaN is the lowest."""
     return (scores.double() * GRID).nan_to_num(LOWEST, -LOWEST, LOWEST).round().clamp(LOWEST, -LOWEST).long()
 
 
@@ -36,7 +37,7 @@ def neighbor_match_naive(
     batch, padded = scores.shape
     token_index = torch.full((batch, padded), -1, dtype=torch.int64)
     threshold = torch.zeros_like(scores, device="cpu")
-    rounded = _round_scores(scores).tolist()
+    rounded = round_scores(scores).tolist()
     for row in range(batch):
         length, merges = int(lengths[row]), int(num_merges[row])
         cuts = sorted({0, *range(shift or window, length, window), length})
@@ -93,7 +94,7 @@ def neighbor_match_torch(
     position = torch.arange(length, device=scores.device)
     is_real = real_positions(lengths, length)
     has_left, has_right = candidate_edges(is_real, window, shift)
-    rounded = _round_scores(scores)
+    rounded = round_scores(scores)
     nothing = 4 * LOWEST
     left = torch.where(has_left, rounded.roll(1, dims=1), nothing)
     right = torch.where(has_right, rounded, nothing)

@@ -48,11 +48,12 @@ def window_attention(
         window: Positions in a window, at least 1. The last window of a sequence may be short.
         shift: Positions in the first window if not 0, below ``window``.
         bias: ``[B, N]`` in the dtype of ``cos``, added to the scores of each position as a key (the logarithm
-            of a token's size, as in ToMe); default none.
+            of a token's size, as in ToMe); −inf excludes a key, of which each window needs another; default
+            none.
 
     Returns:
-        ``[B, N, H, d]`` in the dtype of ``qkv``; 0 from ``lengths[b]`` on, where ``qkv`` is not read and its
-        gradient is 0.
+        ``[B, N, H, d]`` in the dtype of ``qkv``; 0 from ``lengths[b]`` on, where nothing is read and
+        gradients are 0.
 
     Raises:
         TypeError: On a wrong dtype.
@@ -60,10 +61,9 @@ def window_attention(
             (the PyTorch form does not read them back: it takes the nearest length in range).
 
     Note:
-        Without a bias, kernels on CPU and, for windows of at most 16 positions and heads of at most 128
-        channels, or 32 and 64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result
-        rounded once; differentiable once; saves no more than its arguments; the same bits for any number of
-        threads. With one, the PyTorch form, whose gradient reaches the bias.
+        Kernels on CPU and, for windows of at most 16 positions and heads of at most 128 channels, or 32 and
+        64, on GPU: rotation, scores, softmax and sums in the dtype of ``cos``, the result rounded once;
+        differentiable once; saves no more than its arguments; the same bits for any number of threads.
 
     Example:
         >>> qkv = torch.tensor([[[[[0.0, 0.0]], [[0.0, 0.0]], [[x, 0.0]]] for x in (1.0, 2.0, 6.0)]])
@@ -89,10 +89,10 @@ def window_attention(
     check_same_device(op, qkv=qkv, cos=cos, sin=sin, lengths=lengths, bias=bias)
     check_windows(op, window, shift)
     cos, sin = cos.detach(), sin.detach()
-    backend = backend_of(op, qkv, cos, sin, lengths)
-    if bias is not None or backend == "torch" or (backend == "triton" and not _fits(window, head_dim)):
+    backend = backend_of(op, qkv, cos, sin, lengths, bias)
+    if backend == "torch" or (backend == "triton" and not _fits(window, head_dim)):
         return window_attention_torch(qkv, cos, sin, lengths, window, shift, bias)
-    return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift)
+    return torch.ops.dnachunk.window_attention(qkv, cos, sin, lengths, window, shift, bias)
 
 
 def _fits(window: int, head_dim: int) -> bool:
@@ -100,13 +100,23 @@ def _fits(window: int, head_dim: int) -> bool:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    *tensors, ctx.window, ctx.shift = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, ctx.window, ctx.shift, bias = inputs
+    ctx.save_for_backward(*tensors, bias)
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    grad_qkv = torch.ops.dnachunk.window_attention_backward(grad, *ctx.saved_tensors, ctx.window, ctx.shift)
-    return grad_qkv, None, None, None, None, None
+    *tensors, bias = ctx.saved_tensors
+    grad_qkv, grad_bias = torch.ops.dnachunk.window_attention_backward(
+        grad, *tensors, ctx.window, ctx.shift, bias
+    )
+    return grad_qkv, None, None, None, None, None, None if bias is None else grad_bias
+
+
+def _fake_backward(
+    _grad: torch.Tensor, qkv: torch.Tensor, cos: torch.Tensor, *arguments: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    bias = arguments[-1]
+    return qkv.new_empty(qkv.shape), cos.new_empty((0, 0) if bias is None else bias.shape)
 
 
 def _flops(qkv: Sequence[int], window: int, shift: int) -> int:
@@ -119,21 +129,22 @@ def _flops(qkv: Sequence[int], window: int, shift: int) -> int:
 
 register(
     "window_attention",
-    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
+    "(Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift, Tensor? bias) -> Tensor",
     cpu=rust.window_attention_forward,
     cuda="dnachunk.ops.window_attention.triton:forward",
     fake=lambda qkv, *_: torch.empty_like(qkv[:, :, 0], memory_format=torch.contiguous_format),
     backward=_backward,
     setup_context=_setup_context,
     # Queries by keys, and weights by values.
-    flops=lambda qkv, _cos, _sin, _lengths, window, shift: 2 * _flops(qkv, window, shift),
+    flops=lambda qkv, _cos, _sin, _lengths, window, shift, _bias: 2 * _flops(qkv, window, shift),
 )
 register(
     "window_attention_backward",
-    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift) -> Tensor",
+    "(Tensor grad, Tensor qkv, Tensor cos, Tensor sin, Tensor lengths, SymInt window, int shift, "
+    "Tensor? bias) -> (Tensor grad_qkv, Tensor grad_bias)",
     cpu=rust.window_attention_backward,
     cuda="dnachunk.ops.window_attention.triton:backward",
-    fake=lambda _grad, qkv, *_: torch.empty_like(qkv, memory_format=torch.contiguous_format),
+    fake=_fake_backward,
     # The scores anew, and the gradients of weights, values, queries and keys.
-    flops=lambda _grad, qkv, _cos, _sin, _lengths, window, shift: 5 * _flops(qkv, window, shift),
+    flops=lambda _grad, qkv, _cos, _sin, _lengths, window, shift, _bias: 5 * _flops(qkv, window, shift),
 )

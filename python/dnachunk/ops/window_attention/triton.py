@@ -33,9 +33,11 @@ def _product(a, b):
 
 
 @triton.jit
-def _weights(query1, query2, key1, key2, is_key, scale):
+def _weights(query1, query2, key1, key2, bias, p, is_key, scale):
     """Softmax over a window's real positions, of each of its queries: ``[W, W]``."""
     scores = (_product(query1, tl.trans(key1)) + _product(query2, tl.trans(key2))) * scale
+    if bias is not None:
+        scores += tl.load(bias + p, mask=is_key, other=0.0)[None, :]
     scores = tl.where(is_key[None, :], scores, LEAST)
     weights = tl.exp(scores - tl.max(scores, axis=1)[:, None])
     return weights / tl.sum(weights, axis=1)[:, None]
@@ -43,7 +45,8 @@ def _weights(query1, query2, key1, key2, is_key, scale):
 
 @kernel("N")
 def forward_kernel(
-    qkv, cos, sin, lengths, out, q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, window, shift, scale,
+    qkv, cos, sin, lengths, bias, out,
+    q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, window, shift, scale,
     WINDOW: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     b, head = tl.program_id(2).to(tl.int64), tl.program_id(1)
@@ -56,9 +59,11 @@ def forward_kernel(
     mask = is_key[:, None] & channels
     turn = _half(cos + b * c_b, p, c_n, c, mask), _half(sin + b * s_b, p, s_n, c, mask)
     qkv += b * q_b + head * q_h
+    if bias is not None:
+        bias += b * N
     query1, query2 = _turned(qkv, p, q_n, c, half, turn[0], turn[1], mask)
     key1, key2 = _turned(qkv + q_k, p, q_n, c, half, turn[0], turn[1], mask)
-    weights = _weights(query1, query2, key1, key2, is_key, scale)
+    weights = _weights(query1, query2, key1, key2, bias, p, is_key, scale)
     out1 = _product(weights, _half(qkv + 2 * q_k, p, q_n, c, mask))
     out2 = _product(weights, _half(qkv + 2 * q_k + half, p, q_n, c, mask))
     out1, out2 = tl.where(is_key[:, None], out1, 0.0), tl.where(is_key[:, None], out2, 0.0)
@@ -77,7 +82,7 @@ def _store_turned_back(pointer, grad1, grad2, half, cos, sin, mask):
 
 @kernel("N")
 def backward_kernel(
-    grad, qkv, cos, sin, lengths, grad_qkv,
+    grad, qkv, cos, sin, lengths, bias, grad_qkv, grad_bias,
     g_b, g_n, g_h, q_b, q_n, q_k, q_h, c_b, c_n, s_b, s_n, N, H, half, window, shift, scale,
     WINDOW: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
@@ -91,16 +96,23 @@ def backward_kernel(
     mask = is_key[:, None] & channels
     turn = _half(cos + b * c_b, p, c_n, c, mask), _half(sin + b * s_b, p, s_n, c, mask)
     qkv += b * q_b + head * q_h
+    if bias is not None:
+        bias += b * N
     query1, query2 = _turned(qkv, p, q_n, c, half, turn[0], turn[1], mask)
     key1, key2 = _turned(qkv + q_k, p, q_n, c, half, turn[0], turn[1], mask)
-    weights = _weights(query1, query2, key1, key2, is_key, scale)
+    weights = _weights(query1, query2, key1, key2, bias, p, is_key, scale)
     grad += b * g_b + head * g_h
     grad1, grad2 = _half(grad, p, g_n, c, mask), _half(grad + half, p, g_n, c, mask)
     value1 = _half(qkv + 2 * q_k, p, q_n, c, mask)
     value2 = _half(qkv + 2 * q_k + half, p, q_n, c, mask)
     grad_weights = _product(grad1, tl.trans(value1)) + _product(grad2, tl.trans(value2))
     grad_scores = grad_weights - tl.sum(grad_weights * weights, axis=1)[:, None]
-    grad_scores = tl.where(is_key[:, None], grad_scores * weights * scale, 0.0)
+    grad_scores = tl.where(is_key[:, None], grad_scores * weights, 0.0)
+    if bias is not None:
+        # [H, B, N]: heads are of different programs.
+        at = grad_bias + (head.to(tl.int64) * tl.num_programs(2) + b) * N + p
+        tl.store(at, tl.where(is_key, tl.sum(grad_scores, axis=0), 0.0), mask=in_window & (p < N))
+    grad_scores *= scale
     weights = tl.where(is_key[:, None], weights, 0.0)
     mask = (in_window & (p < N))[:, None] & channels
     # [B, N, 3, H, d], without gaps.
@@ -133,17 +145,23 @@ def _angle_strides(angles: torch.Tensor) -> tuple[int, int]:
 
 
 def forward(
-    qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, lengths: torch.Tensor, window: int, shift: int
+    qkv: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    lengths: torch.Tensor,
+    window: int,
+    shift: int,
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
     """``torch.ops.dnachunk.window_attention``."""
-    (qkv, cos, sin), (lengths,) = with_dense_rows(qkv, cos, sin), dense(lengths)
+    (qkv, cos, sin), (lengths, bias) = with_dense_rows(qkv, cos, sin), dense(lengths, bias)
     B, N, _, H, d = qkv.shape
     out = qkv.new_empty(B, N, H, d)
     if out.numel():
         grid, constants = _grid_and_constants(qkv, window, shift)
         forward_kernel[grid](
-            *(qkv, cos, sin, lengths, out, *strides(qkv, 4), *_angle_strides(cos), *_angle_strides(sin)),
-            *(N, H, d // 2, window, shift, d**-0.5), **constants,
+            *(qkv, cos, sin, lengths, bias, out, *strides(qkv, 4)),
+            *(*_angle_strides(cos), *_angle_strides(sin), N, H, d // 2, window, shift, d**-0.5), **constants,
         )  # fmt: skip
     return out
 
@@ -156,15 +174,17 @@ def backward(
     lengths: torch.Tensor,
     window: int,
     shift: int,
-) -> torch.Tensor:
-    """``torch.ops.dnachunk.window_attention_backward``: the gradient of ``qkv``."""
-    (grad, qkv, cos, sin), (lengths,) = with_dense_rows(grad, qkv, cos, sin), dense(lengths)
-    _, N, _, H, d = qkv.shape
+    bias: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``torch.ops.dnachunk.window_attention_backward``: gradients of ``qkv`` and ``bias``, empty without."""
+    (grad, qkv, cos, sin), (lengths, bias) = with_dense_rows(grad, qkv, cos, sin), dense(lengths, bias)
+    B, N, _, H, d = qkv.shape
     grad_qkv = qkv.new_empty(qkv.shape)
+    grad_bias = None if bias is None else bias.new_empty(H, B, N)
     if qkv.numel():
         grid, constants = _grid_and_constants(qkv, window, shift)
         backward_kernel[grid](
-            *(grad, qkv, cos, sin, lengths, grad_qkv, *strides(grad, 3), *strides(qkv, 4)),
+            *(grad, qkv, cos, sin, lengths, bias, grad_qkv, grad_bias, *strides(grad, 3), *strides(qkv, 4)),
             *(*_angle_strides(cos), *_angle_strides(sin), N, H, d // 2, window, shift, d**-0.5), **constants,
         )  # fmt: skip
-    return grad_qkv
+    return grad_qkv, cos.new_empty(0, 0) if grad_bias is None else grad_bias.sum(dim=0)

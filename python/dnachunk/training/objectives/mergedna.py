@@ -8,6 +8,7 @@ from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.data.masking import MaskingCollator
 from dnachunk.data.windows import WindowCollator
 from dnachunk.models.mergedna.objective_mergedna import draw_keep_ratio
+from dnachunk.nn.token_merge import MergedTokens, TokenMerge, tied_candidates
 from dnachunk.training.objectives.base import Batch, letter_sums, masked_batch, model_inputs, sample_seeds
 
 
@@ -71,9 +72,35 @@ class MergeDNAObjective:
         return {"compression": torch.stack([bases, output.segmentation.num_tokens.sum()])}
 
     def evaluation_ratios(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """See :class:`Objective`; budgets are exact, so nothing is to be found out."""
-        del model, batch
-        return {}
+        """See :class:`Objective`; of each merging layer the share of candidates tied at the threshold.
+
+        ``tied_candidates_0`` and so on, by :func:`~dnachunk.nn.token_merge.tied_candidates`. Budgets are
+        exact, so that nothing is to be found out of compression.
+        """
+        shares: list[torch.Tensor] = []
+
+        def count(merge: TokenMerge, args: Any, kwargs: dict[str, Any], merged: MergedTokens) -> None:
+            del args
+            assert merged.scores is not None
+            shares.append(
+                tied_candidates(
+                    merged.scores,
+                    kwargs["lengths"],
+                    merged.token_index,
+                    merge.window,
+                    merge.shift,
+                    merge.budget,
+                )
+            )
+
+        layers = [module for module in model.modules() if isinstance(module, TokenMerge)]
+        hooks = [layer.register_forward_hook(count, with_kwargs=True) for layer in layers]
+        try:
+            model.encode_tokens(batch["input_ids"], batch["attention_mask"], vectors=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {f"tied_candidates_{layer}": share for layer, share in enumerate(shares)}
 
 
 __all__ = ["MergeDNAObjective"]
