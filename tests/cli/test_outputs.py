@@ -377,7 +377,7 @@ sys.exit(main(sys.argv[3:]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("command", ["tokenize", "score-variants", "browse"])
+@pytest.mark.parametrize("command", ["tokenize", "score-variants"])
 def test_a_signal_leaves_nothing_behind(commands, tmp_path, command, number):
     words, _ = commands[command]
     folder = tmp_path / "outputs"

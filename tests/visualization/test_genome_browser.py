@@ -316,6 +316,21 @@ def test_what_is_wrong_is_told_and_nothing_is_written(models, files, tmp_path, m
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_an_interrupted_write_leaves_what_was_there(browsed, monkeypatch, tmp_path):
+    output = tmp_path / "page.html"
+    output.write_text("what was there")
+
+    def interrupt(_):
+        assert len(list(tmp_path.iterdir())) == 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(browsed), "to_html", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        browsed.write(output)
+    assert list(tmp_path.iterdir()) == [output]
+    assert output.read_text() == "what was there"
+
+
 def test_a_page_that_is_too_large_is_refused_before_anything_is_computed(
     models, files, monkeypatch, tmp_path
 ):
