@@ -500,6 +500,7 @@ VERBS = {
     "score_variants": "score_variants",
     "score_mutations": "score_mutations",
     "compare_tokens": "compare_tokens",
+    "browse": "browse",
     "profile": "profile",
     "pretrain": "pretrain",
     "finetune": "finetune",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dnachunk.training.finetune import finetune as finetune
     from dnachunk.training.pretrain import pretrain as pretrain
     from dnachunk.version import __version__ as __version__
+    from dnachunk.visualization.genome_browser import browse as browse
 
 _HOMES = {
     **dict.fromkeys(importlib.import_module("dnachunk.models").__all__, "dnachunk.models"),
@@ -35,6 +36,7 @@ _HOMES = {
     "FixedTokenizer": "dnachunk.baselines",
     "Segmentation": "dnachunk.segmentation",
     "__version__": "dnachunk.version",
+    "browse": "dnachunk.visualization.genome_browser",
     "build_info": "dnachunk.build",
     **dict.fromkeys(("embed_genome", "load", "tokenize_genome"), "dnachunk.inference"),
     **dict.fromkeys(

@@ -25,6 +25,10 @@ SPELLINGS = {
 }
 COMMANDS = {
     "tokenize": ["--region", "{0}:101-200", "--output", "out.bed"],
+    "browse, region": ["--region", "{0}:101-200", "--output", "out.html"],
+    "browse, annotation": ["--annotation", "genes.bed", "--output", "out.html"],
+    "browse, repeats": ["--repeats", "genes.bed", "--output", "out.html"],
+    "browse, vcf": ["--vcf", "v.vcf", "--output", "out.html"],
     "compare-tokens, region": ["--region", "{0}:101-200", "--output-dir", "out"],
     "compare-tokens, annotation": ["--annotation", "genes.bed", "--output-dir", "out"],
     "compare-tokens, repeats": ["--repeats", "repeats.out", "--output-dir", "out"],
@@ -92,7 +96,7 @@ def test_other_names_are_refused_until_they_are_asked_for(run, model, files, tmp
         assert not metrics["holdout_is_default"]
     elif command.endswith("annotation"):
         assert "gene" in result.out
-    elif command.endswith("repeats"):
+    elif command == "compare-tokens, repeats":
         assert "LINE/L1" in result.out
 
 

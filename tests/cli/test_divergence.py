@@ -78,7 +78,9 @@ def test_a_search_leaves_out_what_diverges(run, model, labelled, tmp_path):
     assert finite(tmp_path / "run")
 
 
-@pytest.mark.parametrize("command", ["tokenize", "embed", "score-variants", "compare-tokens", "finetune"])
+@pytest.mark.parametrize(
+    "command", ["tokenize", "embed", "score-variants", "browse", "compare-tokens", "finetune"]
+)
 def test_a_model_that_diverged_is_not_loaded(run, broken, fasta, labelled, tmp_path, command):
     folder, name = broken
     vcf = tmp_path / "v.vcf"
@@ -90,6 +92,7 @@ def test_a_model_that_diverged_is_not_loaded(run, broken, fasta, labelled, tmp_p
         "tokenize": [*of_genome, "--output", tmp_path / "o.bed"],
         "embed": [*of_genome, "--output", tmp_path / "o.npz"],
         "score-variants": [*of_genome, "--vcf", vcf, "--output", tmp_path / "o.tsv"],
+        "browse": [*of_genome, "--output", tmp_path / "o.html"],
         "compare-tokens": [*of_genome, "--output-dir", tmp_path / "o"],
         "finetune": ["--train", labelled, "--output-dir", tmp_path / "o"],
     }

@@ -8,6 +8,7 @@ COMMANDS = [
     "finetune",
     "evaluate",
     "tokenize",
+    "browse",
     "compare-tokens",
     "profile",
     "embed",

@@ -56,6 +56,10 @@ def words_of(command, files, model, output):
         "tokenize": [*of_genome, "--output", output / "o.bed"],
         "embed": [*of_genome, "--output", output / "o.npz"],
         "score-variants": [*of_genome, "--vcf", files["vcf"], "--output", output / "o.tsv"],
+        "browse": [
+            *(*of_genome, "--annotation", files["bed"], "--repeats", files["bed"], "--vcf", files["vcf"]),
+            *("--output", output / "o.html"),
+        ],
         "compare-tokens": [
             *(*of_genome, "--annotation", files["bed"], "--output-dir", output, "--mutated-windows", 2),
             *("--vcf", files["vcf"], "--motif", files["bed"], "--repeats", files["repeats"]),
@@ -81,6 +85,7 @@ def words_of(command, files, model, output):
         ("tokenize", "o.json", {"skipped_records": ["two: "]}),
         ("embed", "o.json", {"skipped_records": ["two: "]}),
         ("score-variants", "o.json", {"skipped_records": ["two: "], "skipped_lines": ["4: POS"]}),
+        ("browse", None, None),
         ("compare-tokens", None, None),
         ("pretrain", None, None),
         ("score-mutations", "results.json", {"skipped_lines": ["3: "]}),

@@ -89,6 +89,10 @@ def commands(model, classifier, fasta, vcf, scan, labelled, tmp_path):
             ["--model", classifier, "--sequences", labelled],
             [labelled, classifier / "model.safetensors"],
         ),
+        "browse": (
+            [*of_genome, "--region", "one:1-400", "--vcf", vcf],
+            [fasta, vcf, model / "model.safetensors"],
+        ),
         "compare-tokens": (
             [
                 *(*of_genome, "--mutated-windows", 2, "--region", "one:1-400", "--vcf", vcf),
@@ -115,11 +119,13 @@ FILES = {
     "embed": "out.safetensors",
     "score-variants": "out.tsv",
     "predict": "out.tsv",
+    "browse": "out.html",
 }
+WITH_NUMBERS = [command for command in FILES if command != "browse"]
 FOLDERS = [
     *("score-mutations", "compare-tokens", "profile", "pretrain", "finetune", "evaluate", "splice-sites"),
 ]
-STREAMING = ["tokenize", "score-variants", "predict"]
+STREAMING = ["tokenize", "score-variants", "predict", "browse"]
 
 
 def contents(folder):
@@ -218,7 +224,7 @@ def test_a_link_is_followed(run, commands, tmp_path, command):
 
 
 @pytest.mark.parametrize("beside", [".json", ".png"])
-@pytest.mark.parametrize("command", FILES)
+@pytest.mark.parametrize("command", WITH_NUMBERS)
 def test_files_beside_the_output_replace_no_others(run, commands, tmp_path, command, beside):
     if beside == ".png" and command != "tokenize":
         return
@@ -233,7 +239,7 @@ def test_files_beside_the_output_replace_no_others(run, commands, tmp_path, comm
     assert theirs.read_text() == "the user's own"
 
 
-@pytest.mark.parametrize("command", FILES)
+@pytest.mark.parametrize("command", WITH_NUMBERS)
 def test_the_output_is_not_where_the_numbers_go(run, commands, tmp_path, command):
     words, _ = commands[command]
     result = run(command, *words, "--output", tmp_path / "x.json")

@@ -45,6 +45,24 @@ def test_gff(genome, tmp_path, name):
     assert found.left_out == {"chrM": 1}
 
 
+def test_features_have_names_where_they_are_asked_for(genome, tmp_path):
+    attributes = ["ID=c1;Name=a%3Bb ", "locus_tag=x=1;gene=g;note", "Parent=p", "note=n"]
+    lines = [
+        f"one\ts\tCDS\t{place}\t{place + 1}\t.\t+\t.\t{text}\n"
+        for place, text in enumerate(attributes, start=1)
+    ]
+    found = read_annotation(write(tmp_path / "a.gff3", "".join(lines)), genome, names=True)
+    assert [feature.name for feature in found.features] == ["a;b", "g", "p", ""]
+    assert {feature.name for feature in read_annotation(tmp_path / "a.gff3", genome).features} == {""}
+    line = 'two\ts\texon\t1\t4\t.\t-\t.\ttranscript_id "t 1"; gene_name "MYC%20"; exon_number 2\n'
+    found = read_annotation(write(tmp_path / "a.gtf", line), genome, names=True)
+    assert found.features == [Feature(1, 0, 4, "exon", True, "MYC%20")]
+    found = read_annotation(
+        write(tmp_path / "a.bed", "one\t0\t4\tx\none\t0\t4\ty\none\t0\t4\n"), genome, names=True
+    )
+    assert [(feature.kind, feature.name) for feature in found.features] == [(".", ""), ("x", "x"), ("y", "y")]
+
+
 def test_bed_names_are_kinds(genome, tmp_path):
     text = "track name=x\nbrowser position one\n#chrom\none\t0\t4\tLINE\t0\t-\r\none 5 6 SINE\ntwo\t0\t3\n"
     found = read_annotation(write(tmp_path / "repeats.bed", text), genome)

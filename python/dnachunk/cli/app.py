@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.arguments import Command
+from dnachunk.cli.browse import browse
 from dnachunk.cli.compare_tokens import compare_tokens
 from dnachunk.cli.demo import demo
 from dnachunk.cli.doctor import doctor
@@ -47,6 +48,7 @@ app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unk
 )
 app.command(cls=Command)(predict)
 app.command(cls=Command)(tokenize)
+app.command(cls=Command)(browse)
 app.command(cls=Command)(compare_tokens)
 app.command(cls=Command)(profile)
 app.command(cls=Command)(embed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from dnachunk.data.contents import Contents, OnError, Skipped, unpacked_name
 from dnachunk.data.genome import Genome
@@ -17,6 +18,8 @@ MAX_BED_NAMES = 16
 """Different names in a BED file up to which each is a kind of feature."""
 
 _GFF_COLUMNS = 9
+# What GFF3 and GTF call a feature by, the most readable first.
+_NAMES = ("Name", "gene_name", "gene", "locus_tag", "gene_id", "transcript_id", "ID", "Parent")
 
 
 class Feature(NamedTuple):
@@ -28,6 +31,7 @@ class Feature(NamedTuple):
         end_bp: Base after the last.
         kind: What it is.
         is_reverse: Whether it reads along the reverse strand, so that it starts at ``end_bp``.
+        name: What it is called, where names were asked for; empty if it has none.
     """
 
     record_index: int
@@ -35,6 +39,7 @@ class Feature(NamedTuple):
     end_bp: int
     kind: str
     is_reverse: bool
+    name: str = ""
 
 
 class Annotation(NamedTuple):
@@ -54,7 +59,7 @@ class Annotation(NamedTuple):
 
 
 def read_annotation(
-    path: str | os.PathLike[str], genome: Genome, *, on_error: OnError = "fail"
+    path: str | os.PathLike[str], genome: Genome, *, names: bool = False, on_error: OnError = "fail"
 ) -> Annotation:
     """Reads features, as :func:`~dnachunk.data.text.open_text` opens a file or URL.
 
@@ -66,6 +71,9 @@ def read_annotation(
     Args:
         path: The file: ``.gff3``, ``.gff``, ``.gtf`` or ``.bed``, and ``.gz`` or the like behind it or not.
         genome: What it annotates.
+        names: Whether features have their names: of GFF3 and GTF the first attribute of ``Name``,
+            ``gene_name``, ``gene``, ``locus_tag``, ``gene_id``, ``transcript_id``, ``ID`` and ``Parent`` that
+            there is. Otherwise features that differ in nothing else are one.
         on_error: What to do at a line that is malformed or reaches past its record: ``"fail"``, or ``"skip"``
             it and list it in ``skipped``.
 
@@ -76,8 +84,8 @@ def read_annotation(
         ModuleNotFoundError: If fetching a URL needs a package that is missing.
     """
     require_one_of("on_error", on_error, ("fail", "skip"))
-    name = unpacked_name(path)
-    suffix = Path(name).suffix.lower()
+    file_name = unpacked_name(path)
+    suffix = Path(file_name).suffix.lower()
     if suffix not in (".gff3", ".gff", ".gtf", ".bed"):
         raise ValueError(
             f"{path} must end in .gff3, .gff, .gtf or .bed (and .gz), got {suffix or 'no ending'}"
@@ -97,7 +105,8 @@ def read_annotation(
             if parsed.record not in genome:
                 left_out[parsed.record] += 1
                 continue
-            found = _features(parsed, genome, parsed.record in circular)
+            name = _name(parsed) if names else ""
+            found = _features(parsed, genome, parsed.record in circular, name)
         except FaultyLineError as error:
             if on_error == "fail":
                 raise ArgumentError(
@@ -123,7 +132,7 @@ def read_annotation(
             f"{genome.names.instead(left_out)}"
         )
     if suffix == ".bed" and not 1 <= len({feature.kind for feature in features} - {"."}) <= MAX_BED_NAMES:
-        features = {feature._replace(kind=Path(name).stem) for feature in features}
+        features = {feature._replace(kind=Path(file_name).stem) for feature in features}
     return Annotation(sorted(features), left_out, num_empty, tuple(skipped))
 
 
@@ -192,7 +201,7 @@ def _first_of(skipped: list[Skipped]) -> str:
 
 
 class Line(NamedTuple):
-    """What a line says, whatever the genome."""
+    """What a line says, whatever the genome; ``attributes`` are those of GFF3 and GTF."""
 
     record: str
     start_bp: int
@@ -238,7 +247,23 @@ def body_lines(contents: Contents) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _features(line: Line, genome: Genome, is_circular: bool) -> list[Feature]:
+def _name(line: Line) -> str:
+    """What a line calls its feature."""
+    if not line.attributes:
+        return "" if line.kind == "." else line.kind
+    found: dict[str, str] = {}
+    for entry in line.attributes.split(";"):
+        key, equals, value = entry.strip().partition("=")
+        if equals:
+            value = unquote(value)
+        else:
+            key, _, value = key.partition(" ")
+            value = value.strip('" ')
+        found.setdefault(key, value)
+    return next((found[key] for key in _NAMES if found.get(key)), "")
+
+
+def _features(line: Line, genome: Genome, is_circular: bool, name: str) -> list[Feature]:
     """A line's feature; none if it has no base or is the whole record, two across the origin of a circle."""
     index = genome.index_of(line.record)
     length_bp = genome.records[index].length_bp
@@ -246,7 +271,7 @@ def _features(line: Line, genome: Genome, is_circular: bool) -> list[Feature]:
     def feature(start_bp: int, end_bp: int) -> list[Feature]:
         if start_bp == end_bp or end_bp - start_bp == length_bp:
             return []
-        return [Feature(index, start_bp, end_bp, line.kind, line.is_reverse)]
+        return [Feature(index, start_bp, end_bp, line.kind, line.is_reverse, name)]
 
     if line.start_bp < length_bp < line.stop_bp < 2 * length_bp and is_circular:
         return feature(line.start_bp, length_bp) + feature(0, line.stop_bp - length_bp)

@@ -305,7 +305,7 @@ def _listed_places(
         say(f"{path}: {num_empty:,} places without a base are left out")
     of_records = {record_index: (start_bp, end_bp) for record_index, start_bp, end_bp in spans}
     by_name: dict[str, dict[tuple[int, int, int], bool]] = {}
-    for record_index, start_bp, end_bp, name, is_reverse in listed:
+    for record_index, start_bp, end_bp, name, is_reverse, *_ in listed:
         places = by_name.setdefault(Path(unpacked_name(path)).stem if name == "." else name, {})
         first, last = of_records.get(record_index, (0, 0))
         if first <= start_bp < end_bp <= last:

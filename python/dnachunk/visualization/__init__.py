@@ -1,9 +1,10 @@
-"""Plots of tokens; they need matplotlib (``pip install dnachunk[plot]``)."""
+"""Plots of tokens, which need matplotlib (``pip install dnachunk[plot]``), and tokens in a genome browser."""
 
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
 from dnachunk.visualization.budget_accuracy import plot_budget_accuracy
 from dnachunk.visualization.cost import plot_cost
+from dnachunk.visualization.genome_browser import TokenBrowser, browse
 from dnachunk.visualization.intervals import Estimate, plot_intervals
 from dnachunk.visualization.receptive_positions import plot_receptive_positions
 from dnachunk.visualization.run_lengths import plot_run_lengths
@@ -17,6 +18,8 @@ from dnachunk.visualization.token_strip import plot_token_strip
 
 __all__ = [
     "Estimate",
+    "TokenBrowser",
+    "browse",
     "plot_boundary_profiles",
     "plot_boundary_survival",
     "plot_budget_accuracy",

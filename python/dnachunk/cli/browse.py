@@ -1,0 +1,90 @@
+"""``dnachunk browse``: tokens beside genes, repeats and variants, as a page of a genome browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnachunk.cli.options import (
+    AliasesOption,
+    BatchSizeOption,
+    FastaOption,
+    OnError,
+    ReadOnErrorOption,
+    WindowOption,
+    output_file,
+)
+from dnachunk.reporting import say
+
+
+def browse(
+    fasta: FastaOption,
+    output: Annotated[
+        Path,
+        typer.Option(help="HTML file to write, of itself alone; - is standard output.", callback=output_file),
+    ],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
+    ] = None,
+    tokenizer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A fixed tokenizer beside them: base, 6mer (1 to 8), or bpe-1024, trained on at most a "
+            "megabase of the sequences, shown or not; can be repeated.",
+        ),
+    ] = None,
+    annotation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Features of the sequences: GFF3, GTF or BED, plain or gzip; can be repeated."),
+    ] = None,
+    vcf: Annotated[
+        Path | None, typer.Option(help="Variants of the sequences: VCF, plain, gzip or bgzip.")
+    ] = None,
+    repeats: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Repeats beside those in lower case: BED, or RepeatMasker's tables (.out); can be repeated."
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this part: chrI, or chrI:101-200 (from 1, inclusive). Default: all of a genome that "
+            "a page has room for."
+        ),
+    ] = None,
+    aliases: AliasesOption = None,
+    on_error: ReadOnErrorOption = OnError.fail,
+    window_bp: WindowOption = None,
+    batch_size: BatchSizeOption = 8,
+) -> None:
+    """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
+
+    The page opens by a double click, and asks nothing of a network. A track for each segmentation, a click on
+    a token says what it is; zoomed out, bars of bases per token. Boundary probabilities of DNAChunker, where
+    MxDNA's tokens read. Beside them what is in view: lengths of tokens, tokens per base by kind of feature;
+    and the tokens of a motif at each of its sites.
+
+    Example: dnachunk browse --model run --tokenizer bpe-1024 --fasta genome.fa.gz --annotation genes.gff3.gz
+    --region chrI:1-200000 --output tokens.html
+    """
+    from dnachunk.visualization.genome_browser import browse as browse_tokens
+
+    page = browse_tokens(
+        fasta,
+        output,
+        model=model or (),
+        tokenizer=tokenizer or (),
+        annotation=annotation or (),
+        vcf=vcf,
+        repeats=repeats or (),
+        region=region,
+        aliases=aliases,
+        on_error=on_error.value,
+        window_bp=window_bp,
+        batch_size=batch_size,
+    )
+    say(page)
+    say(f"\n{output}: open it in a web browser")
