@@ -48,8 +48,9 @@ $(VENV)/docs-ready: $(EXTENSION)
 	. $(BIN)/activate && maturin develop --release --quiet --extras docs
 	touch $@
 
-# A process for each core, four at most, and each file of tests in one of them, as what a file sets up is costly.
-PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+# A process for each core, four at most, and each file of tests in one of them, as what a file sets up is costly; in
+# their order, by which files of few but long tests do not come last.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: build test-rust
 	$(PYTEST)

@@ -313,7 +313,7 @@ def test_tokenize_genome_writes_where_a_path_is_given(runs, fasta, tmp_path):
     output = tmp_path / "tokens.bed.gz"
     tokens = dnachunk.tokenize_genome(runs / "mergedna", fasta, output, region=REGION)
     assert output.is_file()
-    assert tokens.statistics.files == [output]
+    assert tokens.statistics.files == [output, tmp_path / "tokens.bed.gz.tbi"]
     with pytest.raises(ArgumentError, match="receptive_positions is for mxdna"):
         tokens.write(output, receptive_positions=tmp_path / "r.tsv")
     with pytest.raises(ArgumentError, match="output, which must be given"):

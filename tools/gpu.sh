@@ -92,7 +92,7 @@ sanitizer racecheck
 check benchmarks 150 "$python" -m benchmarks --device cuda --repeats 9 --without compiled --output "$folder/benchmarks.json" \
   --filter selective_scan --filter causal_conv --filter window_attention --filter dechunk --filter basic_units \
   --filter token_merge --filter deformable_conv --filter boundary_routing --filter global_match \
-  --filter neighbor_match --filter rotary --filter soft_ --filter window_center --filter pretraining_step
+  --filter neighbor_match --filter rotary --filter soft_assignment --filter soft_merge --filter window_center --filter pretraining_step
 check notebook 60 "$python" -m tests.notebook notebooks/quickstart.ipynb "$folder"
 tests "all other tests" 200 tests/test_cuda.py tests/test_random.py tests/ops tests/nn tests/models -k "not against_the_definition and not same_bits and not waits"
 

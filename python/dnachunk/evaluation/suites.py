@@ -19,7 +19,7 @@ MAX_DEPTH = 3
 """Folders between a suite's and a task's files, at most."""
 
 
-class Group(NamedTuple):
+class SuiteGroup(NamedTuple):
     """Tasks whose scores the papers average.
 
     Attributes:
@@ -61,7 +61,7 @@ class Suite:
     layout: str
     named: tuple[tuple[str, str], ...] = ()
     by_problem: dict[Problem, str] = field(default_factory=dict)
-    groups: tuple[Group, ...] = ()
+    groups: tuple[SuiteGroup, ...] = ()
     find: Callable[[Path], Tasks] = _find_folders
     read: Callable[[Path, OnError], dict[str, LabelledSet]] | None = None
 
@@ -72,7 +72,7 @@ class Suite:
                 return metric
         return self.by_problem.get(problem, DEFAULT_METRIC[problem])
 
-    def group(self, task: str) -> Group | None:
+    def group(self, task: str) -> SuiteGroup | None:
         """The group of a task; the first that fits counts."""
         parts = task.lower().split("/")
         ends = ["/".join(parts[first:]) for first in range(len(parts))]
@@ -84,10 +84,10 @@ class Suite:
 
 # The ten histone marks; enhancers and their types; three sets of promoters; three of splice sites.
 _NT_GROUPS = (
-    Group("histone marks", 10, ("h[234]*",)),
-    Group("enhancers", 2, ("enhancer*",)),
-    Group("promoters", 3, ("promoter*",)),
-    Group("splice sites", 3, ("splice*",)),
+    SuiteGroup("histone marks", 10, ("h[234]*",)),
+    SuiteGroup("enhancers", 2, ("enhancer*",)),
+    SuiteGroup("promoters", 3, ("promoter*",)),
+    SuiteGroup("splice sites", 3, ("splice*",)),
 )
 
 SUITES = {
@@ -98,9 +98,13 @@ SUITES = {
         by_problem={Problem.single_label: "accuracy"},
         # As MergeDNA's Table 1 has them.
         groups=(
-            Group("enhancers", 3, ("*_enhancers_*",)),
-            Group("species classification", 2, ("demo_*", "coding_*", "human_or_worm*", "human_vs_worm*")),
-            Group("regulatory elements", 3, ("human_ensembl_regulatory*", "human_ocr*", "human_nontata*")),
+            SuiteGroup("enhancers", 3, ("*_enhancers_*",)),
+            SuiteGroup(
+                "species classification", 2, ("demo_*", "coding_*", "human_or_worm*", "human_vs_worm*")
+            ),
+            SuiteGroup(
+                "regulatory elements", 3, ("human_ensembl_regulatory*", "human_ocr*", "human_nontata*")
+            ),
         ),
     ),
     # All but the variants of a virus are scored by MCC.
@@ -110,13 +114,13 @@ SUITES = {
         "EMP/H3/train.csv, …/dev.csv, …/test.csv, mouse/0/train.csv, prom/prom_core_all/train.csv",
         named=(("*covid*", "f1"),),
         groups=(
-            Group("epigenetic marks", 10, ("emp*",)),
-            Group("human transcription factors", 5, ("tf*",)),
-            Group("mouse transcription factors", 5, ("mouse*",)),
-            Group("core promoters", 3, ("prom_core*",)),
-            Group("promoters", 3, ("prom_300*",)),
-            Group("splice sites", 1, ("splice*",)),
-            Group("Covid variants", 1, ("*covid*",)),
+            SuiteGroup("epigenetic marks", 10, ("emp*",)),
+            SuiteGroup("human transcription factors", 5, ("tf*",)),
+            SuiteGroup("mouse transcription factors", 5, ("mouse*",)),
+            SuiteGroup("core promoters", 3, ("prom_core*",)),
+            SuiteGroup("promoters", 3, ("prom_300*",)),
+            SuiteGroup("splice sites", 1, ("splice*",)),
+            SuiteGroup("Covid variants", 1, ("*covid*",)),
         ),
     ),
     # As HyenaDNA, Caduceus and MxDNA report it, whose tables go on: F1 of promoters and of single splice
@@ -243,4 +247,4 @@ def _task_folders(folder: Path, depth: int) -> list[Path]:
     return tasks
 
 
-__all__ = ["SUITES", "Group", "Suite", "find_tasks", "suite_of"]
+__all__ = ["SUITES", "Suite", "SuiteGroup", "find_tasks", "suite_of"]

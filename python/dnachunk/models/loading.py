@@ -65,10 +65,7 @@ def load_pretrained(
             not trusted.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
-    if not (directory / "config.json").is_file():
-        raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
+    _require_config(directory)
     fields = {**fields, **_trusting(directory, trust_remote_code)}
     with _quiet(), readable(directory):
         _require_weights(auto_class, directory, fields)
@@ -154,9 +151,17 @@ def load_config(directory: str | os.PathLike[str], *, trust_remote_code: bool = 
         OSError: If there is none.
         ValueError: If it cannot be read, or needs code that is not trusted.
     """
+    _require_config(Path(directory))
     trusting = _trusting(directory, trust_remote_code)
     with readable(directory):
         return AutoConfig.from_pretrained(directory, local_files_only=True, **trusting)
+
+
+def _require_config(directory: Path) -> None:
+    if not directory.is_dir():
+        raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
+    if not (directory / "config.json").is_file():
+        raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
 
 
 def own_code(directory: str | os.PathLike[str]) -> list[str]:
