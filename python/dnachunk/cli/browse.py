@@ -8,6 +8,7 @@ import typer
 from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     OnError,
     ReadOnErrorOption,
@@ -59,6 +60,7 @@ def browse(
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
@@ -85,6 +87,7 @@ def browse(
         on_error=on_error.value,
         window_bp=window_bp,
         batch_size=batch_size,
+        bf16=bf16,
     )
     say(page)
     say(f"\n{output}: open it in a web browser")

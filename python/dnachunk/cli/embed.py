@@ -8,6 +8,7 @@ import typer
 
 from dnachunk.cli.options import (
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     OnError,
@@ -43,6 +44,7 @@ def embed(
     tokens_per_base: TokensPerBaseOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Turns sequences into vectors of the model's width, float32.
 
@@ -70,6 +72,7 @@ def embed(
         tokens_per_base=tokens_per_base,
         on_error=on_error.value,
         batch_size=batch_size,
+        bf16=bf16,
     )
     if numbers is not None:
         write_results(numbers, job, found.metrics)

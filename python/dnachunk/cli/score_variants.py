@@ -8,6 +8,7 @@ import typer
 from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     NegativeOption,
@@ -43,6 +44,7 @@ def score_variants(
     positive: PositiveOption = None,
     negative: NegativeOption = None,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Scores variants by how likely a model finds them, without training on any.
 
@@ -72,6 +74,7 @@ def score_variants(
         positive=positive,
         negative=negative,
         batch_size=batch_size,
+        bf16=bf16,
     )
     summary = scores.summary
     assert summary is not None

@@ -8,6 +8,7 @@ import typer
 from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     OnError,
@@ -49,6 +50,7 @@ def tokenize(
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
     receptive_positions: Annotated[
         Path | None,
         typer.Option(
@@ -87,6 +89,7 @@ def tokenize(
         aliases=aliases,
         on_error=on_error.value,
         batch_size=batch_size,
+        bf16=bf16,
         receptive_positions=receptive_positions,
     )
     assert tokens.statistics is not None

@@ -24,8 +24,12 @@ from dnachunk.evaluation.zero_shot import REASONS, Outcome, Unscorable, Variant,
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.genome import Strands, open_genome
+from dnachunk.inference.pipeline import read_ahead, write_behind
 from dnachunk.models.loading import model_files
 from dnachunk.reporting import Report, Table, progress
+
+Scored = tuple[list[Outcome], list[bool | None]]
+"""What became of the alternate alleles of a record, and their classes."""
 
 LLR, DISTANCE, REASON = "DNACHUNK_LLR", "DNACHUNK_DISTANCE", "DNACHUNK_REASON"
 TSV_COLUMNS = ("chrom", "pos", "id", "ref", "alt", "llr", "distance", "reason")
@@ -162,13 +166,20 @@ class VariantScores:
 
     def records(self) -> Iterator[tuple[VCFRecord, list[Outcome], list[bool | None]]]:
         """Each record of the file, what became of its alternate alleles, and their classes."""
-        with progress(self.num_records, "score-variants", "variants") as advance:
+
+        def read() -> Iterator[tuple[list[VCFRecord], list[Variant | str]]]:
             for records in _chunks(self.variants, _RECORDS_AT_ONCE * self.batch_size):
-                alleles = [
-                    variant_of(self.genome, record, allele)
-                    for record in records
-                    for allele in record.alternates
-                ]
+                yield (
+                    records,
+                    [
+                        variant_of(self.genome, record, allele)
+                        for record in records
+                        for allele in record.alternates
+                    ],
+                )
+
+        with progress(self.num_records, "score-variants", "variants") as advance:
+            for records, alleles in read_ahead(read(), 1):
                 outcomes = iter(
                     zero_shot.score_alleles(
                         self.model,
@@ -216,15 +227,20 @@ class VariantScores:
         ):
             file.writelines(_header(self.variants) if is_vcf else ["\t".join(TSV_COLUMNS) + "\n"])
 
-            def written() -> Iterator[tuple[list[Outcome], list[bool | None]]]:
-                for record, found, labels in self.records():
-                    file.writelines([_vcf_line(record, found)] if is_vcf else _tsv_lines(record, found))
-                    yield found, labels
+            def write(scored: tuple[VCFRecord, list[Outcome]]) -> None:
+                file.writelines([_vcf_line(*scored)] if is_vcf else _tsv_lines(*scored))
 
-            self.summary = self._summary(written())
+            with write_behind(output, write, _RECORDS_AT_ONCE * self.batch_size) as put:
+
+                def written() -> Iterator[Scored]:
+                    for record, found, labels in self.records():
+                        put((record, found))
+                        yield found, labels
+
+                self.summary = self._summary(written())
         return self.summary
 
-    def _summary(self, scored: Iterable[tuple[list[Outcome], list[bool | None]]]) -> VariantSummary:
+    def _summary(self, scored: Iterable[Scored]) -> VariantSummary:
         reasons: Counter[str] = Counter()
         num_alleles = num_scored = 0
         # Of the alleles of either class: they are ranked when all are there.
@@ -272,6 +288,7 @@ def score_variants(
     positive: str | None = None,
     negative: str | None = None,
     batch_size: int = 8,
+    bf16: bool = False,
 ) -> VariantScores:
     """Scores variants by how likely a model finds them, without training on any.
 
@@ -295,6 +312,8 @@ def score_variants(
         positive: Which variants are positives, by an INFO field: ``"AF>=0.05"``, ``"class=LOF"``, ``"FLAG"``.
         negative: Which are negatives, written alike; default all that are no positives.
         batch_size: Windows run at once; changes no score beyond rounding.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; scores
+            may differ from those in float32.
 
     Returns:
         The scores, to iterate over or to write.
@@ -324,7 +343,7 @@ def score_variants(
         if unknown:
             raise ValueError(f"{vcf} has no INFO field {unknown[0]!r} in its header")
         check_classes(labels)
-    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base)
+    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base, bf16=bf16)
     scores = VariantScores(
         network,
         genome,

@@ -22,6 +22,7 @@ from dnachunk.errors import (
     require_one_of,
 )
 from dnachunk.files import beside, is_stream, output_file, require_own
+from dnachunk.inference.pipeline import write_behind
 from dnachunk.inference.tiling import (
     Tile,
     TileTokens,
@@ -176,6 +177,7 @@ class GenomeTokens:
         overlap_bp: Bases that two tiles share.
         tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
+        bf16: Whether matrix products run in bfloat16.
         statistics: What :meth:`write` found; None before.
     """
 
@@ -186,6 +188,7 @@ class GenomeTokens:
     overlap_bp: int
     tokens_per_base: float | None
     batch_size: int
+    bf16: bool = False
     statistics: TokenStatistics | None = None
 
     def tiles(self) -> Iterator[TileTokens]:
@@ -196,6 +199,7 @@ class GenomeTokens:
             self._tiles(),
             tokens_per_base=self.tokens_per_base,
             batch_size=self.batch_size,
+            bf16=self.bf16,
         )
 
     def __repr__(self) -> str:
@@ -284,7 +288,8 @@ class GenomeTokens:
                 open_files.enter_context(interval_writer(path, self.genome)) for path in (*paths, *tables)
             ]
             advance = open_files.enter_context(progress(self._length_bp(), "tokenize"))
-            for tokens in self.tiles():
+
+            def write(tokens: TileTokens) -> None:
                 start_bp = int(tokens.edges[0])
                 name, ids = self._ids(tokens)
                 experts, scores = (tokens.columns.get(column) for column in ("expert", "score"))
@@ -307,6 +312,10 @@ class GenomeTokens:
                 if tables:
                     files[-1].writelines(receptive_lines(name, tokens, overlaps(tokens.edges, self.interval)))
                 advance(len(ids))
+
+            with write_behind(paths[-1], write, 2 * self.batch_size) as put:
+                for tokens in self.tiles():
+                    put(tokens)
             # What a full disk refuses is known before the first file takes its place.
             for file in files:
                 file.flush()
@@ -350,6 +359,7 @@ def tokenize_genome(
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
     batch_size: int = 8,
+    bf16: bool = False,
     receptive_positions: str | os.PathLike[str] | None = None,
 ) -> GenomeTokens:
     """Cuts sequences into tokens, however long they are.
@@ -370,6 +380,8 @@ def tokenize_genome(
         on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; tokens
+            may differ from those in float32.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
 
     Returns:
@@ -395,7 +407,7 @@ def tokenize_genome(
     widths = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
-    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size)
+    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size, bf16)
     if output is not None:
         tokens.write(output, receptive_positions=receptive_positions)
     elif receptive_positions is not None:
@@ -493,6 +505,7 @@ def embed_genome(
     tokens_per_base: float | None = None,
     on_error: OnError = "fail",
     batch_size: int = 8,
+    bf16: bool = False,
 ) -> Embeddings:
     """Turns sequences into vectors of the model's width.
 
@@ -512,6 +525,8 @@ def embed_genome(
         on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; vectors
+            and their tokens may differ from those in float32.
 
     Returns:
         The vectors.
@@ -548,6 +563,7 @@ def embed_genome(
             batch_size=batch_size,
             vectors=True,
             reverse=reverse,
+            bf16=bf16,
         ):
             advance(int(tokens.edges[-1] - tokens.edges[0]))
             yield tokens

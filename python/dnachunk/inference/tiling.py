@@ -13,9 +13,11 @@ from dnachunk.alphabet import N_ID
 from dnachunk.data.genome import Genome
 from dnachunk.data.tiles import Span, tile_spans
 from dnachunk.data.windows import Interval
+from dnachunk.inference.pipeline import read_ahead
 from dnachunk.inference.tokens import encode_rows
 
 _PIECE_BP = 1 << 20
+_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,9 @@ def run_tiles(
     batch_size: int = 8,
     vectors: bool = False,
     reverse: bool = False,
+    bf16: bool = False,
 ) -> Iterator[TileTokens]:
-    """Tokenizes tiles and joins them, a batch at a time.
+    """Tokenizes tiles and joins them, a batch at a time; the next ones are read meanwhile.
 
     Args:
         model: What :func:`~dnachunk.load` gives.
@@ -182,16 +185,20 @@ def run_tiles(
         batch_size: Tiles that are run at once.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
         reverse: Whether they are tiles of the reverse complement.
+        bf16: Whether matrix products run in bfloat16; tokens may then be others.
 
     Raises:
         ValueError: If the keep ratio is out of reach, or the model has none.
     """
 
-    def run() -> Iterator[TileTokens]:
+    def read() -> Iterator[tuple[list[Tile], list[torch.Tensor]]]:
         remaining = iter(tiles)
         while batch := list(itertools.islice(remaining, batch_size)):
-            rows = [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
-            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors)
+            yield batch, [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
+
+    def run() -> Iterator[TileTokens]:
+        for batch, rows in read_ahead(read(), _BATCHES_AHEAD):
+            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors, bf16=bf16)
             lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
             counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
             probability = found.boundary_probability
