@@ -18,10 +18,10 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import numbers_beside
+from dnachunk.cli.report import leave_process_group, numbers_beside
 from dnachunk.errors import require_different_files
 from dnachunk.files import beside, is_stream
-from dnachunk.reporting import say
+from dnachunk.reporting import is_main_process, say
 
 if TYPE_CHECKING:
     from dnachunk.inference import TokenStatistics
@@ -66,6 +66,9 @@ def tokenize(
     file, ….stage_0.bed. MxDNA's basic units have their expert as name, and the router's probability of it in
     thousandths as score.
 
+    torchrun shares the work over processes and machines, and one writes what it would alone: torchrun
+    --nproc-per-node 2 -m dnachunk tokenize ...
+
     Example: dnachunk tokenize --model run --fasta chr21.fa --output tokens.bed
     """
     # Asked for now, not when the tokens are there and there is nothing to plot them with.
@@ -91,9 +94,12 @@ def tokenize(
         batch_size=batch_size,
         bf16=bf16,
         receptive_positions=receptive_positions,
+        across_ranks=True,
     )
     assert tokens.statistics is not None
-    say(written(tokens.statistics, output))
+    if is_main_process():
+        say(written(tokens.statistics, output))
+    leave_process_group()
 
 
 def _beside(output: Path) -> tuple[Path, Path]:

@@ -3,16 +3,18 @@
 import contextlib
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 import torch
 
 from dnachunk.data.contents import OnError, Skipped, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases
+from dnachunk.data.tiles import Span
 from dnachunk.data.windows import Interval
 from dnachunk.errors import (
     ArgumentError,
@@ -23,8 +25,8 @@ from dnachunk.errors import (
 )
 from dnachunk.files import beside, is_stream, output_file, require_own
 from dnachunk.inference.pipeline import write_behind
+from dnachunk.inference.ranks import Ranks, use_own_device
 from dnachunk.inference.tiling import (
-    Tile,
     TileTokens,
     overlaps,
     record_tiles,
@@ -83,6 +85,21 @@ def find_interval(genome: Genome, region: str | Interval) -> Interval:
     if interval.start_bp >= length_bp or (interval.end_bp or 0) > length_bp:
         raise ValueError(f"{region} does not lie in its record of {length_bp} bases")
     return interval
+
+
+class Share(NamedTuple):
+    """What is cut of a record, by one of the processes that share the work.
+
+    Attributes:
+        record_index: Which record.
+        own: Where its tiles begin.
+        near: The bases whose tokens are asked for, of these tiles and of the next, which the last is joined
+            with.
+    """
+
+    record_index: int
+    own: Span
+    near: Span
 
 
 class Token(NamedTuple):
@@ -178,6 +195,7 @@ class GenomeTokens:
         tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
         bf16: Whether matrix products run in bfloat16.
+        across_ranks: Whether the ranks that ``torchrun`` started share the work of :meth:`write`.
         statistics: What :meth:`write` found; None before.
     """
 
@@ -189,18 +207,12 @@ class GenomeTokens:
     tokens_per_base: float | None
     batch_size: int
     bf16: bool = False
+    across_ranks: bool = False
     statistics: TokenStatistics | None = None
 
     def tiles(self) -> Iterator[TileTokens]:
         """The tokens of one tile after the other, joined: all that there is to know of them."""
-        return run_tiles(
-            self.model,
-            self.genome,
-            self._tiles(),
-            tokens_per_base=self.tokens_per_base,
-            batch_size=self.batch_size,
-            bf16=self.bf16,
-        )
+        return self._run(self._shares(Ranks()))
 
     def __repr__(self) -> str:
         where = "" if self.interval is None else f", {self.interval}"
@@ -240,6 +252,8 @@ class GenomeTokens:
                 pipe for the last stage alone. One that ends in ``.gz`` is bgzip, with an index (``….gz.tbi``,
                 or ``….gz.csi`` for records of 2²⁹ bases and more) beside it.
             receptive_positions: TSV file of where MxDNA's tokens read; ``.gz`` as ``output``.
+
+        With :attr:`across_ranks` all ranks must call it; the first one writes, the same as one alone.
 
         Returns:
             How long they are; :attr:`statistics` too.
@@ -283,11 +297,15 @@ class GenomeTokens:
     def _write(self, paths: list[Path], tables: list[Path]) -> list[torch.Tensor]:
         """Writes the tokens; returns how many have each length, a count for each path."""
         counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
+        ranks = Ranks.of_torchrun() if self.across_ranks else Ranks()
+        shares = self._shares(ranks)
         with contextlib.ExitStack() as open_files:
             files = [
-                open_files.enter_context(interval_writer(path, self.genome)) for path in (*paths, *tables)
+                open_files.enter_context(interval_writer(path, self.genome) if ranks.is_first else _aside())
+                for path in (*paths, *tables)
             ]
-            advance = open_files.enter_context(progress(self._length_bp(), "tokenize"))
+            low, high = ranks.share(self._length_bp())
+            advance = open_files.enter_context(progress(high - low, "tokenize"))
 
             def write(tokens: TileTokens) -> None:
                 start_bp = int(tokens.edges[0])
@@ -314,22 +332,53 @@ class GenomeTokens:
                 advance(len(ids))
 
             with write_behind(paths[-1], write, 2 * self.batch_size) as put:
-                for tokens in self.tiles():
+                for tokens in self._run(shares):
                     put(tokens)
+            counts = ranks.sum_counts(counts)
+            for file in files:
+                ranks.gather_text(file)
             # What a full disk refuses is known before the first file takes its place.
             for file in files:
                 file.flush()
         return counts
 
-    def _tiles(self) -> Iterator[Tile]:
-        genome, widths = self.genome, (self.window_bp, self.overlap_bp)
-        if self.interval is None:
-            for index in range(len(genome.records)):
-                yield from record_tiles(genome, index, *widths)
-        else:
-            index = genome.index_of(self.interval.record)
-            end_bp = self.interval.end_bp or genome.records[index].length_bp
-            yield from record_tiles(genome, index, *widths, near=(self.interval.start_bp, end_bp))
+    def _shares(self, ranks: Ranks) -> list[Share]:
+        """What of the region, or of each record, is a rank's."""
+        records = self.genome.records
+        parts = [(index, 0, record.length_bp) for index, record in enumerate(records)]
+        if self.interval is not None:
+            index = self.genome.index_of(self.interval.record)
+            parts = [(index, self.interval.start_bp, self.interval.end_bp or records[index].length_bp)]
+        shares = []
+        # Counted from the first part's first base on.
+        low_bp, high_bp = ranks.share(self._length_bp())
+        for index, start_bp, end_bp in parts:
+            own_start_bp, own_end_bp = start_bp + max(low_bp, 0), min(start_bp + high_bp, end_bp)
+            if own_start_bp < own_end_bp:
+                near = (own_start_bp, min(own_end_bp + self.window_bp, end_bp))
+                # Tiles before a part decide on its first tokens too.
+                own = (0 if own_start_bp == start_bp else own_start_bp, own_end_bp)
+                shares.append(Share(index, own, near))
+            low_bp, high_bp = low_bp - (end_bp - start_bp), high_bp - (end_bp - start_bp)
+        return shares
+
+    def _run(self, shares: Sequence[Share]) -> Iterator[TileTokens]:
+        tiles = itertools.chain.from_iterable(
+            record_tiles(self.genome, share.record_index, self.window_bp, self.overlap_bp, near=share.near)
+            for share in shares
+        )
+        own = {share.record_index: share.own for share in shares}
+        for tokens in run_tiles(
+            self.model,
+            self.genome,
+            tiles,
+            tokens_per_base=self.tokens_per_base,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        ):
+            start_bp, end_bp = own[tokens.tile.record_index]
+            if start_bp <= tokens.tile.start_bp < end_bp:
+                yield tokens
 
     def _ids(self, tokens: TileTokens) -> tuple[str, torch.Tensor]:
         index = tokens.tile.record_index
@@ -361,6 +410,7 @@ def tokenize_genome(
     batch_size: int = 8,
     bf16: bool = False,
     receptive_positions: str | os.PathLike[str] | None = None,
+    across_ranks: bool = False,
 ) -> GenomeTokens:
     """Cuts sequences into tokens, however long they are.
 
@@ -383,6 +433,9 @@ def tokenize_genome(
         bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; tokens
             may differ from those in float32.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
+        across_ranks: Whether the ranks that ``torchrun`` started share the work, each a stretch of the
+            sequences, and the first one writes what one alone would; all must call it. Without ``torchrun``
+            nothing changes.
 
     Returns:
         The tokens, to iterate over or to write.
@@ -403,11 +456,13 @@ def tokenize_genome(
     for path in (output, receptive_positions):
         if path is not None:
             output_file(path)
+    if across_ranks:
+        use_own_device()
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
-    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size, bf16)
+    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size, bf16, across_ranks)
     if output is not None:
         tokens.write(output, receptive_positions=receptive_positions)
     elif receptive_positions is not None:
@@ -590,6 +645,13 @@ def embed_genome(
     if output is not None:
         embeddings.save(output)
     return embeddings
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[TextIO]:
+    """A file for what another process is to write."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        yield file
 
 
 def _totals(counts: torch.Tensor) -> tuple[int, int]:
