@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from dnachunk.files import is_stream
 Item = TypeVar("Item")
 
 
-def read_ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
     """What an iterator gives, made in another thread ahead of whoever takes it.
 
     An exception of the iterator is raised in its place. When the last is taken, or whoever takes them stops,

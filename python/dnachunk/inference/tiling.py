@@ -1,5 +1,6 @@
 """Long records in tiles: where the tiles lie, how they are run, and how their tokens are joined."""
 
+import contextlib
 import dataclasses
 import itertools
 import numbers
@@ -197,24 +198,28 @@ def run_tiles(
             yield batch, [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
 
     def run() -> Iterator[TileTokens]:
-        for batch, rows in read_ahead(read(), _BATCHES_AHEAD):
-            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors, bf16=bf16)
-            lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
-            counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
-            probability = found.boundary_probability
-            for row, tile in enumerate(batch):
-                *finer, edges = (
-                    torch.nn.functional.pad(of_all[row, : of_rows[row]].cumsum(0), (1, 0)) + tile.start_bp
-                    for of_all, of_rows in zip(lengths, counts, strict=True)
-                )
-                count = counts[-1][row]
-                kept = None if found.vectors is None else found.vectors[row, :count].float().cpu()
-                more = {
-                    name: column[row, :count].cpu() + (tile.start_bp if name.endswith("_bp") else 0)
-                    for name, column in found.columns.items()
-                }
-                of_bases = None if probability is None else probability[row, : len(rows[row])].float().cpu()
-                yield TileTokens(tile, edges, kept, tuple(finer), more, of_bases)
+        # What stops the model ends the thread at once.
+        with contextlib.closing(read_ahead(read(), _BATCHES_AHEAD)) as batches:
+            for batch, rows in batches:
+                found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors, bf16=bf16)
+                lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
+                counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
+                probability = found.boundary_probability
+                for row, tile in enumerate(batch):
+                    *finer, edges = (
+                        torch.nn.functional.pad(of_all[row, : of_rows[row]].cumsum(0), (1, 0)) + tile.start_bp
+                        for of_all, of_rows in zip(lengths, counts, strict=True)
+                    )
+                    count = counts[-1][row]
+                    kept = None if found.vectors is None else found.vectors[row, :count].float().cpu()
+                    more = {
+                        name: column[row, :count].cpu() + (tile.start_bp if name.endswith("_bp") else 0)
+                        for name, column in found.columns.items()
+                    }
+                    of_bases = (
+                        None if probability is None else probability[row, : len(rows[row])].float().cpu()
+                    )
+                    yield TileTokens(tile, edges, kept, tuple(finer), more, of_bases)
 
     return join_tiles(run())
 
