@@ -144,7 +144,7 @@ def test_remote_text_files(server, tmp_path):
     )
     (folder / "train.csv").write_text("sequence,label\nACGT,1\nGG,0\n")
     found = read_annotation(f"{url}/genes.bed.gz", Genome(tmp_path / "x.fa"))
-    assert found.features == [(0, 1, 3, "genes", False)]
+    assert found.features == [(0, 1, 3, "genes", False, "")]
     vcf = VCF(Path(f"{url}/v.vcf"))
     (folder / "v.vcf").unlink()
     for _ in range(2):

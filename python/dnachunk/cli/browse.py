@@ -7,11 +7,14 @@ import typer
 
 from dnachunk.cli.options import (
     AliasesOption,
+    AnnotationsOption,
     BatchSizeOption,
     Bf16Option,
     FastaOption,
+    ModelsOption,
     OnError,
     ReadOnErrorOption,
+    VariantsOption,
     WindowOption,
     output_file,
 )
@@ -24,10 +27,7 @@ def browse(
         Path,
         typer.Option(help="HTML file to write, of itself alone; - is standard output.", callback=output_file),
     ],
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
-    ] = None,
+    model: ModelsOption = None,
     tokenizer: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,13 +36,8 @@ def browse(
             "megabase of the sequences, shown or not; can be repeated.",
         ),
     ] = None,
-    annotation: Annotated[
-        list[Path] | None,
-        typer.Option(help="Features of the sequences: GFF3, GTF or BED, plain or gzip; can be repeated."),
-    ] = None,
-    vcf: Annotated[
-        Path | None, typer.Option(help="Variants of the sequences: VCF, plain, gzip or bgzip.")
-    ] = None,
+    annotation: AnnotationsOption = None,
+    vcf: VariantsOption = None,
     repeats: Annotated[
         list[Path] | None,
         typer.Option(

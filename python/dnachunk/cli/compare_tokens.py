@@ -7,12 +7,15 @@ import typer
 
 from dnachunk.cli.options import (
     AliasesOption,
+    AnnotationsOption,
     BatchSizeOption,
     FastaOption,
     LabelColumnOption,
+    ModelsOption,
     OnError,
     ReadOnErrorOption,
     TokensPerBaseOption,
+    VariantsOption,
     WindowOption,
     output_file,
 )
@@ -22,10 +25,7 @@ from dnachunk.reporting import say
 def compare_tokens(
     fasta: FastaOption,
     output_dir: Annotated[Path, typer.Option(help="Folder for results.json and the plots.")],
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
-    ] = None,
+    model: ModelsOption = None,
     tokenizer: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,10 +34,7 @@ def compare_tokens(
             "outside the windows that are mutated; can be repeated.",
         ),
     ] = None,
-    annotation: Annotated[
-        list[Path] | None,
-        typer.Option(help="Features of the sequences: GFF3, GTF or BED, plain or gzip; can be repeated."),
-    ] = None,
+    annotation: AnnotationsOption = None,
     feature: Annotated[
         list[str] | None,
         typer.Option(metavar="TYPE", help="Only features of this type (BED: name); can be repeated."),
@@ -75,9 +72,7 @@ def compare_tokens(
             "highest."
         ),
     ] = 0.8,
-    vcf: Annotated[
-        Path | None, typer.Option(help="Variants of the sequences: VCF, plain, gzip or bgzip.")
-    ] = None,
+    vcf: VariantsOption = None,
     region: Annotated[
         str | None,
         typer.Option(

@@ -163,6 +163,17 @@ ReadOnErrorOption = Annotated[
         "listed."
     ),
 ]
+ModelsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
+]
+AnnotationsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Features of the sequences: GFF3, GTF or BED, plain or gzip; can be repeated."),
+]
+VariantsOption = Annotated[
+    Path | None, typer.Option(help="Variants of the sequences: VCF, plain, gzip or bgzip.")
+]
 SequenceColumnOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from dnachunk.alphabet import IGNORE_INDEX, reverse_complement
 from dnachunk.data.task import Examples, Problem
-from dnachunk.data.tiles import alternate_tiles, own_tiles
+from dnachunk.data.tiles import cut_in_tiles
 from dnachunk.errors import ArgumentError
 
 
@@ -105,7 +105,8 @@ class ExampleCollator:
         cut = [sequence[: self.max_length_bp] for sequence in sequences]
         if self.problem is Problem.per_base:
             sequences = cut
-        rows, tiles = self._tile(cut, is_of_pairs)
+        of_names = [cut[place :: len(names)] for place in range(len(names))]
+        rows, tiles = self._tile(list(zip(*of_names, strict=True)))
         batch, is_base = self._tokenize(rows)
         batch["labels"] = self._labels(targets, cut, is_base)
         if tiles is not None:
@@ -124,25 +125,20 @@ class ExampleCollator:
                 strand.update(tissue)
         return batch
 
-    def _tile(self, sequences: list[str], is_of_pairs: bool) -> tuple[list[str], torch.Tensor | None]:
-        """The rows to run, and, where they are more than the sequences, how much each counts in which.
+    def _tile(self, examples: list[tuple[str, ...]]) -> tuple[list[str], torch.Tensor | None]:
+        """The rows to run, alleles after each other, and how much each counts in which example.
 
-        Alleles follow each other in both; of these, how much each pair counts.
+        The latter is None where they are as many as the examples.
         """
-        references = sequences[::2] if is_of_pairs else sequences
-        alternates: Sequence[str | None] = sequences[1::2] if is_of_pairs else [None] * len(sequences)
-        rows, shares = [], []
-        for reference, alternate in zip(references, alternates, strict=True):
-            tiles = own_tiles(len(reference), self.tile_bp)
-            shares.append(
-                torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles]) / len(reference)
-            )
-            of_alternate = [] if alternate is None else alternate_tiles(tiles, len(alternate))
-            for tile, span in itertools.zip_longest(tiles, of_alternate):
-                rows.append(reference[tile.start_bp : tile.end_bp])
-                if alternate is not None:
-                    rows.append(alternate[slice(*span)])
-        return rows, None if len(rows) == len(sequences) else torch.block_diag(*shares)
+        rows: list[str] = []
+        shares = []
+        for alleles in examples:
+            tiles, parts = cut_in_tiles(alleles, self.tile_bp)
+            rows += itertools.chain.from_iterable(parts)
+            own = torch.tensor([tile.own_end_bp - tile.own_start_bp for tile in tiles])
+            shares.append(own / len(alleles[0]))
+        is_whole = all(len(of_example) == 1 for of_example in shares)
+        return rows, None if is_whole else torch.block_diag(*shares)
 
     def _tokenize(self, sequences: list[str]) -> tuple[dict[str, Any], torch.Tensor]:
         """Model inputs, and where they are no special tokens."""
@@ -179,19 +175,19 @@ def model_arguments(model: Any) -> set[str]:
 
 
 def check_length(
-    sequence: str,
+    alleles: Sequence[str],
     place: str,
     tokenizer: Any,
     max_length_bp: int | None,
     max_tokens: int | None,
     tile_bp: int | None = None,
 ) -> None:
-    """Refuses a sequence that is longer, or a tile of it that is longer, than a model takes.
+    """Refuses a sequence, or a pair of alleles, that is longer, or a tile of it, than a model takes.
 
     Raises:
-        ValueError: If it is; the message begins with ``place``.
+        ValueError: If it is, or the tiles of alleles are no pairs; the message begins with ``place``.
     """
-    fault = _excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp)
+    fault = _excess(alleles, place, tokenizer, max_length_bp, max_tokens, tile_bp)
     if fault is not None:
         if tile_bp is not None:
             raise ArgumentError(f"{place}: a tile of the sequence has {fault}: give a smaller `tile_bp`")
@@ -201,38 +197,27 @@ def check_length(
 
 
 def _excess(
-    sequence: str,
+    alleles: Sequence[str],
+    place: str,
     tokenizer: Any,
     max_length_bp: int | None,
     max_tokens: int | None,
     tile_bp: int | None,
 ) -> str | None:
     """By what a sequence, or one of its tiles, is too long, if it is."""
-    if tile_bp is not None:
-        tiles = own_tiles(len(sequence), tile_bp)
-        texts = (sequence[tile.start_bp : tile.end_bp] for tile in tiles)
-        faults = (_excess(text, tokenizer, max_length_bp, max_tokens, None) for text in texts)
-        return next((fault for fault in faults if fault is not None), None)
-    if max_length_bp is not None and len(sequence) > max_length_bp:
-        return f"{len(sequence):,} bases, the model takes {max_length_bp:,}"
-    # No tokenizer makes more of a sequence than an id for each base.
-    if max_tokens is not None and len(sequence) + tokenizer.num_special_tokens_to_add() > max_tokens:
-        length = len(tokenizer(sequence, verbose=False)["input_ids"])
-        if length > max_tokens:
-            return f"{length:,} tokens, the model takes {max_tokens:,}"
-    return None
-
-
-def check_alternate(reference: str, alternate: str, place: str, tile_bp: int) -> None:
-    """Refuses alleles whose tiles are no pairs.
-
-    Raises:
-        ValueError: If they are not; the message begins with ``place``.
-    """
     try:
-        alternate_tiles(own_tiles(len(reference), tile_bp), len(alternate))
+        _, parts = cut_in_tiles(alleles, tile_bp)
     except ArgumentError as error:
         raise ArgumentError(f"{place}: {error.message}") from error
+    for text in itertools.chain.from_iterable(parts):
+        if max_length_bp is not None and len(text) > max_length_bp:
+            return f"{len(text):,} bases, the model takes {max_length_bp:,}"
+        # No tokenizer makes more of a sequence than an id for each base.
+        if max_tokens is not None and len(text) + tokenizer.num_special_tokens_to_add() > max_tokens:
+            length = len(tokenizer(text, verbose=False)["input_ids"])
+            if length > max_tokens:
+                return f"{length:,} tokens, the model takes {max_tokens:,}"
+    return None
 
 
 def check_lengths(
@@ -249,10 +234,7 @@ def check_lengths(
     """
     too_long = []
     for place, alleles in zip(examples.places, examples.alleles, strict=True):
-        if tile_bp is not None and len(alleles) == 2:
-            check_alternate(alleles[0], alleles[1], place, tile_bp)
-        faults = (_excess(sequence, tokenizer, max_length_bp, max_tokens, tile_bp) for sequence in alleles)
-        fault = next((fault for fault in faults if fault is not None), None)
+        fault = _excess(alleles, place, tokenizer, max_length_bp, max_tokens, tile_bp)
         if fault is not None:
             too_long.append((place, fault))
     if too_long:
@@ -268,7 +250,6 @@ def check_lengths(
 __all__ = [
     "ExampleCollator",
     "ExampleDataset",
-    "check_alternate",
     "check_length",
     "check_lengths",
     "model_arguments",

@@ -125,6 +125,30 @@ def alternate_tiles(tiles: Sequence[OwnTile], alternate_bp: int) -> list[Span]:
     return [*(tile[:2] for tile in before), (start_bp, alternate_bp)]
 
 
+def cut_in_tiles(alleles: Sequence[str], tile_bp: int | None) -> tuple[list[OwnTile], list[tuple[str, ...]]]:
+    """A sequence, or a reference and an alternate allele, cut in tiles.
+
+    Args:
+        alleles: Letters of the sequence, or of both alleles.
+        tile_bp: Bases of a tile; None is all.
+
+    Returns:
+        The tiles of the first, and what is read in each: letters of every allele.
+
+    Raises:
+        ArgumentError: As :func:`alternate_tiles`.
+    """
+    reference, *alternates = alleles
+    tiles = own_tiles(len(reference), tile_bp)
+    spans: list[list[Span]] = [[tile[:2] for tile in tiles]]
+    spans += [alternate_tiles(tiles, len(alternate)) for alternate in alternates]
+    parts = [
+        tuple(allele[start_bp:end_bp] for allele, (start_bp, end_bp) in zip(alleles, of_alleles, strict=True))
+        for of_alleles in zip(*spans, strict=True)
+    ]
+    return tiles, parts
+
+
 def configured_tile(config: Any, tile_bp: int | None, truncate: bool) -> int | None:
     """Bases of a tile that are asked for, or else those that a model's configuration remembers.
 
@@ -140,4 +164,12 @@ def configured_tile(config: Any, tile_bp: int | None, truncate: bool) -> int | N
     return None if truncate else getattr(config, "tile_bp", None)
 
 
-__all__ = ["OwnTile", "alternate_tiles", "configured_tile", "own_tiles", "tile_labelled_bases", "tile_spans"]
+__all__ = [
+    "OwnTile",
+    "alternate_tiles",
+    "configured_tile",
+    "cut_in_tiles",
+    "own_tiles",
+    "tile_labelled_bases",
+    "tile_spans",
+]

@@ -16,14 +16,14 @@ from dnachunk.alphabet import IGNORE_INDEX
 from dnachunk.alphabet import reverse_complement as other_strand
 from dnachunk.data.annotation import read_regions
 from dnachunk.data.contents import OnError
-from dnachunk.data.examples import ExampleCollator, check_alternate, check_length
+from dnachunk.data.examples import ExampleCollator, check_length
 from dnachunk.data.genome import Genome
 from dnachunk.data.labelled import Columns, attempt, is_table, read_labelled
 from dnachunk.data.problem import Problem
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.task import tissue_index
 from dnachunk.data.text import text_writer
-from dnachunk.data.tiles import OwnTile, alternate_tiles, configured_tile, own_tiles
+from dnachunk.data.tiles import OwnTile, configured_tile, cut_in_tiles
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files, require_one_of
 from dnachunk.evaluation.strands import Strands, strand_logits
 from dnachunk.files import output_file, replacing
@@ -326,13 +326,10 @@ def predict(
 
     def check(query: Query) -> Query:
         where = ", ".join(f"{name} {cell}" for name, cell in zip(columns, query.place, strict=True))
-        for sequence in query.alleles:
-            if not sequence:
-                raise ValueError(f"{where}: the sequence is empty")
-            if not truncate:
-                check_length(sequence, where, tokenizer, *limits, tile_bp)
-        if query.alternate is not None and tile_bp is not None:
-            check_alternate(query.sequence, query.alternate, where, tile_bp)
+        if not all(query.alleles):
+            raise ValueError(f"{where}: the sequence is empty")
+        if not truncate:
+            check_length(query.alleles, where, tokenizer, *limits, tile_bp)
         if query.tissue is not None:
             tissue_index(query.tissue, tissues, where)
         return query
@@ -365,8 +362,12 @@ def predict(
         return list(found.cpu())
 
     def logits(batch: list[Query]) -> list[torch.Tensor]:
-        of_all = [own_tiles(len(query.sequence), tile_bp) for query in batch]
-        cut = [part for query, tiles in zip(batch, of_all, strict=True) for part in _in_tiles(query, tiles)]
+        of_all = [cut_in_tiles(query.alleles, tile_bp) for query in batch]
+        cut = [
+            query._replace(sequence=sequence, alternate=alternate[0] if alternate else None)
+            for query, (_, parts) in zip(batch, of_all, strict=True)
+            for sequence, *alternate in parts
+        ]
         rows = iter(
             [
                 row
@@ -374,7 +375,7 @@ def predict(
                 for row in row_logits(cut[first : first + batch_size])
             ]
         )
-        return [_join(list(itertools.islice(rows, len(tiles))), tiles, problem) for tiles in of_all]
+        return [_join(list(itertools.islice(rows, len(tiles))), tiles, problem) for tiles, _ in of_all]
 
     predictions = Predictions(
         problem, names, columns, count, [], queries, logits, check, on_error, batch_size
@@ -387,17 +388,6 @@ def predict(
     if output is not None:
         predictions.write(output)
     return predictions
-
-
-def _in_tiles(query: Query, tiles: list[OwnTile]) -> Iterator[Query]:
-    """What is read of a query in each tile."""
-    spans: list[tuple[int, int]] = (
-        [] if query.alternate is None else alternate_tiles(tiles, len(query.alternate))
-    )
-    for tile, span in itertools.zip_longest(tiles, spans):
-        text = query.sequence[tile.start_bp : tile.end_bp]
-        alternate = None if query.alternate is None else query.alternate[slice(*span)]
-        yield query._replace(sequence=text, alternate=alternate)
 
 
 def _join(rows: list[torch.Tensor], tiles: list[OwnTile], problem: Problem) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Tokens and vectors as files: BED, bedGraph, tables of receptive positions, safetensors and npz."""
 
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -45,8 +46,12 @@ def item_rgb(start_bp: int, end_bp: int, expert: int | None = None) -> str:
     length_bp = end_bp - start_bp
     lowest_bit = length_bp & -length_bp
     hue = lowest_bit.bit_length() - 1 if expert is None else expert + 1
-    colour = _COLOURS[hue % len(_COLOURS)]
-    return ",".join(str((channel + 255) // 2 if start_bp & lowest_bit else channel) for channel in colour)
+    return _shade(hue % len(_COLOURS), bool(start_bp & lowest_bit))
+
+
+@functools.cache
+def _shade(hue: int, is_light: bool) -> str:
+    return ",".join(str((channel + 255) // 2 if is_light else channel) for channel in _COLOURS[hue])
 
 
 def index_path(path: Path, genome: Genome) -> Path | None:
