@@ -2,69 +2,20 @@ import threading
 
 import pytest
 
-from dnachunk.inference.pipeline import read_ahead, write_behind
+from dnachunk.inference.pipeline import write_behind
 
 # Of what is waited for in another thread; nothing takes so long.
 TIMEOUT_S = 60
 
 
 def own_threads():
-    return [
-        thread for thread in threading.enumerate() if thread.name.startswith(("read-ahead", "write-behind"))
-    ]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("write-behind")]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     yield
     assert own_threads() == []
-
-
-@pytest.mark.parametrize("most", [1, 3])
-def test_items_are_made_ahead_in_order_and_no_more_than_said(most):
-    made = []
-
-    def items():
-        for item in range(20):
-            made.append(item)
-            yield item
-
-    taken = []
-    for item in read_ahead(items(), most):
-        taken.append(item)
-        assert len(made) <= len(taken) + most
-    assert taken == list(range(20))
-    assert list(read_ahead([], most)) == []
-
-
-def test_the_next_item_is_made_while_one_is_in_use():
-    is_second_made = threading.Event()
-
-    def items():
-        yield 1
-        is_second_made.set()
-        yield 2
-
-    for _ in read_ahead(items(), 1):
-        assert is_second_made.wait(TIMEOUT_S)
-
-
-def test_what_cannot_be_made_is_told_in_its_place():
-    def items():
-        yield from (1, 2)
-        raise OSError("the disk is gone")
-
-    ahead = read_ahead(items(), 4)
-    assert [next(ahead), next(ahead)] == [1, 2]
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(ahead)
-
-
-def test_who_stops_taking_ends_the_thread():
-    ahead = read_ahead(iter(range(100)), 2)
-    assert next(ahead) == 0
-    assert len(own_threads()) == 1
-    ahead.close()
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -21,7 +21,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import numbers_beside, say_report
+from dnachunk.cli.report import leave_process_group, numbers_beside, say_report
 
 
 def score_variants(
@@ -36,6 +36,10 @@ def score_variants(
             callback=output_file,
         ),
     ],
+    region: Annotated[
+        str | None,
+        typer.Option(help="Only variants that touch it: chr20, or chr20:101-200 (from 1, inclusive)."),
+    ] = None,
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
@@ -53,6 +57,8 @@ def score_variants(
     1 - cos between the mean vectors of the two windows. What cannot be scored keeps its line, with a reason.
     With --positive, AUROC and AUPRC of both scores are printed beside those of random ones.
 
+    torchrun shares the work as for tokenize, and a run that was interrupted goes on.
+
     Example: dnachunk score-variants --model run --fasta chr20.fa --vcf chr20.vcf.gz --output scored.vcf.gz
     --positive "AF>=0.05" --negative "AF<0.001"
     """
@@ -66,6 +72,7 @@ def score_variants(
         fasta,
         vcf,
         output,
+        region=region,
         aliases=aliases,
         on_error=on_error.value,
         window_bp=window_bp,
@@ -75,9 +82,11 @@ def score_variants(
         negative=negative,
         batch_size=batch_size,
         bf16=bf16,
+        across_ranks=True,
     )
     summary = scores.summary
     assert summary is not None
     say_report(summary, output)
     if numbers is not None:
         write_results(numbers, job, summary.metrics)
+    leave_process_group()

@@ -14,6 +14,7 @@ from dnachunk.cli.options import (
     OnError,
     OverlapOption,
     ReadOnErrorOption,
+    RegionOption,
     TokensPerBaseOption,
     WindowOption,
     output_file,
@@ -44,9 +45,7 @@ def tokenize(
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     tokens_per_base: TokensPerBaseOption = None,
-    region: Annotated[
-        str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
-    ] = None,
+    region: RegionOption = None,
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
@@ -55,6 +54,14 @@ def tokenize(
         Path | None,
         typer.Option(
             help="TSV file to write: where in bases each tap of MxDNA's assembly reads, and how much.",
+            callback=output_file,
+        ),
+    ] = None,
+    boundary_probability: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write: DNAChunker's boundary probabilities, bigWig if it ends in .bw, otherwise "
+            "bedGraph (bgzip with an index if it ends in .gz).",
             callback=output_file,
         ),
     ] = None,
@@ -67,7 +74,8 @@ def tokenize(
     thousandths as score.
 
     torchrun shares the work over processes and machines, and one writes what it would alone: torchrun
-    --nproc-per-node 2 -m dnachunk tokenize ...
+    --nproc-per-node 2 -m dnachunk tokenize ... Of a long run that is interrupted the finished parts are kept,
+    and the same command goes on there.
 
     Example: dnachunk tokenize --model run --fasta chr21.fa --output tokens.bed
     """
@@ -79,7 +87,11 @@ def tokenize(
     if output.suffix in (".json", ".png"):
         raise typer.BadParameter(f"--output must not end in {output.suffix}, which is written beside it")
     numbers, plot = _beside(output)
-    require_different_files(output=[output, numbers, plot], receptive_positions=receptive_positions)
+    require_different_files(
+        output=[output, numbers, plot],
+        receptive_positions=receptive_positions,
+        boundary_probability=boundary_probability,
+    )
     numbers_beside(output, _JOB, [plot])
     tokens = tokenize_genome(
         model,
@@ -94,6 +106,7 @@ def tokenize(
         batch_size=batch_size,
         bf16=bf16,
         receptive_positions=receptive_positions,
+        boundary_probability=boundary_probability,
         across_ranks=True,
     )
     assert tokens.statistics is not None

@@ -27,7 +27,8 @@ from dnachunk.evaluation.mutations import (
 from dnachunk.evaluation.variant_scores import reasons_table
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_folder, replacing
-from dnachunk.inference.genome import Strands, open_genome
+from dnachunk.inference.embeddings import Strands
+from dnachunk.inference.genome import open_genome
 from dnachunk.reporting import Report, Table, finite, progress, require_own_files, write_results
 
 MEASURED = ("score", "DMS_score")

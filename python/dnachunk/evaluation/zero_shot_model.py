@@ -111,8 +111,8 @@ def make_zero_shot_model(
         return run
 
     if is_fixed:
-        return ZeroShotModel(asked(predict_words), asked(embed_words)), window_bp
-    return ZeroShotModel(asked(predict), asked(embed), tokenizer.cls_sep), window_bp
+        return ZeroShotModel(asked(predict_words), asked(embed_words), False, network, bf16), window_bp
+    return ZeroShotModel(asked(predict), asked(embed), tokenizer.cls_sep, network, bf16), window_bp
 
 
 def resolve_zero_shot(
