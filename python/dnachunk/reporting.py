@@ -44,7 +44,7 @@ def say(text: Any = "") -> None:
 
 @contextlib.contextmanager
 def progress(total: int, title: str, unit: str = "bp") -> Iterator[Callable[[int], Any]]:
-    """A bar in a notebook, or on standard error if that is a terminal.
+    """A bar in a notebook, or on standard error if that is a terminal, on the main process.
 
     Args:
         total: How many units there are.
@@ -54,7 +54,7 @@ def progress(total: int, title: str, unit: str = "bp") -> Iterator[Callable[[int
     Yields:
         What moves the bar by so many units.
     """
-    is_hidden = not (_is_notebook() or sys.stderr.isatty())
+    is_hidden = not (is_main_process() and (_is_notebook() or sys.stderr.isatty()))
     with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=is_hidden) as bar:
         yield bar.update
 

@@ -9,6 +9,7 @@ from dnachunk.cli.options import (
     AliasesOption,
     AnnotationsOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelsOption,
     OnError,
@@ -54,6 +55,7 @@ def browse(
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
@@ -80,6 +82,7 @@ def browse(
         on_error=on_error.value,
         window_bp=window_bp,
         batch_size=batch_size,
+        bf16=bf16,
     )
     say(page)
     say(f"\n{output}: open it in a web browser")

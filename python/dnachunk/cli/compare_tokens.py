@@ -85,8 +85,8 @@ def compare_tokens(
     bedgraph: Annotated[
         Path | None,
         typer.Option(
-            help="File to write, bgzip if it ends in .gz: the probability that a token begins at a base, of "
-            "the one model that has it (dnachunker, first stage).",
+            help="File to write, bgzip if it ends in .gz, bigWig if in .bw: the probability that a token "
+            "begins at a base, of the one model that has it (dnachunker, first stage).",
             callback=output_file,
         ),
     ] = None,

@@ -7,19 +7,22 @@ from typing import Annotated
 import typer
 
 from dnachunk.cli.options import (
+    AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     OnError,
     OverlapOption,
     ReadOnErrorOption,
+    RegionOption,
     ReverseComplement,
     ReverseComplementOption,
     TokensPerBaseOption,
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import numbers_beside, say_report
+from dnachunk.cli.report import leave_process_group, numbers_beside, say_report
 
 
 class Per(str, Enum):
@@ -41,8 +44,11 @@ def embed(
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     tokens_per_base: TokensPerBaseOption = None,
+    region: RegionOption = None,
+    aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Turns sequences into vectors of the model's width, float32.
 
@@ -51,6 +57,8 @@ def embed(
     metadata of .safetensors. A record's vector is the mean of its latent tokens (of a long record, the mean
     of its windows' means, weighted by their bases). With --per token there are "record_index", "start_bp" and
     "end_bp" beside it; averaged over strands, a vector stands for bases that lie in one token on either.
+
+    torchrun shares the work as for tokenize, and a run that was interrupted goes on.
 
     Example: dnachunk embed --model run --fasta promoters.fa --output promoters.safetensors
     """
@@ -68,9 +76,14 @@ def embed(
         window_bp=window_bp,
         overlap_bp=overlap_bp,
         tokens_per_base=tokens_per_base,
+        region=region,
+        aliases=aliases,
         on_error=on_error.value,
         batch_size=batch_size,
+        bf16=bf16,
+        across_ranks=True,
     )
     if numbers is not None:
         write_results(numbers, job, found.metrics)
     say_report(found, output)
+    leave_process_group()

@@ -65,7 +65,18 @@ TokensPerBaseOption = Annotated[
     float | None,
     typer.Option(help="In (0, 1], of MergeDNA and DNAChunker. Default: as the model is configured."),
 ]
+RegionOption = Annotated[
+    str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
+]
 BatchSizeOption = Annotated[int, typer.Option(help="Windows run at once; changes no result.", min=1)]
+Bf16Option = Annotated[
+    bool,
+    typer.Option(
+        "--bf16",
+        help="Run matrix products in bfloat16, faster on GPUs and on CPUs that have them; what comes out may "
+        "differ from float32, tokens too.",
+    ),
+]
 ReverseComplementOption = Annotated[
     ReverseComplement, typer.Option(help="Whether both strands are run and averaged.")
 ]

@@ -7,6 +7,7 @@ import typer
 
 from dnachunk.cli.options import (
     AliasesOption,
+    Bf16Option,
     OnError,
     ReverseComplement,
     ReverseComplementOption,
@@ -63,6 +64,7 @@ def predict(
     tile_bp: TileOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
     batch_size: Annotated[int, typer.Option(help="Sequences run at once; changes no result.", min=1)] = 32,
+    bf16: Bf16Option = False,
 ) -> None:
     """Predicts labels of sequences with a fine-tuned model: classes, labels, numbers, or classes of bases.
 
@@ -94,6 +96,7 @@ def predict(
         tile_bp=tile_bp,
         trust_remote_code=trust_remote_code,
         batch_size=batch_size,
+        bf16=bf16,
     )
     say_report(found, output)
     if numbers is not None:

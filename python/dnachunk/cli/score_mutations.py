@@ -7,6 +7,7 @@ import typer
 
 from dnachunk.cli.options import (
     BatchSizeOption,
+    Bf16Option,
     ModelOption,
     NegativeOption,
     OnError,
@@ -36,6 +37,7 @@ def score_mutations(
     positive: PositiveOption = None,
     negative: NegativeOption = None,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Scores the variants of one gene and compares them with what was measured.
 
@@ -65,5 +67,6 @@ def score_mutations(
         positive=positive,
         negative=negative,
         batch_size=batch_size,
+        bf16=bf16,
     )
     say_report(scores, output_dir / "scores.csv")

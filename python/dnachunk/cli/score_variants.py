@@ -8,6 +8,7 @@ import typer
 from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     NegativeOption,
@@ -20,7 +21,7 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import numbers_beside, say_report
+from dnachunk.cli.report import leave_process_group, numbers_beside, say_report
 
 
 def score_variants(
@@ -35,6 +36,10 @@ def score_variants(
             callback=output_file,
         ),
     ],
+    region: Annotated[
+        str | None,
+        typer.Option(help="Only variants that touch it: chr20, or chr20:101-200 (from 1, inclusive)."),
+    ] = None,
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     window_bp: WindowOption = None,
@@ -43,6 +48,7 @@ def score_variants(
     positive: PositiveOption = None,
     negative: NegativeOption = None,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
 ) -> None:
     """Scores variants by how likely a model finds them, without training on any.
 
@@ -50,6 +56,8 @@ def score_variants(
     which they differ masked (of an insertion or deletion relative to chance, ln 1/4 a base); and the distance
     1 - cos between the mean vectors of the two windows. What cannot be scored keeps its line, with a reason.
     With --positive, AUROC and AUPRC of both scores are printed beside those of random ones.
+
+    torchrun shares the work as for tokenize, and a run that was interrupted goes on.
 
     Example: dnachunk score-variants --model run --fasta chr20.fa --vcf chr20.vcf.gz --output scored.vcf.gz
     --positive "AF>=0.05" --negative "AF<0.001"
@@ -64,6 +72,7 @@ def score_variants(
         fasta,
         vcf,
         output,
+        region=region,
         aliases=aliases,
         on_error=on_error.value,
         window_bp=window_bp,
@@ -72,9 +81,12 @@ def score_variants(
         positive=positive,
         negative=negative,
         batch_size=batch_size,
+        bf16=bf16,
+        across_ranks=True,
     )
     summary = scores.summary
     assert summary is not None
     say_report(summary, output)
     if numbers is not None:
         write_results(numbers, job, summary.metrics)
+    leave_process_group()

@@ -8,19 +8,21 @@ import typer
 from dnachunk.cli.options import (
     AliasesOption,
     BatchSizeOption,
+    Bf16Option,
     FastaOption,
     ModelOption,
     OnError,
     OverlapOption,
     ReadOnErrorOption,
+    RegionOption,
     TokensPerBaseOption,
     WindowOption,
     output_file,
 )
-from dnachunk.cli.report import numbers_beside
+from dnachunk.cli.report import leave_process_group, numbers_beside
 from dnachunk.errors import require_different_files
 from dnachunk.files import beside, is_stream
-from dnachunk.reporting import say
+from dnachunk.reporting import is_main_process, say
 
 if TYPE_CHECKING:
     from dnachunk.inference import TokenStatistics
@@ -43,16 +45,23 @@ def tokenize(
     window_bp: WindowOption = None,
     overlap_bp: OverlapOption = None,
     tokens_per_base: TokensPerBaseOption = None,
-    region: Annotated[
-        str | None, typer.Option(help="Only tokens that touch it: chrI, or chrI:101-200 (from 1, inclusive).")
-    ] = None,
+    region: RegionOption = None,
     aliases: AliasesOption = None,
     on_error: ReadOnErrorOption = OnError.fail,
     batch_size: BatchSizeOption = 8,
+    bf16: Bf16Option = False,
     receptive_positions: Annotated[
         Path | None,
         typer.Option(
             help="TSV file to write: where in bases each tap of MxDNA's assembly reads, and how much.",
+            callback=output_file,
+        ),
+    ] = None,
+    boundary_probability: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write: DNAChunker's boundary probabilities, bigWig if it ends in .bw, otherwise "
+            "bedGraph (bgzip with an index if it ends in .gz).",
             callback=output_file,
         ),
     ] = None,
@@ -64,6 +73,10 @@ def tokenize(
     file, ….stage_0.bed. MxDNA's basic units have their expert as name, and the router's probability of it in
     thousandths as score.
 
+    torchrun shares the work over processes and machines, and one writes what it would alone: torchrun
+    --nproc-per-node 2 -m dnachunk tokenize ... Of a long run that is interrupted the finished parts are kept,
+    and the same command goes on there.
+
     Example: dnachunk tokenize --model run --fasta chr21.fa --output tokens.bed
     """
     # Asked for now, not when the tokens are there and there is nothing to plot them with.
@@ -74,7 +87,11 @@ def tokenize(
     if output.suffix in (".json", ".png"):
         raise typer.BadParameter(f"--output must not end in {output.suffix}, which is written beside it")
     numbers, plot = _beside(output)
-    require_different_files(output=[output, numbers, plot], receptive_positions=receptive_positions)
+    require_different_files(
+        output=[output, numbers, plot],
+        receptive_positions=receptive_positions,
+        boundary_probability=boundary_probability,
+    )
     numbers_beside(output, _JOB, [plot])
     tokens = tokenize_genome(
         model,
@@ -87,10 +104,15 @@ def tokenize(
         aliases=aliases,
         on_error=on_error.value,
         batch_size=batch_size,
+        bf16=bf16,
         receptive_positions=receptive_positions,
+        boundary_probability=boundary_probability,
+        across_ranks=True,
     )
     assert tokens.statistics is not None
-    say(written(tokens.statistics, output))
+    if is_main_process():
+        say(written(tokens.statistics, output))
+    leave_process_group()
 
 
 def _beside(output: Path) -> tuple[Path, Path]:

@@ -27,7 +27,8 @@ from dnachunk.evaluation.mutations import (
 from dnachunk.evaluation.variant_scores import reasons_table
 from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_folder, replacing
-from dnachunk.inference.genome import Strands, open_genome
+from dnachunk.inference.embeddings import Strands
+from dnachunk.inference.genome import open_genome
 from dnachunk.reporting import Report, Table, finite, progress, require_own_files, write_results
 
 MEASURED = ("score", "DMS_score")
@@ -111,6 +112,7 @@ def score_mutations(
     positive: str | None = None,
     negative: str | None = None,
     batch_size: int = 8,
+    bf16: bool = False,
 ) -> MutationScores:
     """Scores the variants of one gene and compares them with what was measured.
 
@@ -134,6 +136,8 @@ def score_mutations(
         positive: Which are positives, by a column: ``"class=LOF"``, ``"score<-1"``.
         negative: Which are negatives, written alike; default all that are no positives.
         batch_size: Windows run at once; changes no score beyond rounding.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; scores
+            may differ from those in float32.
 
     Returns:
         The scores and their figures.
@@ -164,7 +168,7 @@ def score_mutations(
         if unknown:
             raise ValueError(f"{variants} has no column {unknown[0]!r}")
         check_classes(Counter(labels))
-    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base)
+    network, window_bp = resolve_zero_shot(model, window_bp, tokens_per_base, bf16=bf16)
 
     outcomes: list[zero_shot.Outcome] = []
     with progress(len(rows), "score-mutations", "variants") as advance:

@@ -32,6 +32,7 @@ from dnachunk.models.limits import length_limits
 from dnachunk.models.loading import (
     ask,
     best_device,
+    bf16_products,
     check_code,
     load_config,
     load_pretrained,
@@ -260,6 +261,7 @@ def predict(
     tile_bp: int | None = None,
     trust_remote_code: bool = False,
     batch_size: int = 32,
+    bf16: bool = False,
 ) -> Predictions:
     """Predicts labels of sequences with a fine-tuned model, of every kind of label.
 
@@ -289,6 +291,8 @@ def predict(
         trust_remote_code: Whether a model with code of its own in its folder is loaded by it; it runs with
             all rights that you have.
         batch_size: Sequences, or tiles, run at once; changes no result beyond rounding.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; predictions
+            may differ from those in float32.
 
     Returns:
         The predictions, to iterate over or to write.
@@ -350,7 +354,9 @@ def predict(
         ]
         inputs = _to(collate(items), network.device)
         labels, reverse = inputs.pop("labels"), inputs.pop("reverse", None)
-        found = strand_logits(network(**inputs).logits, network, inputs, reverse).float()
+        with bf16_products(network, bf16):
+            # Both strands' are averaged in float32.
+            found = strand_logits(network(**inputs).logits.float(), network, inputs, reverse)
         if problem is Problem.per_base:
             return [row[label != IGNORE_INDEX].cpu() for row, label in zip(found, labels, strict=True)]
         return list(found.cpu())

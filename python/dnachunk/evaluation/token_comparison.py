@@ -102,7 +102,7 @@ from dnachunk.files import output_file, output_folder, written_whole
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tokens import PathLike, resolve
-from dnachunk.inference.writers import bedgraph_lines, interval_writer
+from dnachunk.inference.writers import signal_writer
 from dnachunk.models import MxDNAConfig
 from dnachunk.models.loading import model_files, those_to_ask
 from dnachunk.reporting import Report, Table, progress, require_own_files, say, write_results
@@ -542,11 +542,9 @@ def fixed_segmenters(names: Sequence[str], texts: Sequence[str], window_bp: int 
 def _bedgraph_writer(
     stack: contextlib.ExitStack, path: Path, genome: Genome
 ) -> Callable[[Span, torch.Tensor], None]:
-    """Opens a bedGraph file; gives what writes the values of a stretch."""
-    file = stack.enter_context(interval_writer(path, genome))
-    return lambda span, values: file.writelines(
-        bedgraph_lines(genome.records[span.record_index].name, span.start_bp, values)
-    )
+    """Opens a file of a value for each base; gives what writes the values of a stretch."""
+    put = stack.enter_context(signal_writer(path, genome))
+    return lambda span, values: put(genome.records[span.record_index].name, span.start_bp, values)
 
 
 def _read_classes(

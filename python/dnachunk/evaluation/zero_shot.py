@@ -66,11 +66,15 @@ class ZeroShotModel(NamedTuple):
         predict: To logits ``[B, N, V]`` by id.
         embed: To the mean vector ``[B, D]`` of each row; rows are bases alone, whatever the model reads.
         cls_sep: Whether ``predict`` reads ``[CLS] … [SEP]``, as the model's tokenizer writes it.
+        network: The model that answers, if it is one.
+        bf16: Whether its matrix products run in bfloat16.
     """
 
     predict: Callable[[Batch], torch.Tensor]
     embed: Callable[[Batch], torch.Tensor]
     cls_sep: bool = False
+    network: torch.nn.Module | None = None
+    bf16: bool = False
 
 
 class Unscorable(Exception):  # noqa: N818  (an answer, not an error)

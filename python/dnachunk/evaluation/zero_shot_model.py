@@ -1,6 +1,7 @@
 """Masked language models as what the zero-shot scores ask: any of Hugging Face's on bases or k-mers."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,13 +14,17 @@ from dnachunk.evaluation.token_letters import hidden_base_logits
 from dnachunk.evaluation.zero_shot import Batch, ZeroShotModel
 from dnachunk.inference.tokens import mean_vectors
 from dnachunk.models.limits import length_limits
-from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer
+from dnachunk.models.loading import ask, best_device, bf16_products, load_pretrained, load_tokenizer
 from dnachunk.models.modeling_common import DNAPreTrainedModel
 from dnachunk.tokenization import DNATokenizer
 
 
 def load_zero_shot(
-    directory: str | os.PathLike[str], window_bp: int | None = None, tokens_per_base: float | None = None
+    directory: str | os.PathLike[str],
+    window_bp: int | None = None,
+    tokens_per_base: float | None = None,
+    *,
+    bf16: bool = False,
 ) -> tuple[ZeroShotModel, int]:
     """Loads a masked language model, onto a GPU where there is one, and finds how wide a window it reads.
 
@@ -27,6 +32,7 @@ def load_zero_shot(
         directory: What a training run wrote.
         window_bp: Bases of a window; None is as the model was trained.
         tokens_per_base: In (0, 1], of MergeDNA and DNAChunker; None is as the model is configured.
+        bf16: Whether matrix products run in bfloat16.
 
     Raises:
         OSError: If the directory holds no model or no tokenizer.
@@ -36,11 +42,16 @@ def load_zero_shot(
     """
     network = load_pretrained(AutoModelForMaskedLM, directory).eval().to(best_device())
     ask(network, tokens_per_base)
-    return make_zero_shot_model(network, load_tokenizer(directory), window_bp, str(directory))
+    return make_zero_shot_model(network, load_tokenizer(directory), window_bp, str(directory), bf16=bf16)
 
 
 def make_zero_shot_model(
-    network: Any, tokenizer: Any, window_bp: int | None = None, name: str = "the model"
+    network: Any,
+    tokenizer: Any,
+    window_bp: int | None = None,
+    name: str = "the model",
+    *,
+    bf16: bool = False,
 ) -> tuple[ZeroShotModel, int]:
     """What the scores need of a masked language model, and how wide a window it reads.
 
@@ -49,6 +60,7 @@ def make_zero_shot_model(
         tokenizer: Its tokenizer.
         window_bp: Bases of a window; None is as the model was trained.
         name: What it is called in a message.
+        bf16: Whether matrix products run in bfloat16.
 
     Raises:
         ValueError: As :func:`load_zero_shot`, but for the weights.
@@ -91,13 +103,20 @@ def make_zero_shot_model(
         words = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
         return mean_vectors(network.base_model, moved(words))
 
+    def asked(answer: Callable[[Batch], torch.Tensor]) -> Callable[[Batch], torch.Tensor]:
+        def run(batch: Batch) -> torch.Tensor:
+            with bf16_products(network, bf16):
+                return answer(batch)
+
+        return run
+
     if is_fixed:
-        return ZeroShotModel(predict_words, embed_words), window_bp
-    return ZeroShotModel(predict, embed, tokenizer.cls_sep), window_bp
+        return ZeroShotModel(asked(predict_words), asked(embed_words), False, network, bf16), window_bp
+    return ZeroShotModel(asked(predict), asked(embed), tokenizer.cls_sep, network, bf16), window_bp
 
 
 def resolve_zero_shot(
-    model: Any, window_bp: int | None, tokens_per_base: float | None
+    model: Any, window_bp: int | None, tokens_per_base: float | None, *, bf16: bool = False
 ) -> tuple[ZeroShotModel, int]:
     """A masked language model from its folder, or from a loaded model of ours.
 
@@ -106,7 +125,7 @@ def resolve_zero_shot(
         ValueError: See there; or if a loaded model is none of ours, or has no head for bases.
     """
     if isinstance(model, str | os.PathLike):
-        return load_zero_shot(model, window_bp, tokens_per_base)
+        return load_zero_shot(model, window_bp, tokens_per_base, bf16=bf16)
     if not isinstance(model, DNAPreTrainedModel) or model.get_output_embeddings() is None:
         raise ArgumentError(
             "`model` must be a masked language model of ours, or the folder of one, "
@@ -114,7 +133,7 @@ def resolve_zero_shot(
         )
     ask(model, tokens_per_base)
     return make_zero_shot_model(
-        model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna"), window_bp
+        model.eval(), DNATokenizer(cls_sep=model.config.model_type == "mxdna"), window_bp, bf16=bf16
     )
 
 

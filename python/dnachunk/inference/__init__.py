@@ -5,14 +5,8 @@ from typing import TYPE_CHECKING
 from dnachunk._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dnachunk.inference.genome import (
-        Embeddings,
-        GenomeTokens,
-        Token,
-        TokenStatistics,
-        embed_genome,
-        tokenize_genome,
-    )
+    from dnachunk.inference.embeddings import Embeddings, embed_genome
+    from dnachunk.inference.genome import GenomeTokens, Token, TokenStatistics, tokenize_genome
     from dnachunk.inference.segmenter import Segmenter
     from dnachunk.inference.tokens import encode_rows, load, mean_vectors
 
@@ -33,6 +27,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         **dict.fromkeys(__all__, "dnachunk.inference.genome"),
+        **dict.fromkeys(("Embeddings", "embed_genome"), "dnachunk.inference.embeddings"),
         "Segmenter": "dnachunk.inference.segmenter",
         **dict.fromkeys(("encode_rows", "load", "mean_vectors"), "dnachunk.inference.tokens"),
     },

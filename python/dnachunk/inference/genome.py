@@ -1,12 +1,12 @@
-"""Whole genomes: cut into tokens, and turned into vectors."""
+"""Whole genomes cut into tokens."""
 
 import contextlib
-import itertools
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,39 +14,35 @@ from dnachunk.data.contents import OnError, Skipped, listed, tell_skipped
 from dnachunk.data.genome import Genome
 from dnachunk.data.record_names import Aliases
 from dnachunk.data.windows import Interval
-from dnachunk.errors import (
-    ArgumentError,
-    UsageError,
-    require_at_least,
-    require_different_files,
-    require_one_of,
-)
+from dnachunk.errors import ArgumentError, require_at_least, require_different_files
 from dnachunk.files import beside, is_stream, output_file, require_own
+from dnachunk.inference.parts import kept_parts, run_parts
+from dnachunk.inference.pipeline import write_behind
+from dnachunk.inference.ranks import ALONE, Ranks, use_own_device
 from dnachunk.inference.tiling import (
-    Tile,
+    Share,
     TileTokens,
+    genome_parts,
     overlaps,
-    record_tiles,
-    run_tiles,
+    part_length_bp,
+    run_part,
+    span_of,
     tile_widths,
 )
 from dnachunk.inference.tokens import resolve
 from dnachunk.inference.writers import (
-    EMBEDDING_SUFFIXES,
     bed_lines,
     expert_names,
     index_path,
     interval_writer,
     receptive_lines,
-    write_embeddings,
+    signal_writer,
 )
 from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress
 
-Strands = Literal["none", "average"]
-Tokens = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Starts, ends and vectors of a record's tokens."""
+_SETTINGS = ("window_bp", "overlap_bp", "tokens_per_base", "batch_size", "bf16")
 
 
 def open_genome(
@@ -176,6 +172,8 @@ class GenomeTokens:
         overlap_bp: Bases that two tiles share.
         tokens_per_base: Tokens per base; None is as the model is configured.
         batch_size: Tiles that are run at once.
+        bf16: Whether matrix products run in bfloat16.
+        across_ranks: Whether the ranks that ``torchrun`` started share the work of :meth:`write`.
         statistics: What :meth:`write` found; None before.
     """
 
@@ -186,17 +184,14 @@ class GenomeTokens:
     overlap_bp: int
     tokens_per_base: float | None
     batch_size: int
+    bf16: bool = False
+    across_ranks: bool = False
     statistics: TokenStatistics | None = None
 
     def tiles(self) -> Iterator[TileTokens]:
         """The tokens of one tile after the other, joined: all that there is to know of them."""
-        return run_tiles(
-            self.model,
-            self.genome,
-            self._tiles(),
-            tokens_per_base=self.tokens_per_base,
-            batch_size=self.batch_size,
-        )
+        for part in self._parts():
+            yield from self._run(part)
 
     def __repr__(self) -> str:
         where = "" if self.interval is None else f", {self.interval}"
@@ -204,7 +199,7 @@ class GenomeTokens:
 
     def __iter__(self) -> Iterator[Token]:
         """The tokens from left to right, record after record, those that touch the region."""
-        with progress(self._length_bp(), "tokenize") as advance:
+        with progress(sum(map(part_length_bp, self._parts())), "tokenize") as advance:
             for tokens in self.tiles():
                 record, sequences = self._read(tokens)
                 starts, ends = tokens.edges[:-1].tolist(), tokens.edges[1:].tolist()
@@ -225,8 +220,13 @@ class GenomeTokens:
         output: str | os.PathLike[str],
         *,
         receptive_positions: str | os.PathLike[str] | None = None,
+        boundary_probability: str | os.PathLike[str] | None = None,
     ) -> TokenStatistics:
         """Writes tokens as BED, all files or none.
+
+        With :attr:`across_ranks` all ranks must call it; the first one writes, the same as one alone. A run
+        that was interrupted leaves what it finished in a folder beside ``output``, ``.NAME.parts``; the same
+        run goes on from there, and removes it.
 
         Args:
             output: The BED file, nine columns: record, start, end, the token's sequence or the name of
@@ -236,9 +236,11 @@ class GenomeTokens:
                 pipe for the last stage alone. One that ends in ``.gz`` is bgzip, with an index (``….gz.tbi``,
                 or ``….gz.csi`` for records of 2²⁹ bases and more) beside it.
             receptive_positions: TSV file of where MxDNA's tokens read; ``.gz`` as ``output``.
+            boundary_probability: File of DNAChunker's boundary probabilities, of the first stage: bigWig if
+                it ends in ``.bw`` or ``.bigwig``, otherwise bedGraph; ``.gz`` as ``output``.
 
         Returns:
-            How long they are; :attr:`statistics` too.
+            How long they are; :attr:`statistics` too. On later ranks there is nothing in it.
 
         Raises:
             OSError: If a file cannot be read or written.
@@ -251,91 +253,159 @@ class GenomeTokens:
             aliases=self.genome.names.aliases,
             output=output,
             receptive_positions=receptive_positions,
+            boundary_probability=boundary_probability,
         )
         model_type = self.model.config.model_type
         if receptive_positions is not None and model_type != "mxdna":
             raise ArgumentError(
                 f"`receptive_positions` is for mxdna; a {model_type} model reads its own bases"
             )
+        if boundary_probability is not None and model_type != "dnachunker":
+            raise ArgumentError(f"`boundary_probability` is for dnachunker; a {model_type} model has none")
         stages = len(getattr(self.model.config, "target_ratio", [None]))
         ending = output.name.removeprefix(beside(output, "").name)
         # Whoever pipes tokens on has asked for one file.
         finer = [] if is_stream(output) else range(stages - 1)
         paths = [*(beside(output, f".stage_{stage}{ending}") for stage in finer), output]
-        tables = [] if receptive_positions is None else [Path(receptive_positions)]
         for path in paths[:-1]:
             require_own(path, output)
-        counts = self._write(paths, tables)
+        files = _TokenFiles(
+            paths,
+            None if receptive_positions is None else Path(receptive_positions),
+            None if boundary_probability is None else Path(boundary_probability),
+        )
+        self._write(files)
         self.statistics = TokenStatistics(
             self.genome.name,
-            counts,
+            files.counts,
             self.window_bp,
             self.overlap_bp,
-            [*paths, *tables, *filter(None, (index_path(path, self.genome) for path in (*paths, *tables)))],
+            [
+                *files.all_paths,
+                *filter(None, (index_path(path, self.genome) for path in files.all_paths)),
+            ],
             self.genome.skipped,
         )
         return self.statistics
 
-    def _write(self, paths: list[Path], tables: list[Path]) -> list[torch.Tensor]:
-        """Writes the tokens; returns how many have each length, a count for each path."""
-        counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
-        with contextlib.ExitStack() as open_files:
-            files = [
-                open_files.enter_context(interval_writer(path, self.genome)) for path in (*paths, *tables)
-            ]
-            advance = open_files.enter_context(progress(self._length_bp(), "tokenize"))
-            for tokens in self.tiles():
-                start_bp = int(tokens.edges[0])
-                name, ids = self._ids(tokens)
-                experts, scores = (tokens.columns.get(column) for column in ("expert", "score"))
-                for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)[-len(paths) :]):
-                    is_inside = overlaps(edges, self.interval)
-                    found = edges.diff()[is_inside].bincount(minlength=len(counts[stage]))
-                    found[: len(counts[stage])] += counts[stage]
-                    counts[stage] = found
-                    names = decode_dna(ids, edges - start_bp) if experts is None else expert_names(experts)
-                    files[stage].writelines(
-                        bed_lines(
-                            name,
-                            edges,
-                            names,
-                            is_inside,
-                            experts=experts,
-                            scores=scores,
-                        )
-                    )
-                if tables:
-                    files[-1].writelines(receptive_lines(name, tokens, overlaps(tokens.edges, self.interval)))
-                advance(len(ids))
-            # What a full disk refuses is known before the first file takes its place.
-            for file in files:
-                file.flush()
-        return counts
+    def _write(self, files: "_TokenFiles") -> None:
+        ranks = Ranks.of_torchrun() if self.across_ranks else ALONE
+        parts = self._parts()
+        settings = {
+            "interval": repr(self.interval),
+            "records": len(self.genome.records),
+            "kept": files.columns(),
+            **{name: getattr(self, name) for name in _SETTINGS},
+        }
+        inputs = [self.model, self.genome.path]
+        with kept_parts(files.paths[-1], len(parts), ranks, inputs, **settings) as kept:
+            missing = [part for place, part in enumerate(parts) if place not in kept.places]
+            with progress(sum(map(part_length_bp, missing[:: ranks.num_ranks])), "tokenize") as advance:
 
-    def _tiles(self) -> Iterator[Tile]:
-        genome, widths = self.genome, (self.window_bp, self.overlap_bp)
-        if self.interval is None:
-            for index in range(len(genome.records)):
-                yield from record_tiles(genome, index, *widths)
-        else:
-            index = genome.index_of(self.interval.record)
-            end_bp = self.interval.end_bp or genome.records[index].length_bp
-            yield from record_tiles(genome, index, *widths, near=(self.interval.start_bp, end_bp))
+                def compute(part: Sequence[Share]) -> list[dict[str, Any]]:
+                    found = []
+                    for tokens in self._run(part):
+                        found.append(files.needed(tokens).to_state())
+                        advance(int(tokens.edges[-1] - tokens.edges[0]))
+                    return found
 
-    def _ids(self, tokens: TileTokens) -> tuple[str, torch.Tensor]:
-        index = tokens.tile.record_index
-        ids, _ = self.genome.fetch(index, int(tokens.edges[0]), int(tokens.edges[-1]))
-        return self.genome.records[index].name, ids
+                results = run_parts(parts, compute, ranks, kept)
+                if ranks.is_first:
+                    with (
+                        files.opened(self.genome, self.interval) as write,
+                        write_behind(files.paths[-1], write, 2 * self.batch_size) as put,
+                    ):
+                        for _, found in results:
+                            for state in found:
+                                put(TileTokens.from_state(state))
+                else:
+                    list(results)
+
+    def _parts(self) -> list[list[Share]]:
+        return genome_parts(self.genome, self.interval, self.window_bp)
+
+    def _run(self, part: Sequence[Share]) -> Iterator[TileTokens]:
+        return run_part(
+            self.model,
+            self.genome,
+            part,
+            self.window_bp,
+            self.overlap_bp,
+            tokens_per_base=self.tokens_per_base,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
+        )
 
     def _read(self, tokens: TileTokens) -> tuple[str, list[str]]:
-        name, ids = self._ids(tokens)
+        name, ids = _ids(self.genome, tokens)
         return name, decode_dna(ids, tokens.edges - tokens.edges[0])
 
-    def _length_bp(self) -> int:
-        if self.interval is None:
-            return self.genome.length_bp
-        record = self.genome.records[self.genome.index_of(self.interval.record)]
-        return (self.interval.end_bp or record.length_bp) - self.interval.start_bp
+
+class _TokenFiles:
+    """The files that the tokens of a genome go to.
+
+    Args:
+        paths: Of the tokens of each segmentation, the finest first.
+        reads: Of where MxDNA's tokens read, if it is asked for.
+        signal: Of boundary probabilities, if it is asked for.
+    """
+
+    def __init__(self, paths: list[Path], reads: Path | None, signal: Path | None) -> None:
+        self.paths, self.reads, self.signal = paths, reads, signal
+        self.counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
+
+    @property
+    def all_paths(self) -> list[Path]:
+        return [path for path in (*self.paths, self.reads, self.signal) if path is not None]
+
+    def columns(self) -> list[str]:
+        """What of the columns of tokens is written."""
+        more = [] if self.reads is None else ["reads_bp", "modulation"]
+        return ["expert", "score", *more, *([] if self.signal is None else ["boundary_probability"])]
+
+    def needed(self, tokens: TileTokens) -> TileTokens:
+        """What of a tile's tokens is written."""
+        columns = {name: tokens.columns[name] for name in self.columns() if name in tokens.columns}
+        probability = None if self.signal is None else tokens.boundary_probability
+        return dataclasses.replace(tokens, columns=columns, boundary_probability=probability)
+
+    @contextlib.contextmanager
+    def opened(self, genome: Genome, interval: Interval | None) -> Iterator[Callable[[TileTokens], None]]:
+        """Opens all; gives what writes a tile's tokens, those that touch the interval."""
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(interval_writer(path, genome)) for path in self.paths]
+            reads = None if self.reads is None else stack.enter_context(interval_writer(self.reads, genome))
+            put = None if self.signal is None else stack.enter_context(signal_writer(self.signal, genome))
+
+            def write(tokens: TileTokens) -> None:
+                name, ids = _ids(genome, tokens)
+                start_bp = int(tokens.edges[0])
+                experts, scores = (tokens.columns.get(column) for column in ("expert", "score"))
+                for stage, edges in enumerate((*tokens.finer_edges, tokens.edges)[-len(files) :]):
+                    is_inside = overlaps(edges, interval)
+                    self._count(stage, edges.diff()[is_inside])
+                    names = decode_dna(ids, edges - start_bp) if experts is None else expert_names(experts)
+                    lines = bed_lines(name, edges, names, is_inside, experts=experts, scores=scores)
+                    files[stage].writelines(lines)
+                if reads is not None:
+                    reads.writelines(receptive_lines(name, tokens, overlaps(tokens.edges, interval)))
+                if put is not None and tokens.boundary_probability is not None:
+                    low, high = start_bp, int(tokens.edges[-1])
+                    if interval is not None:
+                        first, last = span_of(genome, interval)
+                        low, high = max(low, first), min(high, last)
+                    if low < high:
+                        put(name, low, tokens.boundary_probability[low - start_bp : high - start_bp])
+
+            yield write
+            # What a full disk refuses is known before the first file takes its place.
+            for file in (*files, *([] if reads is None else [reads])):
+                file.flush()
+
+    def _count(self, stage: int, lengths: torch.Tensor) -> None:
+        found = lengths.bincount(minlength=len(self.counts[stage]))
+        found[: len(self.counts[stage])] += self.counts[stage]
+        self.counts[stage] = found
 
 
 def tokenize_genome(
@@ -350,7 +420,10 @@ def tokenize_genome(
     aliases: Aliases | None = None,
     on_error: OnError = "fail",
     batch_size: int = 8,
+    bf16: bool = False,
     receptive_positions: str | os.PathLike[str] | None = None,
+    boundary_probability: str | os.PathLike[str] | None = None,
+    across_ranks: bool = False,
 ) -> GenomeTokens:
     """Cuts sequences into tokens, however long they are.
 
@@ -370,7 +443,13 @@ def tokenize_genome(
         on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
             ``"fail"``: they are refused.
         batch_size: Windows run at once; changes no result.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; tokens
+            may differ from those in float32.
         receptive_positions: TSV file to write beside ``output``: where MxDNA's tokens read.
+        boundary_probability: bigWig or bedGraph file to write beside ``output``: DNAChunker's boundary
+            probabilities.
+        across_ranks: Whether the ranks that ``torchrun`` started share the work, and the first one writes
+            what one alone would; all must call it. Without ``torchrun`` nothing changes.
 
     Returns:
         The tokens, to iterate over or to write.
@@ -388,192 +467,29 @@ def tokenize_genome(
         0
     """
     require_at_least("batch_size", batch_size, 1)
-    for path in (output, receptive_positions):
+    more = {"receptive_positions": receptive_positions, "boundary_probability": boundary_probability}
+    for path in (output, *more.values()):
         if path is not None:
             output_file(path)
+    if across_ranks:
+        use_own_device()
     network = resolve(model, needs_network=True)
     widths = tile_widths(network, window_bp, overlap_bp)
     genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
-    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size)
+    tokens = GenomeTokens(network, genome, interval, *widths, tokens_per_base, batch_size, bf16, across_ranks)
     if output is not None:
-        tokens.write(output, receptive_positions=receptive_positions)
-    elif receptive_positions is not None:
-        raise ArgumentError("`receptive_positions` is written beside `output`, which must be given")
+        tokens.write(output, **more)
+    elif asked := [name for name, path in more.items() if path is not None]:
+        raise ArgumentError(f"`{asked[0]}` is written beside `output`, which must be given")
     return tokens
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings(Report):
-    """Vectors of records, or of tokens, of the model's width, float32.
-
-    Attributes:
-        embeddings: ``[R, D]`` of records, or ``[T, D]`` of tokens.
-        records: Names of all records.
-        has_vector: ``[R]`` bool: which records have a vector, or tokens; the others, in which there is no A,
-            C, G or T outside of long runs of N, have rows of NaN, or no token.
-        record_index: ``[T]`` int64: the record of each token; None of records, like the next.
-        start_bp: ``[T]`` int64: first base of each token, 0-based.
-        end_bp: ``[T]`` int64: base after its last.
-        window_bp: Bases of a window.
-        overlap_bp: Bases that two windows share.
-        reverse_complement: Whether both strands were averaged.
-        skipped: Records that could not be read, and why.
-    """
-
-    embeddings: torch.Tensor
-    records: list[str]
-    has_vector: torch.Tensor
-    record_index: torch.Tensor | None
-    start_bp: torch.Tensor | None
-    end_bp: torch.Tensor | None
-    window_bp: int
-    overlap_bp: int
-    reverse_complement: Strands
-    skipped: Sequence[Skipped] = ()
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """What there is by name."""
-        names = ("has_vector", "record_index", "start_bp", "end_bp", "embeddings")
-        named = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in named.items() if value is not None}
-
-    @property
-    def without_vector(self) -> list[str]:
-        """Names of the records that have none."""
-        return [name for name, has in zip(self.records, self.has_vector.tolist(), strict=True) if not has]
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """What ``dnachunk embed`` writes beside the vectors."""
-        return {
-            "records": len(self.records),
-            "records_without_vector": self.without_vector,
-            "vectors": int(self.has_vector.sum()) if self.record_index is None else len(self.embeddings),
-            "channels": self.embeddings.shape[1],
-            "reverse_complement": self.reverse_complement,
-            "window_bp": self.window_bp,
-            "overlap_bp": self.overlap_bp,
-            **listed(self.skipped, "records"),
-        }
-
-    def save(self, output: str | os.PathLike[str]) -> None:
-        """Writes the tensors and the records' names to ``.safetensors`` or ``.npz``, whole or not at all.
-
-        Raises:
-            OSError: If it cannot be written.
-            ValueError: If the file's name ends otherwise.
-        """
-        write_embeddings(Path(output), self.tensors(), self.records)
-
-    def report(self) -> list[Table | str]:
-        """How many there are, and what has none."""
-        what = "records" if self.record_index is None else "tokens"
-        metrics = self.metrics
-        first = f"{metrics['vectors']:,} vectors of {metrics['channels']} channels, of {what}"
-        if not self.without_vector:
-            return [first]
-        shown = ", ".join(self.without_vector[:3]) + (", …" if len(self.without_vector) > 3 else "")
-        return [
-            first,
-            f"Records without a vector, as there is no A, C, G or T to read: {len(self.without_vector):,} "
-            f"({shown})",
-        ]
-
-
-def embed_genome(
-    model: Any,
-    fasta: str | os.PathLike[str] | Genome,
-    output: str | os.PathLike[str] | None = None,
-    *,
-    per: Literal["record", "token"] = "record",
-    reverse_complement: Strands = "none",
-    window_bp: int | None = None,
-    overlap_bp: int | None = None,
-    tokens_per_base: float | None = None,
-    on_error: OnError = "fail",
-    batch_size: int = 8,
-) -> Embeddings:
-    """Turns sequences into vectors of the model's width.
-
-    A record's vector is the mean of its latent tokens (of a long record, the mean of its windows' means,
-    weighted by their bases). Averaged over strands, a token's vector stands for bases that lie in one token
-    on either.
-
-    Args:
-        model: A model of ours, or the folder of one; it is put in evaluation mode.
-        fasta: The sequences: plain, gzip or bgzip.
-        output: ``.safetensors`` or ``.npz`` file to write. Default: nothing is written.
-        per: ``"record"``: a vector for each record; ``"token"``: for each token.
-        reverse_complement: ``"average"``: both strands are run and averaged.
-        window_bp: Bases read at once; default as in the model's training.
-        overlap_bp: Bases that two windows share; default a quarter of a window.
-        tokens_per_base: In (0, 1], of MergeDNA and DNAChunker; default as the model is configured.
-        on_error: ``"skip"``: records that cannot be read are left out, counted and listed;
-            ``"fail"``: they are refused.
-        batch_size: Windows run at once; changes no result.
-
-    Returns:
-        The vectors.
-
-    Raises:
-        OSError: If a file cannot be read or written.
-        ValueError: If an argument is out of range or does not fit the model; or with ``per="token"`` if there
-            is no A, C, G or T.
-    """
-    if output is not None and Path(output).suffix not in EMBEDDING_SUFFIXES:
-        raise UsageError(f"`output` must end in {' or '.join(EMBEDDING_SUFFIXES)}, got {output}")
-    if output is not None and is_stream(output):
-        raise UsageError(f"`output` must be a file, whose parts are not written in order, got {output}")
-    require_one_of("per", per, ("record", "token"))
-    require_one_of("reverse_complement", reverse_complement, ("none", "average"))
-    require_at_least("batch_size", batch_size, 1)
-    require_different_files(model=model_files(model), fasta=fasta, output=output)
-    if output is not None:
-        output_file(output)
-    network = resolve(model, needs_network=True)
-    window_bp, overlap_bp = tile_widths(network, window_bp, overlap_bp)
-    genome = open_genome(fasta, on_error=on_error)
-
-    def strand(reverse: bool, advance: Callable[[int], Any]) -> Iterator[TileTokens]:
-        tiles = itertools.chain.from_iterable(
-            record_tiles(genome, index, window_bp, overlap_bp, reverse=reverse)
-            for index in range(len(genome.records))
-        )
-        for tokens in run_tiles(
-            network,
-            genome,
-            tiles,
-            tokens_per_base=tokens_per_base,
-            batch_size=batch_size,
-            vectors=True,
-            reverse=reverse,
-        ):
-            advance(int(tokens.edges[-1] - tokens.edges[0]))
-            yield tokens
-
-    strands = [False, True] if reverse_complement == "average" else [False]
-    with progress(genome.length_bp * len(strands), "embed") as advance:
-        runs = [strand(reverse, advance) for reverse in strands]
-        if per == "record":
-            found = _record_vectors(genome, network.config.hidden_size, runs)
-        else:
-            found = _token_vectors(genome, runs)
-    embeddings = Embeddings(
-        found["embeddings"],
-        [record.name for record in genome.records],
-        found["has_vector"],
-        found.get("record_index"),
-        found.get("start_bp"),
-        found.get("end_bp"),
-        window_bp,
-        overlap_bp,
-        reverse_complement,
-        genome.skipped,
-    )
-    if output is not None:
-        embeddings.save(output)
-    return embeddings
+def _ids(genome: Genome, tokens: TileTokens) -> tuple[str, torch.Tensor]:
+    """The name of a tile's record, and the letters of its tokens."""
+    index = tokens.tile.record_index
+    ids, _ = genome.fetch(index, int(tokens.edges[0]), int(tokens.edges[-1]))
+    return genome.records[index].name, ids
 
 
 def _totals(counts: torch.Tensor) -> tuple[int, int]:
@@ -581,82 +497,10 @@ def _totals(counts: torch.Tensor) -> tuple[int, int]:
     return int(counts.sum()), sum(length * count for length, count in enumerate(counts.tolist()))
 
 
-def _record_vectors(
-    genome: Genome, channels: int, runs: "list[Iterator[TileTokens]]"
-) -> dict[str, torch.Tensor]:
-    """A vector for each record: NaN where there is none."""
-    means = []
-    for run in runs:
-        sums = torch.zeros(len(genome.records), channels, dtype=torch.float64)
-        bases = torch.zeros(len(genome.records), 1, dtype=torch.float64)
-        for tokens in run:
-            assert tokens.values is not None
-            if len(tokens.values):
-                num_bases = float(tokens.edges[-1] - tokens.edges[0])
-                sums[tokens.tile.record_index] += num_bases * tokens.values.double().mean(dim=0)
-                bases[tokens.tile.record_index] += num_bases
-        means.append(sums / bases)
-    embeddings = torch.stack(means).mean(dim=0).float()
-    return {"embeddings": embeddings, "has_vector": ~embeddings.isnan().any(dim=1)}
-
-
-def _token_vectors(genome: Genome, runs: list[Iterator[TileTokens]]) -> dict[str, torch.Tensor]:
-    """A vector for each token, with its place on the forward strand."""
-    columns: dict[str, list[torch.Tensor]] = {
-        name: [] for name in ("record_index", "start_bp", "end_bp", "embeddings")
-    }
-    for index, *strands in zip(itertools.count(), *(_by_record(genome, run) for run in runs), strict=False):
-        tokens = strands[0]
-        if tokens is None:
-            continue
-        if len(strands) == 2:
-            length_bp = genome.records[index].length_bp
-            starts, ends, values = (part.flip(0) for part in strands[1])
-            tokens = _average(tokens, (length_bp - ends, length_bp - starts, values))
-        starts, ends, values = tokens
-        columns["record_index"].append(torch.full_like(starts, index))
-        columns["start_bp"].append(starts)
-        columns["end_bp"].append(ends)
-        columns["embeddings"].append(values)
-    if not columns["embeddings"]:
-        raise ValueError(f"there is no A, C, G or T in {genome.path}")
-    found = {name: torch.cat(parts) for name, parts in columns.items()}
-    has_vector = torch.zeros(len(genome.records), dtype=torch.bool)
-    has_vector[found["record_index"]] = True
-    return {**found, "has_vector": has_vector}
-
-
-def _by_record(genome: Genome, run: Iterator[TileTokens]) -> Iterator[Tokens | None]:
-    """For each record the starts and ends of all its tokens, and their vectors; None if it is all N."""
-    groups = itertools.groupby(run, key=lambda tokens: tokens.tile.record_index)
-    group = next(groups, None)
-    for index in range(len(genome.records)):
-        if group is None or group[0] != index:
-            yield None
-            continue
-        tiles = list(group[1])
-        starts = torch.cat([tile.edges[:-1] for tile in tiles])
-        ends = torch.cat([tile.edges[1:] for tile in tiles])
-        yield starts, ends, torch.cat([tile.values for tile in tiles if tile.values is not None])
-        group = next(groups, None)
-
-
-def _average(tokens: Tokens, others: Tokens) -> Tokens:
-    """The common refinement of two segmentations of the same bases, and the mean of their vectors."""
-    edges = torch.cat([*tokens[:2], *others[:2]]).unique()
-    places = [torch.searchsorted(starts, edges[:-1], right=True) - 1 for starts, _, _ in (tokens, others)]
-    # Between two stretches there are bases of no token.
-    is_inside = tokens[1][places[0]] > edges[:-1]
-    mean = (tokens[2][places[0]] + others[2][places[1]]) / 2
-    return edges[:-1][is_inside], edges[1:][is_inside], mean[is_inside]
-
-
 __all__ = [
-    "Embeddings",
     "GenomeTokens",
     "Token",
     "TokenStatistics",
-    "embed_genome",
     "find_interval",
     "open_genome",
     "tokenize_genome",

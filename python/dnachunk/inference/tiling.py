@@ -1,11 +1,12 @@
 """Long records in tiles: where the tiles lie, how they are run, and how their tokens are joined."""
 
 import dataclasses
+import functools
 import itertools
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +15,9 @@ from dnachunk.data.genome import Genome
 from dnachunk.data.tiles import Span, tile_spans
 from dnachunk.data.windows import Interval
 from dnachunk.inference.tokens import encode_rows
+
+PART_BP = 1 << 18
+"""Bases of a part of a genome, which is computed by itself."""
 
 _PIECE_BP = 1 << 20
 
@@ -56,6 +60,30 @@ class TileTokens:
     finer_edges: tuple[torch.Tensor, ...] = ()
     columns: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     boundary_probability: torch.Tensor | None = None
+
+    def to_state(self) -> dict[str, Any]:
+        """All of it as tensors, numbers, tuples and dicts, as :meth:`from_state` takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "TileTokens":
+        """What :meth:`to_state` was called on."""
+        return cls(**{**state, "tile": Tile(**state["tile"])})
+
+
+class Share(NamedTuple):
+    """What is cut of one strand of a record in a part of a genome.
+
+    Attributes:
+        record_index: Which record.
+        own: Where its tiles begin.
+        near: The bases whose tokens are asked for, of these tiles and of the next, which the last is joined
+            with.
+    """
+
+    record_index: int
+    own: Span
+    near: Span
 
 
 def check_tiling(function: str, window_bp: int, overlap_bp: int) -> None:
@@ -171,6 +199,7 @@ def run_tiles(
     batch_size: int = 8,
     vectors: bool = False,
     reverse: bool = False,
+    bf16: bool = False,
 ) -> Iterator[TileTokens]:
     """Tokenizes tiles and joins them, a batch at a time.
 
@@ -182,6 +211,7 @@ def run_tiles(
         batch_size: Tiles that are run at once.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
         reverse: Whether they are tiles of the reverse complement.
+        bf16: Whether matrix products run in bfloat16; tokens may then be others.
 
     Raises:
         ValueError: If the keep ratio is out of reach, or the model has none.
@@ -191,7 +221,7 @@ def run_tiles(
         remaining = iter(tiles)
         while batch := list(itertools.islice(remaining, batch_size)):
             rows = [fetch_tile(genome, tile, reverse=reverse).long() for tile in batch]
-            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors)
+            found = encode_rows(model, rows, tokens_per_base=tokens_per_base, vectors=vectors, bf16=bf16)
             lengths = [segmentation.lengths.cpu() for segmentation in found.segmentations]
             counts = [segmentation.num_tokens.tolist() for segmentation in found.segmentations]
             probability = found.boundary_probability
@@ -212,6 +242,82 @@ def run_tiles(
     return join_tiles(run())
 
 
+def genome_parts(
+    genome: Genome, interval: Interval | None, window_bp: int, *, reverse: bool = False
+) -> list[list[Share]]:
+    """A genome in parts of :data:`PART_BP` bases, each of one record or of several short ones.
+
+    Args:
+        genome: The genome.
+        interval: What of it; None is all.
+        window_bp: Bases of a tile.
+        reverse: Whether the strand is the reverse complement, on which bases are counted then.
+    """
+    spans = [(index, 0, record.length_bp) for index, record in enumerate(genome.records)]
+    if interval is not None:
+        spans = [(genome.index_of(interval.record), *span_of(genome, interval, reverse=reverse))]
+    parts: list[list[Share]] = [[]]
+    room_bp = PART_BP
+    for index, start_bp, end_bp in spans:
+        own_start_bp = start_bp
+        while own_start_bp < end_bp:
+            if not room_bp:
+                parts.append([])
+                room_bp = PART_BP
+            own_end_bp = min(own_start_bp + room_bp, end_bp)
+            near = (own_start_bp, min(own_end_bp + window_bp, end_bp))
+            # Tiles before an interval decide on its first tokens too.
+            own = (0 if own_start_bp == start_bp else own_start_bp, own_end_bp)
+            parts[-1].append(Share(index, own, near))
+            room_bp -= own_end_bp - own_start_bp
+            own_start_bp = own_end_bp
+    return parts
+
+
+def part_length_bp(shares: Sequence[Share]) -> int:
+    """Bases that one of the :func:`genome_parts` stands for."""
+    return sum(share.own[1] - share.near[0] for share in shares)
+
+
+def span_of(genome: Genome, interval: Interval, *, reverse: bool = False) -> Span:
+    """Where an interval lies on a strand of its record."""
+    length_bp = genome.records[genome.index_of(interval.record)].length_bp
+    start_bp, end_bp = interval.start_bp, length_bp if interval.end_bp is None else interval.end_bp
+    return (length_bp - end_bp, length_bp - start_bp) if reverse else (start_bp, end_bp)
+
+
+def run_part(
+    model: Any,
+    genome: Genome,
+    shares: Sequence[Share],
+    window_bp: int,
+    overlap_bp: int,
+    *,
+    reverse: bool = False,
+    **options: Any,
+) -> Iterator[TileTokens]:
+    """The tokens of one of the :func:`genome_parts`, one tile after the other; the parts' are all there are.
+
+    Args:
+        model: What :func:`~dnachunk.load` gives.
+        genome: The genome.
+        shares: The part.
+        window_bp: Bases of a tile.
+        overlap_bp: Bases that two tiles share.
+        reverse: As for :func:`genome_parts`.
+        **options: Further arguments of :func:`run_tiles`.
+    """
+    tiles = itertools.chain.from_iterable(
+        record_tiles(genome, share.record_index, window_bp, overlap_bp, reverse=reverse, near=share.near)
+        for share in shares
+    )
+    own = {share.record_index: share.own for share in shares}
+    for tokens in run_tiles(model, genome, tiles, reverse=reverse, **options):
+        start_bp, end_bp = own[tokens.tile.record_index]
+        if start_bp <= tokens.tile.start_bp < end_bp:
+            yield tokens
+
+
 def overlaps(edges: torch.Tensor, interval: Interval | None) -> torch.Tensor:
     """``[L]`` bool: which of the tokens with these edges touch the interval; all if there is none."""
     is_inside = torch.ones(len(edges) - 1, dtype=torch.bool)
@@ -220,6 +326,17 @@ def overlaps(edges: torch.Tensor, interval: Interval | None) -> torch.Tensor:
     if interval.end_bp is not None:
         is_inside &= edges[:-1] < interval.end_bp
     return is_inside & (edges[1:] > interval.start_bp)
+
+
+def touching(tokens: TileTokens, genome: Genome, interval: Interval, *, reverse: bool = False) -> TileTokens:
+    """A tile's tokens that touch an interval, of the last segmentation, with their vectors."""
+    start_bp, end_bp = span_of(genome, interval, reverse=reverse)
+    inside = overlaps(tokens.edges, Interval(interval.record, start_bp, end_bp)).nonzero()[:, 0]
+    if not len(inside):
+        return TileTokens(tokens.tile, tokens.edges[:1], None if tokens.values is None else tokens.values[:0])
+    low, high = int(inside[0]), int(inside[-1]) + 1
+    values = None if tokens.values is None else tokens.values[low:high]
+    return TileTokens(tokens.tile, tokens.edges[low : high + 1], values)
 
 
 def _joint(left: torch.Tensor, right: torch.Tensor, after_bp: int) -> int:
@@ -265,8 +382,9 @@ def _stretches(length_bp: int, runs: list[Span]) -> list[Span]:
     ]
 
 
+@functools.lru_cache(maxsize=16)
 def _long_runs_of_n(genome: Genome, record_index: int, longer_than_bp: int) -> list[Span]:
-    """Runs of N of more than so many bases, in order; the record is read in pieces."""
+    """Runs of N of more than so many bases, in order; a record is read once, in pieces, for all its parts."""
     length_bp = genome.records[record_index].length_bp
     runs: list[Span] = []
     for start_bp in range(0, length_bp, _PIECE_BP):

@@ -21,7 +21,7 @@ from dnachunk.baselines import FixedTokenizer
 from dnachunk.errors import ArgumentError
 from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
-from dnachunk.models.loading import best_device, load_pretrained, readable
+from dnachunk.models.loading import best_device, bf16_products, load_pretrained, readable
 from dnachunk.models.modeling_common import DNAPreTrainedModel, mean_over_tokens
 from dnachunk.segmentation import Encoded
 from dnachunk.tokenization import between_special_tokens
@@ -144,7 +144,12 @@ def resolve(model: Any, *, needs_network: bool = False) -> Any:
 
 
 def encode_rows(
-    model: Any, rows: Sequence[torch.Tensor], *, tokens_per_base: float | None = None, vectors: bool = False
+    model: Any,
+    rows: Sequence[torch.Tensor],
+    *,
+    tokens_per_base: float | None = None,
+    vectors: bool = False,
+    bf16: bool = False,
 ) -> Encoded:
     """Cuts sequences into tokens, all at once, without gradients.
 
@@ -153,11 +158,12 @@ def encode_rows(
         rows: Ids of bases, ``[n]`` int64 each.
         tokens_per_base: Tokens per base; None is as the model is configured.
         vectors: Whether to run the whole model, for the tokens' vectors, or the tokenizer alone.
+        bf16: Whether matrix products run in bfloat16; tokens may then be others.
     """
     device = "cpu" if isinstance(model, FixedTokenizer) else model.device
     ids = pad_sequence(list(rows), batch_first=True, padding_value=PAD_ID)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    with torch.inference_mode():
+    with torch.inference_mode(), bf16_products(model, bf16):
         return model.encode_tokens(
             ids.to(device), mask.to(device), vectors=vectors, tokens_per_base=tokens_per_base
         )
@@ -165,6 +171,8 @@ def encode_rows(
 
 def mean_vectors(model: Any, inputs: dict[str, torch.Tensor], *, cls_sep: bool = False) -> torch.Tensor:
     """The mean of the latent tokens of each row, ``[B, D]``, as :func:`embed_genome` gives it for a record.
+
+    It is float32 at least, whatever the model computes in.
 
     Of a model that is none of ours it is the mean of the bases' last hidden states.
 
@@ -177,11 +185,15 @@ def mean_vectors(model: Any, inputs: dict[str, torch.Tensor], *, cls_sep: bool =
     if isinstance(model, DNAPreTrainedModel):
         encoded = model.encode_tokens(ids, mask)
         assert encoded.vectors is not None
-        return mean_over_tokens(encoded.vectors, encoded.segmentation.num_tokens)
+        return mean_over_tokens(_wide(encoded.vectors), encoded.segmentation.num_tokens)
     if cls_sep:
         ids, mask = between_special_tokens(ids, mask)
     hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-    return mean_over_tokens(hidden[:, int(cls_sep) :], inputs["attention_mask"].sum(dim=1))
+    return mean_over_tokens(_wide(hidden[:, int(cls_sep) :]), inputs["attention_mask"].sum(dim=1))
+
+
+def _wide(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden.to(torch.promote_types(hidden.dtype, torch.float32))
 
 
 def _named(name: str) -> FixedTokenizer | None:

@@ -2,10 +2,11 @@
 
 import contextlib
 import functools
+import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +14,7 @@ import torch
 
 from dnachunk.data.genome import Genome
 from dnachunk.data.text import index_ending, text_writer
+from dnachunk.errors import UsageError
 from dnachunk.files import is_stream, replacing, require_own
 from dnachunk.inference.tiling import TileTokens
 
@@ -166,6 +168,62 @@ def bedgraph_lines(record: str, start_bp: int, values: torch.Tensor) -> Iterator
         start_bp = end_bp
 
 
+@contextlib.contextmanager
+def signal_writer(path: Path, genome: Genome) -> Iterator[Callable[[str, int, torch.Tensor], None]]:
+    """Opens a file for a value of each base, record after record and sorted, whole or not at all.
+
+    Args:
+        path: bigWig if it ends in ``.bw`` or ``.bigwig``, otherwise bedGraph, which :func:`interval_writer`
+            opens.
+        genome: Whose bases they are.
+
+    Yields:
+        What writes the values of a stretch: takes the record's name, the first base, and ``[n]`` values; NaN
+        is none.
+
+    Raises:
+        ImportError: If bigWig is asked for and there is no pyBigWig.
+        OSError: If it cannot be written.
+    """
+    if path.suffix.lower() not in (".bw", ".bigwig"):
+        with interval_writer(path, genome) as file:
+            yield lambda record, start_bp, values: file.writelines(bedgraph_lines(record, start_bp, values))
+            file.flush()
+        return
+    if is_stream(path):
+        raise UsageError(f"bigWig must go to a file, whose parts are not written in order, got {path}")
+    if importlib.util.find_spec("pyBigWig") is None:
+        raise ModuleNotFoundError(
+            "bigWig is written by pyBigWig: pip install 'dnachunk[browse]'", name="pyBigWig"
+        )
+    import pyBigWig  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    num_bases = 0
+    with replacing(path) as temporary:
+        file = pyBigWig.open(str(temporary), "w")
+        file.addHeader([(record.name, record.length_bp) for record in genome.records])
+
+        def write(record: str, start_bp: int, values: torch.Tensor) -> None:
+            nonlocal num_bases
+            for first, last in _runs(~values.isnan()):
+                found = values[first:last].double().numpy()
+                file.addEntries(record, start_bp + first, values=found, span=1, step=1)
+                num_bases += last - first
+
+        yield write
+        file.close()
+        # It does not tell what a full disk refused.
+        with pyBigWig.open(str(temporary)) as written:
+            if num_bases and written.header()["nBasesCovered"] != num_bases:
+                raise OSError(f"{path} could not be written whole")
+
+
+def _runs(is_in: torch.Tensor) -> list[tuple[int, int]]:
+    """Where runs of True begin and end."""
+    edges = torch.nn.functional.pad(is_in.to(torch.int8), (1, 1)).diff().nonzero()[:, 0].tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def write_embeddings(path: Path, tensors: Mapping[str, torch.Tensor], records: Sequence[str]) -> None:
     """Writes tensors and the records' names, whole or not at all.
 
@@ -202,5 +260,6 @@ __all__ = [
     "interval_writer",
     "item_rgb",
     "receptive_lines",
+    "signal_writer",
     "write_embeddings",
 ]

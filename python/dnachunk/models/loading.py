@@ -34,6 +34,22 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def bf16_products(model: Any, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    """Where a model's matrix products run in bfloat16, as a training's with ``bf16``, if asked for.
+
+    The weights stay as they are, and so does what is computed in float32 under any autocast. On a machine
+    without such products it is slower.
+
+    Args:
+        model: What runs in there, on its device; a tokenizer without a network has no products.
+        bf16: Whether it is asked for; otherwise all is as it would be outside.
+    """
+    if not bf16 or not isinstance(model, torch.nn.Module):
+        return contextlib.nullcontext()
+    device: torch.device = next(model.parameters()).device
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 def load_pretrained(
     auto_class: Any,
     directory: str | os.PathLike[str],
@@ -344,6 +360,7 @@ __all__ = [
     "abridged",
     "ask",
     "best_device",
+    "bf16_products",
     "check_code",
     "holds_model",
     "load_config",

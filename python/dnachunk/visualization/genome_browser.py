@@ -276,6 +276,7 @@ def browse(
     on_error: OnError = "fail",
     window_bp: int | None = None,
     batch_size: int = 8,
+    bf16: bool = False,
 ) -> TokenBrowser:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
@@ -304,6 +305,8 @@ def browse(
             ``"fail"``: they are refused.
         window_bp: Bases read at once; default as in each model's training.
         batch_size: Windows run at once; changes no result.
+        bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; tokens
+            may differ from those in float32.
 
     Returns:
         The page: ``write(path)`` writes it, and a notebook shows it.
@@ -357,7 +360,7 @@ def browse(
         tokens = [
             track
             for segmenter in segmenters
-            for track in _token_tracks(segmenter, genome, spans, batch_size, advance)
+            for track in _token_tracks(segmenter, genome, spans, batch_size, bf16, advance)
         ]
     page = TokenBrowser(genome, spans, tokens, tracks, {**inputs, "fasta": genome}, genome.skipped)
     if output is not None:
@@ -428,6 +431,7 @@ def _token_tracks(
     genome: Genome,
     spans: Sequence[Span],
     batch_size: int,
+    bf16: bool,
     advance: Callable[[int], Any],
 ) -> Iterator[TokenTrack]:
     """A track for each segmentation, the finest first."""
@@ -439,7 +443,7 @@ def _token_tracks(
         near = (span.start_bp, span.end_bp)
         lying = record_tiles(genome, span.record_index, segmenter.tile_bp, segmenter.overlap_bp, near=near)
         probability = torch.full((span.end_bp - span.start_bp,), torch.nan)
-        for tokens in run_tiles(segmenter.model, genome, lying, batch_size=batch_size):
+        for tokens in run_tiles(segmenter.model, genome, lying, batch_size=batch_size, bf16=bf16):
             tiles.append(tokens)
             first_bp = int(tokens.edges[0])
             low, high = max(first_bp, span.start_bp), min(int(tokens.edges[-1]), span.end_bp)
