@@ -1,6 +1,5 @@
 """Recipes: what a pre-training was done with, in a TOML file; those of the papers come with the package."""
 
-import difflib
 import importlib
 import json
 import os
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, did_you_mean
 from dnachunk.files import replacing
 from dnachunk.reporting import Report, Table
 
@@ -73,14 +72,14 @@ class Recipe:
         if text not in names and not path.exists() and path.name == text and path.suffix != ".toml":
             raise UsageError(
                 f"`recipe` must be one of {', '.join(names)}, or a TOML file, got {text!r}"
-                f"{_alike(text, names)}"
+                f"{did_you_mean(text, names)}"
             )
         fields = read_toml(path)
         for field, value in fields.items():
             if field not in FIELDS:
                 raise ArgumentError(
                     f"{path}: fields of a recipe must be of {', '.join(FIELDS)}, got {field!r}"
-                    f"{_alike(field, FIELDS)}"
+                    f"{did_you_mean(field, FIELDS)}"
                 )
             if not _is_of(value, FIELDS[field]):
                 got = json.dumps(value, default=str)
@@ -186,11 +185,6 @@ def _is_of(value: Any, kind: type) -> bool:
     if kind is list:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     return type(value) in ((int, float) if kind is float else (kind,))
-
-
-def _alike(name: str, known: Any) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 __all__ = [
