@@ -163,8 +163,8 @@ ReadOnErrorOption = Annotated[
 ModelsOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models lists; can "
-        "be repeated."
+        help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models lists; "
+        "can be repeated."
     ),
 ]
 AnnotationsOption = Annotated[

@@ -96,7 +96,11 @@ class ShippedModels(Report):
         ]
         header = ["model", "system", "parameters", "MB", "held-out nats", "best fixed context"]
         told = [f"{each.name}: {each.purpose} Trained on {', '.join(each.genomes)}." for each in self.models]
-        return [Table(header, rows), "\n".join(told), f"{PURPOSE} More in the README.md of each, in {PACKAGED}."]
+        return [
+            Table(header, rows),
+            "\n".join(told),
+            f"{PURPOSE} More in the README.md of each, in {PACKAGED}.",
+        ]
 
 
 def _tensors(weights: Path) -> dict[str, Any]:

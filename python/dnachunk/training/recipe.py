@@ -152,15 +152,24 @@ def write_recipe(path: Path, fields: Mapping[str, Any], remark: str) -> None:
 
     Args:
         path: Written whole or not at all.
-        fields: Plain values by the names of :data:`FIELDS`; None is left out.
+        fields: As :func:`recipe_text` takes them.
         remark: Its first line.
 
     Raises:
         OSError: If it cannot be written.
     """
+    with replacing(path) as temporary:
+        temporary.write_text(f"# {remark}\n{recipe_text(fields)}", encoding="utf-8")
+
+
+def recipe_text(fields: Mapping[str, Any]) -> str:
+    """A recipe in TOML.
+
+    Args:
+        fields: Plain values by the names of :data:`FIELDS`; None is left out.
+    """
     tables = {name: value for name, value in fields.items() if isinstance(value, Mapping)}
-    lines = [f"# {remark}"]
-    lines += [
+    lines = [
         f"{name} = {_toml(value)}"
         for name, value in fields.items()
         if name not in tables and value is not None
@@ -168,8 +177,7 @@ def write_recipe(path: Path, fields: Mapping[str, Any], remark: str) -> None:
     for name, table in tables.items():
         if table:
             lines += ["", f"[{name}]", *(f"{key} = {_toml(each)}" for key, each in table.items())]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _toml(value: Any) -> str:
@@ -195,5 +203,6 @@ __all__ = [
     "list_recipes",
     "read_toml",
     "recipe_names",
+    "recipe_text",
     "write_recipe",
 ]
