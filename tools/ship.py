@@ -34,8 +34,12 @@ def round_weights(run: Path, folder: Path) -> None:
     weights = {name: tensor.bfloat16() for name, tensor in load_file(run / "model.safetensors").items()}
     file = folder / "model.safetensors"
     save_file(weights, file, metadata={"format": "pt"})
+    # As any other file of the package.
+    file.chmod(0o644)
     if file.stat().st_size > MAX_BYTES:
-        raise SystemExit(f"the weights must have at most {MAX_BYTES:,} bytes, got {file.stat().st_size:,}")
+        raise SystemExit(
+            f"{run}: the weights must have at most {MAX_BYTES:,} bytes, got {file.stat().st_size:,}"
+        )
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(to_json({**config, "dtype": "float32"}), encoding="utf-8")
     shutil.copy(run / "tokenizer_config.json", folder)

@@ -17,10 +17,10 @@ MAX_BYTES = 4 << 20
 """What the weights of one have at most, in bfloat16."""
 
 PURPOSE = (
-    "For looking at tokens, for tests and as starting points. None is a foundation model: each is small and "
-    "learned for about an hour on two cores."
+    "The models that ship are for looking at tokens, for tests and as starting points. They are no "
+    "foundation models: each has about a million parameters and has read some tens of megabases."
 )
-"""What they are for and what not."""
+"""What all of them are for, and what not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,9 @@ _OF_RECIPE = ("max_steps", *_DECISIVE)
 MASK_PROBABILITY = 0.15
 """Share of the bases that are selected in masked modelling, where nothing else is said."""
 
-# How many losses a model's card shows.
+# What a model's card shows: how many losses, and of an evaluation not how long it took.
 _MAX_LOSSES = 25
+_SPEED = ("_runtime", "_per_second")
 
 MAX_BPE_BP = 8 << 20
 """Bases of the training windows that byte-pair encoding is trained on, at most."""
@@ -436,14 +437,14 @@ class PreTraining:
         rows = [
             [metric, f"{value:.4g}"]
             for metric, value in metrics.items()
-            # Those by genome are in tables of their own, as far as they say something.
-            if metric.startswith("eval_") and "/" not in metric
+            # Those by genome have a table of their own.
+            if metric.startswith("eval_") and "/" not in metric and not metric.endswith(_SPEED)
         ]
         tables: dict[str, list[list[str]]] = {
             table.header[0]: [["", *table.header[1:]], *map(list, table.rows)]
             for table in _held_out_tables(metrics)
         }
-        tables["All of the held-out sequence"] = [["metric", "value"], *rows] if rows else []
+        tables["Held-out sequence"] = [["metric", "value"], *rows] if rows else []
         tables["Loss"] = _loss_rows(history)
         return model_card(
             type(network).__name__,
