@@ -43,7 +43,7 @@ def test_a_name_is_taken_for_a_folder(run, commands, model, classifier, tmp_path
     )
     result = run(command, *("toy-micro" if word == given else word for word in words), *output)
     assert result.status == 0, result.err
-    missing = run(command, *("toy-mikro" if word == given else word for word in words), *output[:1], "o.tsv")
+    missing = run(command, *("toy-mikro" if word == given else word for word in words), *output)
     assert missing.status == 1
     assert "toy-micro, got toy-mikro; did you mean toy-micro?" in missing.err
 
