@@ -41,11 +41,11 @@ def test_a_name_is_taken_for_a_folder(run, commands, model, classifier, tmp_path
     output = (
         ["--output", tmp_path / FILES[command]] if command in FILES else ["--output-dir", tmp_path / "out"]
     )
-    result = run(command, *("toy-micro" if word == given else word for word in words), *output)
-    assert result.status == 0, result.err
     missing = run(command, *("toy-mikro" if word == given else word for word in words), *output)
     assert missing.status == 1
     assert "toy-micro, got toy-mikro; did you mean toy-micro?" in missing.err
+    result = run(command, *("toy-micro" if word == given else word for word in words), *output)
+    assert result.status == 0, result.err
 
 
 def test_every_command_that_reads_a_model_is_tried(commands):  # noqa: F811
