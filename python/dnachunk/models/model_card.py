@@ -36,7 +36,7 @@ def model_card(
         f"tags: [dna, genomics, {kind}]",
         "---",
         "",
-        f"# {architecture}",
+        f"# {name or architecture}",
         "",
         f"A {kind} model of DNA, made with dnachunk {__version__}."
         + ("" if paper is None else f" The architecture is that of *{paper}*."),
@@ -60,8 +60,8 @@ def model_card(
         "    print(token)",
         "```",
         "",
-        f"After `import dnachunk`, `AutoModel.from_pretrained({saved})` loads it too, and `AutoTokenizer` a",
-        "tokenizer that lies beside it.",
+        f"After `import dnachunk`, `AutoModel.from_pretrained({saved})` loads it too,",
+        "and `AutoTokenizer` a tokenizer that lies beside it.",
     ]
     return "\n".join([*lines, "", *loading]) + "\n"
 
