@@ -1,7 +1,7 @@
 """Checks that a wheel keeps what its name promises.
 
 Its library must need no glibc newer than that of its platform tag, and no library or symbol of torch: it
-finds torch when it is imported, whatever release that is. Its recipes are all there.
+finds torch when it is imported, whatever release that is. Its recipes and trained tokenizers are all there.
 
     python release/check_wheel.py WHEEL
 """
@@ -47,9 +47,10 @@ def faults(library: Path, promised: tuple[int, ...]) -> list[str]:
 
 
 def missing(names: Collection[str]) -> list[str]:
-    """Recipes that a wheel of these files lacks."""
-    recipes = (PYTHON / "dnachunk" / "recipes").glob("*.toml")
-    files = [path.relative_to(PYTHON).as_posix() for path in recipes]
+    """Recipes, and files of trained tokenizers, that a wheel of these files lacks."""
+    package = PYTHON / "dnachunk"
+    data = [*package.glob("recipes/*.toml"), *package.glob("models/packaged/*/*")]
+    files = [path.relative_to(PYTHON).as_posix() for path in data]
     return sorted(f"lacks {file}" for file in files if file not in names)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 
 def smoke() -> None:
-    """A step of each model, a kernel against its PyTorch form, and an error that says what is wrong."""
+    """A step of each model, those that ship, a kernel against its PyTorch form, an error that says why."""
     import torch
 
     import dnachunk
     from dnachunk import ops
+    from dnachunk.data import packaged_genome
 
     print(dnachunk.build_info())
     x = torch.randn(5, 7, 16, requires_grad=True)
@@ -46,6 +47,15 @@ def smoke() -> None:
         print(f"{system}: loss {output.loss.item():.3f}, {tokens[:8]}")
         assert output.loss.isfinite()
         assert "".join(tokens) == "ttagggttaggg" * 7
+
+    shipped = dnachunk.list_models()
+    print(shipped)
+    assert shipped.models
+    for each in shipped.models:
+        model = dnachunk.load(each.name, device="cpu")
+        tokens = list(dnachunk.tokenize_genome(model, packaged_genome(), region="CHLTCG:1-600"))
+        print(f"{each.name}: {[token.sequence for token in tokens[:8]]}")
+        assert sum(token.end_bp - token.start_bp for token in tokens) >= 600
 
 
 def packages(python: Path) -> dict[str, str]:

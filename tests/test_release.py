@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dnachunk.models.shipped import shipped_names
 from dnachunk.training.recipe import PACKAGED
 
 CHECK = Path(__file__).parents[1] / "release" / "check_wheel.py"
@@ -51,13 +52,14 @@ def test_a_newer_glibc_is_a_fault(check_wheel, tmp_path):
     assert all(fault.startswith("needs GLIBC_2.") for fault in found)
 
 
-def test_a_recipe_that_is_left_out_is_a_fault(check_wheel):
+def test_data_that_are_left_out_are_a_fault(check_wheel):
     names = [f"dnachunk/recipes/{path.name}" for path in PACKAGED.glob("*.toml")]
     assert len(names) == 9
+    files = ("README.md", "config.json", "model.safetensors", "results.json", "tokenizer_config.json")
+    names += [f"dnachunk/models/packaged/{name}/{file}" for name in shipped_names() for file in files]
     assert check_wheel.missing(names) == []
-    assert check_wheel.missing(set(names) - {"dnachunk/recipes/mxdna.toml"}) == [
-        "lacks dnachunk/recipes/mxdna.toml"
-    ]
+    for name in ("dnachunk/recipes/mxdna.toml", names[-1]):
+        assert check_wheel.missing(set(names) - {name}) == [f"lacks {name}"]
 
 
 def test_the_platform_says_which_glibc(check_wheel):

@@ -1,9 +1,10 @@
 """Errors about the arguments of the package's verbs, which a command tells as those of its options."""
 
+import difflib
 import numbers
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")
@@ -52,6 +53,12 @@ def require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ArgumentError(f"`{name}` must be {' or '.join(choices)}, got {value}")
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest that is known, if one is near."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 _OUTPUTS = ("bedgraph", "boundary_probability", "output", "receptive_positions")
 
 
@@ -90,4 +97,11 @@ def require_at_least(name: str, value: Any, least: int) -> None:
         raise ArgumentError(f"`{name}` must be a whole number of at least {least}, got {value!r}")
 
 
-__all__ = ["ArgumentError", "UsageError", "require_at_least", "require_different_files", "require_one_of"]
+__all__ = [
+    "ArgumentError",
+    "UsageError",
+    "did_you_mean",
+    "require_at_least",
+    "require_different_files",
+    "require_one_of",
+]

@@ -1,18 +1,28 @@
 import gzip
 import importlib
+import importlib.util
+import shutil
 
 import pytest
 
+import dnachunk
 from dnachunk.data import Genome, packaged_genome
+from dnachunk.models import shipped
 from tests.cli.conftest import SMALL
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """The demo's module, with a model and a training that take a second."""
+def short(monkeypatch, model, tmp_path_factory):
+    """The demo's module, with a model and a training that take a second, and another model that ships."""
     demo = importlib.import_module("dnachunk.cli.demo")
-    for name, value in (("FIELDS", SMALL[1::2]), ("WINDOW_BP", 64), ("STEPS", 2), ("EVAL_WINDOWS", 8)):
+    for name, value in (
+        *(("FIELDS", SMALL[1::2]), ("WINDOW_BP", 64), ("STEPS", 2), ("EVAL_WINDOWS", 8)),
+        *(("PAGE_BP", (demo.GENE_BP[0] - 100, demo.GENE_BP[0] + 200)), ("TOKENIZER", "bpe-32")),
+    ):
         monkeypatch.setattr(demo, name, value)
+    packaged = tmp_path_factory.mktemp("packaged")
+    shutil.copytree(model, packaged / demo.SHIPPED)
+    monkeypatch.setattr(shipped, "PACKAGED", packaged)
     return demo
 
 
@@ -21,6 +31,7 @@ def short(monkeypatch):
     [
         ("tokens.bed", "theirs"),
         ("tokens_of_a_gene.png", "theirs"),
+        ("tokens.html", "theirs"),
         ("results.json", "[]"),
         ("results.json", "{"),
         ("results.json", '{"command": "dnachunk demolish"}'),
@@ -60,3 +71,39 @@ def test_it_ends_with_tokens_and_plots(run, short, tmp_path):
     rows = [line.split("\t") for line in (tmp_path / "demo" / "tokens.bed").read_text().splitlines()]
     held_out_bp = 104_252
     assert sum(int(end) - int(start) for _, start, end, *_ in rows) >= held_out_bp
+
+
+def test_it_ends_with_a_page(run, short, tmp_path):
+    pytest.importorskip("igv_notebook", reason="igv-notebook is not installed")
+    result = run("demo", "--output-dir", tmp_path / "demo")
+    assert result.status == 0, result.err
+    page = tmp_path / "demo" / "tokens.html"
+    assert result.out.splitlines()[-1] == f"open {page} in a web browser, by a double click"
+    start_bp, end_bp = short.PAGE_BP
+    expected = dnachunk.browse(
+        packaged_genome(),
+        model={
+            "this demo": tmp_path / "demo",
+            "dnachunker-micro": shipped.PACKAGED / "dnachunker-micro",
+        },
+        tokenizer="bpe-32",
+        annotation=packaged_genome().with_name("chlamydia_trachomatis_d.gff3.gz"),
+        region=f"CHLTCG:{start_bp + 1}-{end_bp}",
+    )
+    assert [track.name for track in expected.tokens] == ["this demo", "dnachunker-micro", "bpe-32"]
+    assert page.read_text() == expected.to_html()
+    assert short.GENE in [feature.name for feature in expected.annotations[0].features]
+
+
+def test_without_the_extra_it_says_how_to_get_a_page(run, short, tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "igv_notebook" else find_spec(name, *rest),
+    )
+    result = run("demo", "--output-dir", tmp_path / "demo")
+    assert result.status == 0, result.err
+    assert "pip install 'dnachunk[browse]'" in result.out.splitlines()[-1]
+    assert (tmp_path / "demo" / "tokens.bed").exists()
+    assert not (tmp_path / "demo" / "tokens.html").exists()

@@ -304,7 +304,7 @@ def test_a_search_is_over_the_validation_set(run, models, suite, tmp_path, train
         (["--suite", "gue"], 2, "--suite gue needs --data, the folder of GUE (Zhou et al. 2024): EMP/H3/"),
         (["--suite", "glue"], 2, "splicing, bend, dnalongbench or a folder of tasks, got glue"),
         (["--tasks", "tf_9"], 1, "has no task 'tf_9'; it has genomic_benchmarks/worm, gue/tf_0"),
-        (["--model", "nowhere"], 1, "directory must be one that holds a model, got nowhere"),
+        (["--model", "nowhere"], 1, "directory must be one that holds a model, or one of "),
         (["--model", "a|b=."], 2, "--model must be NAME=DIR with a name for a table, got a|b=."),
         (["--lora-rank", "4"], 2, "--lora-rank needs --method lora, got full"),
         (["--data", "x"], 2, "--data is for a named suite"),

@@ -15,6 +15,7 @@ COMMANDS = [
     "score-variants",
     "score-mutations",
     "splice-sites",
+    "models",
     "demo",
     "doctor",
 ]

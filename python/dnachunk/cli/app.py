@@ -14,6 +14,7 @@ from dnachunk.cli.doctor import doctor
 from dnachunk.cli.embed import embed
 from dnachunk.cli.evaluate import evaluate
 from dnachunk.cli.finetune import finetune
+from dnachunk.cli.models import models
 from dnachunk.cli.predict import predict
 from dnachunk.cli.pretrain import pretrain
 from dnachunk.cli.profile import profile
@@ -55,6 +56,7 @@ app.command(cls=Command)(embed)
 app.command(cls=Command)(score_variants)
 app.command(cls=Command)(score_mutations)
 app.command(cls=Command)(splice_sites)
+app.command(cls=Command)(models)
 app.command(cls=Command)(demo)
 app.command(cls=Command)(doctor)
 

@@ -25,6 +25,13 @@ GENE = "ftsH"
 GENE_BP = (990_002, 992_744)
 BEFORE_BP, AFTER_BP = 60, 180
 
+SHIPPED = "dnachunker-micro"
+"""The trained tokenizer, and"""
+TOKENIZER = "bpe-1024"
+"""the fixed one, that are shown beside what was trained."""
+PAGE_BP = (980_000, 1_000_000)
+"""What the page shows: genes of the held-out tenth."""
+
 
 def demo(
     output_dir: Annotated[Path, typer.Option(help="Folder for the model, the tokens and the plots.")] = Path(
@@ -33,7 +40,8 @@ def demo(
 ) -> None:
     """Pre-trains a small model on the packaged genome and shows how it cuts a gene's start into tokens.
 
-    The genome is Chlamydia trachomatis D (1.04 Mb). It takes a few minutes on two cores.
+    The genome is Chlamydia trachomatis D (1.04 Mb). It takes a few minutes on two cores. At the end is a page
+    of a genome browser: genes, and over them the tokens of this model, of one that ships, and of BPE.
 
     Example: dnachunk demo --output-dir demo
     """
@@ -41,9 +49,10 @@ def demo(
 
     from dnachunk.data import Genome, Interval, default_holdout, packaged_genome
     from dnachunk.inference import tokenize_genome
+    from dnachunk.models import pretrained
     from dnachunk.segmentation import Segmentation
     from dnachunk.training import pretrain
-    from dnachunk.visualization import plot_token_strip
+    from dnachunk.visualization import browse, plot_token_strip
     from dnachunk.visualization.style import write_figure
 
     _remove_earlier(output_dir)
@@ -96,6 +105,26 @@ def demo(
     say(f"\nTokens of the held-out sequence: {bed}, their lengths: {bed.with_suffix('.png')}")
     say(f"Tokens of this stretch, coloured: {strip}")
 
+    page = output_dir / "tokens.html"
+    try:
+        browse(
+            genome,
+            page,
+            model={"this demo": result.model, SHIPPED: pretrained(SHIPPED)},
+            tokenizer=TOKENIZER,
+            annotation=packaged_genome().with_name("chlamydia_trachomatis_d.gff3.gz"),
+            region=Interval(holdout[0].record, *PAGE_BP),
+        )
+    except ModuleNotFoundError as error:
+        if error.name != "igv_notebook":
+            raise
+        say("A page of a genome browser with all of this would end the demo: pip install 'dnachunk[browse]'")
+    else:
+        say(
+            f"\nGenes, and over them the tokens of this model, of {SHIPPED} and of {TOKENIZER}, to zoom into:"
+        )
+        say(f"open {page.resolve()} in a web browser, by a double click")
+
 
 def _remove_earlier(output_dir: Path) -> None:
     """Removes the model of an earlier demo from the folder, and no other's.
@@ -104,7 +133,8 @@ def _remove_earlier(output_dir: Path) -> None:
         FileExistsError: If files that the demo writes lie there, and are not of an earlier one.
     """
     results = output_dir / "results.json"
-    tokens = [output_dir / f"tokens{ending}" for ending in (".bed", ".json", ".png", "_of_a_gene.png")]
+    endings = (".bed", ".html", ".json", ".png", "_of_a_gene.png")
+    tokens = [output_dir / f"tokens{ending}" for ending in endings]
     require_own_files(results, "demo", tokens)
     if results.is_file():
         for name in ("config.json", "model.safetensors", "tokenizer_config.json", "training_args.bin"):

@@ -51,8 +51,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]DIR",
-            help="Folder of a pre-trained model, and what it is called in the table; can be repeated. "
-            "Default: the folder's name.",
+            help="Folder of a pre-trained model, or a name that dnachunk models lists, and what it is called "
+            "in the table; can be repeated. Default: the folder's name.",
         ),
     ] = None,
     plan: Annotated[

@@ -43,7 +43,12 @@ def output_file(path: Path | None) -> Path | None:
         raise typer.BadParameter(str(error)) from None
 
 
-ModelOption = Annotated[Path, typer.Option(help="Folder of a model, such as pretrain's --output-dir.")]
+ModelOption = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of a model, such as pretrain's --output-dir, or a name that dnachunk models lists."
+    ),
+]
 FastaOption = Annotated[Path, typer.Option(help="Sequences, plain, gzip or bgzip.")]
 AliasesOption = Annotated[
     str | None,
@@ -168,7 +173,10 @@ ReadOnErrorOption = Annotated[
 ]
 ModelsOption = Annotated[
     list[Path] | None,
-    typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
+    typer.Option(
+        help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models lists; "
+        "can be repeated."
+    ),
 ]
 AnnotationsOption = Annotated[
     list[Path] | None,

@@ -25,8 +25,9 @@ def profile(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]DIR",
-            help="Folder of a model, or of a baseline and its tokenizer, and what it is called in the table; "
-            "or mergedna, dnachunker, mxdna, untrained; can be repeated.",
+            help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models "
+            "lists, and what it is called in the table; or mergedna, dnachunker, mxdna, untrained; can be "
+            "repeated.",
         ),
     ] = None,
     tokenizer: Annotated[

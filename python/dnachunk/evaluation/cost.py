@@ -29,6 +29,7 @@ from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.limits import length_limits
 from dnachunk.models.loading import ask, best_device, load_pretrained, load_tokenizer, those_to_ask
 from dnachunk.models.modeling_common import DNAPreTrainedModel
+from dnachunk.models.shipped import model_folder, told_names
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress, require_own_files, write_results
 from dnachunk.tokenization import DNATokenizer
@@ -326,7 +327,7 @@ def _model(model: Any, size: str) -> _Subject:
     if not isinstance(model, str | os.PathLike):
         network = ready(copy.deepcopy(model), type(model).__name__, getattr(model, "device", None))
         return _Subject(network, DNATokenizer(cls_sep=network.config.model_type == "mxdna"))
-    directory = Path(model)
+    directory = model_folder(model)
     if directory.is_dir():
         tokenizer = load_tokenizer(directory)
         if isinstance(tokenizer, FixedTokenizer):
@@ -334,7 +335,7 @@ def _model(model: Any, size: str) -> _Subject:
         return _Subject(load_model(directory, device="cpu"), tokenizer)
     if str(model) not in MODEL_TYPES:
         raise ArgumentError(
-            f"`model` must be a folder of a model, or of {', '.join(MODEL_TYPES)}, got {model}"
+            f"`model` must be a folder of a model, or of {', '.join(MODEL_TYPES)}, {told_names(model)}"
         )
     config_class = type(AutoConfig.for_model(str(model)))
     config = config_class() if size == "base" else getattr(config_class, size)()

@@ -23,6 +23,7 @@ from dnachunk.models import MODEL_TYPES
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.loading import best_device, bf16_products, load_pretrained, readable
 from dnachunk.models.modeling_common import DNAPreTrainedModel, mean_over_tokens
+from dnachunk.models.shipped import model_folder
 from dnachunk.segmentation import Encoded
 from dnachunk.tokenization import between_special_tokens
 
@@ -45,8 +46,9 @@ def load(
     """Loads a model of ours, or a fixed tokenizer, ready to cut sequences into tokens.
 
     Args:
-        path_or_name: Folder that a training run or ``save_pretrained`` wrote, or the name of a fixed
-            tokenizer that needs no training, such as ``"6mer"``.
+        path_or_name: Folder that a training run or ``save_pretrained`` wrote, the name of a trained tokenizer
+            that ships with the package, such as ``"mergedna-micro"`` (:func:`~dnachunk.list_models` has all),
+            or that of a fixed one that needs no training, such as ``"6mer"``.
         device: Where to; default a GPU where there is one. A fixed tokenizer has none.
         dtype: Of the weights, such as ``"bfloat16"``; default as they are saved.
         compile: Whether to compile the model with ``torch.compile``, at its first call.
@@ -64,7 +66,7 @@ def load(
         >>> load("6mer").encode_tokens(torch.tensor([[5, 6, 7, 8, 5, 6, 7, 8]])).segmentation.token_index
         tensor([[0, 0, 0, 0, 0, 0, 1, 2]])
     """
-    directory = Path(path_or_name)
+    directory = model_folder(path_or_name)
     if not directory.is_dir() and directory.name == str(path_or_name):
         tokenizer = _named(str(path_or_name))
     elif (directory / "tokenizer_config.json").is_file():
@@ -95,7 +97,7 @@ def load_model(
     if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ArgumentError(f"`dtype` must be the name of a torch.dtype, got {dtype!r}")
     fields = {} if dtype is None else {"dtype": dtype}
-    return ready(_load_model(Path(directory), fields), directory, device, compile)
+    return ready(_load_model(model_folder(directory), fields), directory, device, compile)
 
 
 def ready(model: Any, name: PathLike, device: torch.device | str | None = None, compile: bool = False) -> Any:
@@ -131,7 +133,7 @@ def resolve(model: Any, *, needs_network: bool = False) -> Any:
         ValueError: See there; or if there is no network where one is needed.
     """
     if isinstance(model, str | os.PathLike):
-        is_named = not Path(model).exists()
+        is_named = not model_folder(model).exists()
         loaded = load_model(model) if needs_network and not is_named else load(model)
         return resolve(loaded, needs_network=needs_network)
     if isinstance(model, FixedTokenizer):

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from dnachunk.errors import ArgumentError, UsageError
 from dnachunk.models.configuration_common import DNAConfig
 from dnachunk.models.model_card import read_card
+from dnachunk.models.shipped import model_folder, told_names
 from dnachunk.reporting import say
 from dnachunk.tokenization import DNATokenizer
 
@@ -65,7 +66,7 @@ def load_pretrained(
     Args:
         auto_class: A model class or an ``AutoModel…`` class; where its model has fewer parts than the
             saved one, the tensors of the others are left out.
-        directory: What ``save_pretrained`` or a training run wrote.
+        directory: What ``save_pretrained`` or a training run wrote, or the name of a model that ships.
         may_be_new: Names of tensors that may be missing or have another shape, and then start at random;
             default none.
         trust_remote_code: Whether a model is loaded by the code that lies in its directory, if it has such.
@@ -80,8 +81,7 @@ def load_pretrained(
             shape or holds what is no finite number; the message names it. If the model needs code that is
             not trusted.
     """
-    directory = Path(directory)
-    _require_config(directory)
+    directory = _required_folder(directory)
     fields = {**fields, **_trusting(directory, trust_remote_code)}
     with _quiet(), readable(directory):
         _require_weights(auto_class, directory, fields)
@@ -145,6 +145,7 @@ def load_tokenizer(directory: str | os.PathLike[str], *, trust_remote_code: bool
             trusted.
     """
     config = load_config(directory, trust_remote_code=trust_remote_code)
+    directory = model_folder(directory)
     trusting = _trusting(directory, trust_remote_code)
     with readable(directory):
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **trusting)
@@ -167,17 +168,21 @@ def load_config(directory: str | os.PathLike[str], *, trust_remote_code: bool = 
         OSError: If there is none.
         ValueError: If it cannot be read, or needs code that is not trusted.
     """
-    _require_config(Path(directory))
+    directory = _required_folder(directory)
     trusting = _trusting(directory, trust_remote_code)
     with readable(directory):
         return AutoConfig.from_pretrained(directory, local_files_only=True, **trusting)
 
 
-def _require_config(directory: Path) -> None:
+def _required_folder(path_or_name: str | os.PathLike[str]) -> Path:
+    directory = model_folder(path_or_name)
     if not directory.is_dir():
-        raise FileNotFoundError(f"load_pretrained: directory must be one that holds a model, got {directory}")
+        raise FileNotFoundError(
+            f"load_pretrained: directory must be one that holds a model, or one of {told_names(path_or_name)}"
+        )
     if not (directory / "config.json").is_file():
         raise FileNotFoundError(f"load_pretrained: {directory} holds no model: it has no config.json")
+    return directory
 
 
 def own_code(directory: str | os.PathLike[str]) -> list[str]:
@@ -283,14 +288,16 @@ def model_files(model: Any) -> list[Path]:
     """Files of a saved model: its weights, configuration and tokenizer, by name.
 
     Args:
-        model: Its folder, or the model that was loaded from it. Of what lies in no folder there are none.
+        model: Its folder, its name if it ships, or the model that was loaded. Of what lies in no folder there
+            are none.
     """
-    directory = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", None)
-    if not directory or not Path(directory).is_dir():
+    given = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", None)
+    directory = model_folder(given) if given else None
+    if directory is None or not directory.is_dir():
         return []
     return [
         path
-        for path in sorted(Path(directory).iterdir())
+        for path in sorted(directory.iterdir())
         if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _MODEL_FILES)
     ]
 

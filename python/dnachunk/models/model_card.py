@@ -18,6 +18,7 @@ def model_card(
     config: Any,
     sections: Mapping[str, str | Sequence[Sequence[str]]] | None = None,
     paper: str | None = None,
+    name: str | None = None,
 ) -> str:
     """The card of a model, in the Markdown that the Hugging Face hub reads.
 
@@ -26,6 +27,7 @@ def model_card(
         config: Its configuration.
         sections: Text, or lines of a table with the header first, under titles.
         paper: Where the model is described.
+        name: Of a model that ships with the package.
     """
     kind = config.model_type
     lines = [
@@ -34,7 +36,7 @@ def model_card(
         f"tags: [dna, genomics, {kind}]",
         "---",
         "",
-        f"# {architecture}",
+        f"# {name or architecture}",
         "",
         f"A {kind} model of DNA, made with dnachunk {__version__}."
         + ("" if paper is None else f" The architecture is that of *{paper}*."),
@@ -46,19 +48,20 @@ def model_card(
         else:
             header, *rows = ["| " + " | ".join(row) + " |" for row in content]
             lines += [header, "|" + " --- |" * len(content[0]), *rows]
+    saved = '"this folder"' if name is None else f'dnachunk.pretrained("{name}")'
     loading = [
         "## Loading",
         "",
         "```python",
         "import dnachunk",
         "",
-        'model = dnachunk.load("this folder")',
+        f'model = dnachunk.load("{name or "this folder"}")',
         'for token in dnachunk.tokenize_genome(model, "genome.fa.gz"):',
         "    print(token)",
         "```",
         "",
-        "After `import dnachunk`, `AutoModel.from_pretrained` loads it too, and `AutoTokenizer` a tokenizer",
-        "that lies beside it.",
+        f"After `import dnachunk`, `AutoModel.from_pretrained({saved})` loads it too,",
+        "and `AutoTokenizer` a tokenizer that lies beside it.",
     ]
     return "\n".join([*lines, "", *loading]) + "\n"
 

@@ -26,6 +26,7 @@ from dnachunk.evaluation.suites import SUITES, find_tasks, suite_of
 from dnachunk.files import replacing, written_whole
 from dnachunk.models.limits import length_limits
 from dnachunk.models.loading import ask, check_code, load_pretrained, load_tokenizer, model_digest
+from dnachunk.models.shipped import model_folder
 from dnachunk.reporting import (
     Report,
     Table,
@@ -580,7 +581,7 @@ def _look_at(
         "tokens_per_base": asked,
         "sha256": model_digest(folder),
         "backbone_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "pretraining": _pretraining(folder),
+        "pretraining": _pretraining(model_folder(folder)),
     }
 
 

@@ -43,7 +43,7 @@ from dnachunk.training.baseline import Baseline, fixed_context_baseline
 from dnachunk.training.checkpoints import last_checkpoint
 from dnachunk.training.pretrainer import PreTrainer
 from dnachunk.training.progress import log_lines, quiet_files
-from dnachunk.training.recipe import RECIPE, Recipe, write_recipe
+from dnachunk.training.recipe import RECIPE, Recipe, recipe_text, write_recipe
 from dnachunk.training.trainer import SETTINGS
 
 PathLike = str | os.PathLike[str]
@@ -90,6 +90,10 @@ _OF_RECIPE = ("max_steps", *_DECISIVE)
 MASK_PROBABILITY = 0.15
 """Share of the bases that are selected in masked modelling, where nothing else is said."""
 
+# What a model's card shows: how many losses, and of an evaluation not how long it took.
+_MAX_LOSSES = 25
+_SPEED = ("_runtime", "_per_second")
+
 MAX_BPE_BP = 8 << 20
 """Bases of the training windows that byte-pair encoding is trained on, at most."""
 
@@ -114,39 +118,58 @@ class PreTrained(Report):
 
     def report(self) -> list[Table | str]:
         """Accuracy and nats at hidden bases of held-out windows, beside models without learned features."""
-        metrics = self.metrics
-        if not metrics:
-            return []
-        width = metrics["baseline_eval_width"]
-        rivals = [
-            ("letter frequencies", "letters_eval_masked"),
-            (f"best fixed context ({width} letters on each side)", "baseline_eval_masked"),
-        ]
-        tables: list[Table | str] = []
-        for kind, title, others in (
-            ("masked", "At [MASK], held out", rivals),
-            ("masked_token", "At hidden tokens, by base", []),
-        ):
-            own = [("start", f"start_eval_{kind}"), ("end", f"eval_{kind}")]
-            own = [(name, prefix) for name, prefix in own if f"{prefix}_nats" in metrics]
-            if own:
-                rows = [
-                    [name, f"{metrics[f'{prefix}_accuracy']:.2%}", f"{metrics[f'{prefix}_nats']:.4f}"]
-                    for name, prefix in [*own, *others]
-                ]
-                tables.append(Table([title, "accuracy", "nats"], rows))
-        names = [name.partition("/")[2] for name in metrics if name.startswith("eval_masked_nats/")]
-        if names:
+        warning = [self.metrics["holdout_warning"]] if "holdout_warning" in self.metrics else []
+        return [*_held_out_tables(self.metrics), *warning]
+
+
+def _held_out_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Accuracy and nats of held-out bases: at the start and the end, of fixed contexts, and by genome."""
+    if not metrics:
+        return []
+    width = metrics["baseline_eval_width"]
+    rivals = [
+        ("letter frequencies", "letters_eval_masked"),
+        (f"best fixed context ({width} letters on each side)", "baseline_eval_masked"),
+    ]
+    tables = []
+    for kind, title, others in (
+        ("masked", "At [MASK], held out", rivals),
+        ("masked_token", "At hidden tokens, by base", []),
+    ):
+        own = [("start", f"start_eval_{kind}"), ("end", f"eval_{kind}")]
+        own = [(name, prefix) for name, prefix in own if f"{prefix}_nats" in metrics]
+        if own:
             rows = [
-                [
-                    name,
-                    f"{metrics[f'eval_masked_accuracy/{name}']:.2%}",
-                    f"{metrics[f'eval_masked_nats/{name}']:.4f}",
-                ]
-                for name in names
+                [name, f"{metrics[f'{prefix}_accuracy']:.2%}", f"{metrics[f'{prefix}_nats']:.4f}"]
+                for name, prefix in [*own, *others]
             ]
-            tables.append(Table(["At [MASK], by genome", "accuracy", "nats"], rows))
-        return [*tables, metrics["holdout_warning"]] if "holdout_warning" in metrics else tables
+            tables.append(Table([title, "accuracy", "nats"], rows))
+    names = [name.partition("/")[2] for name in metrics if name.startswith("eval_masked_nats/")]
+    if names:
+        rows = [
+            [
+                name,
+                f"{metrics[f'eval_masked_accuracy/{name}']:.2%}",
+                f"{metrics[f'eval_masked_nats/{name}']:.4f}",
+            ]
+            for name in names
+        ]
+        tables.append(Table(["At [MASK], by genome", "accuracy", "nats"], rows))
+    return tables
+
+
+def _loss_rows(history: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    """The loss by step, and nats of held-out sequence where they were evaluated: a table with its header."""
+    losses = [entry for entry in history if "loss" in entry]
+    nats = {entry["step"]: entry["eval_masked_nats"] for entry in history if "eval_masked_nats" in entry}
+    every = max(1, -(-len(losses) // _MAX_LOSSES))
+    # Counted from the end, which is shown.
+    shown = {entry["step"]: f"{entry['loss']:.4f}" for entry in losses[::-1][::every]}
+    rows = [
+        [f"{step:,}", shown.get(step, ""), f"{nats[step]:.4f}" if step in nats else ""]
+        for step in sorted({*shown, *nats})
+    ]
+    return [["step", "loss", "nats at [MASK], held out"], *rows] if shown else []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,15 +216,11 @@ class PreTraining:
             elif self.window_bp is not None:
                 network.config.train_length_bp = self.window_bp
             return network, DNATokenizer(cls_sep=self.config.model_type == "mxdna")
-        window_bp = self.config.train_length_bp
-        windows = WindowDataset(
-            self.genomes,
-            window_bp,
-            weights=self.weight,
-            holdout=self.holdout,
-            num_windows=min(self.args.max_steps * _global_batch(self.args), -(-MAX_BPE_BP // window_bp)),
-            seed=self.args.seed,
-            short_records=True,
+        windows = self.windows(
+            min(
+                self.args.max_steps * _global_batch(self.args),
+                -(-MAX_BPE_BP // self.config.train_length_bp),
+            )
         )
         decode = DNATokenizer().batch_decode
         texts = (decode(windows[index]["input_ids"][None])[0] for index in range(len(windows)))
@@ -209,6 +228,28 @@ class PreTraining:
         self.config.vocab_size = len(tokenizer)
         set_seed(self.args.seed)
         return AutoModelForMaskedLM.from_config(self.config), tokenizer
+
+    def windows(self, num_windows: int) -> WindowDataset:
+        """The first windows to train on."""
+        return WindowDataset(
+            self.genomes,
+            self.config.train_length_bp,
+            weights=self.weight,
+            holdout=self.holdout,
+            num_windows=num_windows,
+            seed=self.args.seed,
+            short_records=True,
+        )
+
+    def held_out_windows(self) -> HeldOutWindows:
+        """The windows to evaluate on."""
+        return HeldOutWindows(
+            self.genomes,
+            self.config.train_length_bp,
+            self.holdout,
+            max_windows=self.eval_windows,
+            short_records=True,
+        )
 
     def run(self) -> PreTrained:
         """Trains, evaluates and saves.
@@ -221,21 +262,9 @@ class PreTraining:
         args, genomes, holdout = self.args, self.genomes, self.holdout
         window_bp = network.config.train_length_bp
         global_batch = _global_batch(args)
-        num_windows = args.max_steps * global_batch
-        windows = WindowDataset(
-            genomes,
-            window_bp,
-            weights=self.weight,
-            holdout=holdout,
-            num_windows=num_windows,
-            seed=args.seed,
-            short_records=True,
-        )
-        held_out = HeldOutWindows(
-            genomes, window_bp, holdout, max_windows=self.eval_windows, short_records=True
-        )
-        settings = self._settings(network.config, global_batch)
-        self._check_resumed(settings)
+        windows = self.windows(args.max_steps * global_batch)
+        held_out = self.held_out_windows()
+        settings = self.require_same_run(network.config)
         say(_describe_model(network))
         if isinstance(tokenizer, FixedTokenizer):
             say(_describe_tokens(network.config, tokenizer, held_out))
@@ -261,7 +290,7 @@ class PreTraining:
         )
         say(
             f"Training   {args.max_steps:,} steps of {global_batch:,} windows of {window_bp:,} bases: "
-            f"{'up to ' if windows.num_short else ''}{num_windows * window_bp / 1e6:,.1f} Mb"
+            f"{_up_to(windows)}{len(windows) * window_bp / 1e6:,.1f} Mb"
         )
         baseline = (
             fixed_context_baseline(genomes, holdout, held_out, args.seed) if is_main_process() else None
@@ -302,9 +331,8 @@ class PreTraining:
             if warning is not None:
                 metrics["holdout_warning"] = warning
             metrics |= train_metrics
-        card = self._card(
-            trainer.model, metrics, num_windows * window_bp, "up to " if windows.num_short else ""
-        )
+        is_resumed = self.resume is not None
+        card = self.card(trainer.model, windows, metrics, trainer.state.log_history, is_resumed=is_resumed)
         if isinstance(trainer.model, DNAPreTrainedModel):
             trainer.model.card = card
         trainer.save_model()
@@ -315,7 +343,7 @@ class PreTraining:
             write_results(output_dir / "results.json", "pretrain", metrics)
         return PreTrained(trainer.model.eval(), tokenizer, metrics, trainer.state.log_history, output_dir)
 
-    def _settings(self, config: Any, global_batch: int) -> dict[str, Any]:
+    def _settings(self, config: Any) -> dict[str, Any]:
         """What the run's numbers depend on; plain values."""
         of_config = {
             name: value
@@ -328,7 +356,7 @@ class PreTraining:
             "holdout": _places(self.genomes, self.holdout),
             "tokenizer": self.tokenization,
             "config": of_config,
-            "windows a step": global_batch,
+            "windows a step": _global_batch(self.args),
             **plain_values(self.args, _DECISIVE),
         }
         marked = {
@@ -340,11 +368,19 @@ class PreTraining:
             settings["mask_probability"] = self.mask_probability
         return dict(json.loads(to_json(settings)))
 
-    def _check_resumed(self, settings: dict[str, Any]) -> None:
-        """Raises :class:`ArgumentError` if the checkpoint to go on from is of a run with other settings."""
+    def require_same_run(self, config: Any) -> dict[str, Any]:
+        """What the run's numbers depend on, which it has in common with the checkpoint to go on from.
+
+        Args:
+            config: The model's.
+
+        Raises:
+            ArgumentError: If that is of a run with other settings.
+        """
+        settings = self._settings(config)
         path = Path(self.resume or "") / SETTINGS
         if self.resume is None or not path.is_file():
-            return
+            return settings
         before = json.loads(path.read_text(encoding="utf-8"))
         differing = [name for name in {**settings, **before} if settings.get(name) != before.get(name)]
         if differing:
@@ -352,6 +388,7 @@ class PreTraining:
                 f"{self.resume} is of a run with other {', '.join(differing)}: give what it was begun with, "
                 "or choose another `output_dir`"
             )
+        return settings
 
     def _tell_repeats(self, config: Any) -> None:
         """Says where a weight of repeats has nothing to weigh."""
@@ -363,25 +400,63 @@ class PreTraining:
                 f"so that no base weighs {weight:g} there"
             )
 
-    def _card(self, network: Any, metrics: dict[str, Any], num_bases: int, up_to: str) -> str:
+    def card(
+        self,
+        network: Any,
+        windows: WindowDataset,
+        metrics: Mapping[str, Any],
+        history: Sequence[Mapping[str, float]],
+        *,
+        is_resumed: bool = False,
+        more: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> str:
+        """The card of what was pre-trained so.
+
+        Args:
+            network: The model.
+            windows: What it was trained on.
+            metrics: What ``results.json`` holds.
+            history: What was logged.
+            is_resumed: Whether the run went on from a checkpoint, from when on its time is counted.
+            more: Sections before all others, text under titles.
+            name: Of a model that ships with the package.
+        """
         genomes = ", ".join(f"{genome.path.name} ({genome.length_bp:,} bases)" for genome in self.genomes)
         minutes = metrics.get("train_runtime", 0) / 60
         training = (
-            f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {up_to}{num_bases / 1e6:,.1f} million "
-            f"bases, in {minutes:.1f} minutes. Held out{' by default' if self.is_default_holdout else ''}: "
-            f"{some(map(str, self.holdout), 20)}."
+            f"Pre-trained on {genomes}: {self.args.max_steps:,} steps, {_up_to(windows)}"
+            f"{len(windows) * windows.window_bp / 1e6:,.1f} million bases, in {minutes:.1f} minutes"
+            f"{' since it was resumed' if is_resumed else ''}, with seed {self.args.seed}. "
+            f"Held out{' by default' if self.is_default_holdout else ''}: {some(map(str, self.holdout), 20)}."
         )
         if "holdout_warning" in metrics:
             training += f" {metrics['holdout_warning']}"
         if self.tokenization is not None:
             training += f" Its tokens are those of a fixed tokenizer, {self.tokenization}."
-        rows = [[name, f"{value:.4g}"] for name, value in metrics.items() if name.startswith("eval_")]
-        numbers = {"Held-out sequence": [["metric", "value"], *rows]} if rows else {}
+        rows = [
+            [metric, f"{value:.4g}"]
+            for metric, value in metrics.items()
+            # Those by genome have a table of their own.
+            if metric.startswith("eval_") and "/" not in metric and not metric.endswith(_SPEED)
+        ]
+        tables: dict[str, list[list[str]]] = {
+            table.header[0]: [["", *table.header[1:]], *map(list, table.rows)]
+            for table in _held_out_tables(metrics)
+        }
+        tables["Held-out sequence"] = [["metric", "value"], *rows] if rows else []
+        tables["Loss"] = _loss_rows(history)
         return model_card(
             type(network).__name__,
             network.config,
-            {"Training": training, **numbers},
+            {
+                **(more or {}),
+                "Training": training,
+                **{title: table for title, table in tables.items() if table},
+                "Recipe": f"```toml\n{recipe_text(self.recipe)}```",
+            },
             getattr(network, "paper", None),
+            name,
         )
 
 
@@ -473,6 +548,11 @@ def pretrain(
         config=config,
         **arguments,
     ).run()
+
+
+def _up_to(windows: WindowDataset) -> str:
+    """What is said before a number of bases where not all windows are full."""
+    return "up to " if windows.num_short else ""
 
 
 def _covered_bp(stretches: Stretches) -> int:

@@ -1,6 +1,5 @@
 """Recipes: what a pre-training was done with, in a TOML file; those of the papers come with the package."""
 
-import difflib
 import importlib
 import json
 import os
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnachunk.errors import ArgumentError, UsageError
+from dnachunk.errors import ArgumentError, UsageError, did_you_mean
 from dnachunk.files import replacing
 from dnachunk.reporting import Report, Table
 
@@ -73,14 +72,14 @@ class Recipe:
         if text not in names and not path.exists() and path.name == text and path.suffix != ".toml":
             raise UsageError(
                 f"`recipe` must be one of {', '.join(names)}, or a TOML file, got {text!r}"
-                f"{_alike(text, names)}"
+                f"{did_you_mean(text, names)}"
             )
         fields = read_toml(path)
         for field, value in fields.items():
             if field not in FIELDS:
                 raise ArgumentError(
                     f"{path}: fields of a recipe must be of {', '.join(FIELDS)}, got {field!r}"
-                    f"{_alike(field, FIELDS)}"
+                    f"{did_you_mean(field, FIELDS)}"
                 )
             if not _is_of(value, FIELDS[field]):
                 got = json.dumps(value, default=str)
@@ -153,15 +152,24 @@ def write_recipe(path: Path, fields: Mapping[str, Any], remark: str) -> None:
 
     Args:
         path: Written whole or not at all.
-        fields: Plain values by the names of :data:`FIELDS`; None is left out.
+        fields: As :func:`recipe_text` takes them.
         remark: Its first line.
 
     Raises:
         OSError: If it cannot be written.
     """
+    with replacing(path) as temporary:
+        temporary.write_text(f"# {remark}\n{recipe_text(fields)}", encoding="utf-8")
+
+
+def recipe_text(fields: Mapping[str, Any]) -> str:
+    """A recipe in TOML.
+
+    Args:
+        fields: Plain values by the names of :data:`FIELDS`; None is left out.
+    """
     tables = {name: value for name, value in fields.items() if isinstance(value, Mapping)}
-    lines = [f"# {remark}"]
-    lines += [
+    lines = [
         f"{name} = {_toml(value)}"
         for name, value in fields.items()
         if name not in tables and value is not None
@@ -169,8 +177,7 @@ def write_recipe(path: Path, fields: Mapping[str, Any], remark: str) -> None:
     for name, table in tables.items():
         if table:
             lines += ["", f"[{name}]", *(f"{key} = {_toml(each)}" for key, each in table.items())]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _toml(value: Any) -> str:
@@ -188,11 +195,6 @@ def _is_of(value: Any, kind: type) -> bool:
     return type(value) in ((int, float) if kind is float else (kind,))
 
 
-def _alike(name: str, known: Any) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
-
-
 __all__ = [
     "FIELDS",
     "RECIPE",
@@ -201,5 +203,6 @@ __all__ = [
     "list_recipes",
     "read_toml",
     "recipe_names",
+    "recipe_text",
     "write_recipe",
 ]
