@@ -156,8 +156,12 @@ ReadOnErrorOption = Annotated[
     ),
 ]
 ModelsOption = Annotated[
-    list[Path] | None,
-    typer.Option(help="Folder of a model, or of a baseline and its tokenizer; can be repeated."),
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]DIR",
+        help="Folder of a model, or of a baseline and its tokenizer, and what it is called; can be repeated. "
+        "Default: the folder's name.",
+    ),
 ]
 AnnotationsOption = Annotated[
     list[Path] | None,
