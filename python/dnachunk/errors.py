@@ -52,7 +52,7 @@ def require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ArgumentError(f"`{name}` must be {' or '.join(choices)}, got {value}")
 
 
-_OUTPUTS = ("bedgraph", "output", "receptive_positions")
+_OUTPUTS = ("bedgraph", "boundary_probability", "output", "receptive_positions")
 
 
 def require_different_files(**paths: Any) -> None:

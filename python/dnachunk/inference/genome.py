@@ -34,6 +34,7 @@ from dnachunk.inference.tokens import resolve
 from dnachunk.inference.writers import (
     EMBEDDING_SUFFIXES,
     bed_lines,
+    bedgraph_lines,
     expert_names,
     index_path,
     interval_writer,
@@ -225,6 +226,7 @@ class GenomeTokens:
         output: str | os.PathLike[str],
         *,
         receptive_positions: str | os.PathLike[str] | None = None,
+        boundary_probability: str | os.PathLike[str] | None = None,
     ) -> TokenStatistics:
         """Writes tokens as BED, all files or none.
 
@@ -236,6 +238,8 @@ class GenomeTokens:
                 pipe for the last stage alone. One that ends in ``.gz`` is bgzip, with an index (``….gz.tbi``,
                 or ``….gz.csi`` for records of 2²⁹ bases and more) beside it.
             receptive_positions: TSV file of where MxDNA's tokens read; ``.gz`` as ``output``.
+            boundary_probability: bedGraph file of DNAChunker's probability that a token of its first stage
+                begins at a base; ``.gz`` as ``output``.
 
         Returns:
             How long they are; :attr:`statistics` too.
@@ -251,13 +255,18 @@ class GenomeTokens:
             aliases=self.genome.names.aliases,
             output=output,
             receptive_positions=receptive_positions,
+            boundary_probability=boundary_probability,
         )
-        model_type = self.model.config.model_type
+        # A fixed tokenizer has none.
+        config = getattr(self.model, "config", None)
+        model_type = getattr(config, "model_type", None)
         if receptive_positions is not None and model_type != "mxdna":
             raise ArgumentError(
                 f"`receptive_positions` is for mxdna; a {model_type} model reads its own bases"
             )
-        stages = len(getattr(self.model.config, "target_ratio", [None]))
+        if boundary_probability is not None and model_type != "dnachunker":
+            raise ArgumentError(f"`boundary_probability` is for dnachunker; a {model_type} model has none")
+        stages = len(getattr(config, "target_ratio", [None]))
         ending = output.name.removeprefix(beside(output, "").name)
         # Whoever pipes tokens on has asked for one file.
         finer = [] if is_stream(output) else range(stages - 1)
@@ -265,23 +274,26 @@ class GenomeTokens:
         tables = [] if receptive_positions is None else [Path(receptive_positions)]
         for path in paths[:-1]:
             require_own(path, output)
-        counts = self._write(paths, tables)
+        signals = [] if boundary_probability is None else [Path(boundary_probability)]
+        counts = self._write(paths, tables, signals)
+        written = [*paths, *tables, *signals]
         self.statistics = TokenStatistics(
             self.genome.name,
             counts,
             self.window_bp,
             self.overlap_bp,
-            [*paths, *tables, *filter(None, (index_path(path, self.genome) for path in (*paths, *tables)))],
+            [*written, *filter(None, (index_path(path, self.genome) for path in written))],
             self.genome.skipped,
         )
         return self.statistics
 
-    def _write(self, paths: list[Path], tables: list[Path]) -> list[torch.Tensor]:
+    def _write(self, paths: list[Path], tables: list[Path], signals: list[Path]) -> list[torch.Tensor]:
         """Writes the tokens; returns how many have each length, a count for each path."""
         counts = [torch.zeros(1, dtype=torch.int64) for _ in paths]
         with contextlib.ExitStack() as open_files:
             files = [
-                open_files.enter_context(interval_writer(path, self.genome)) for path in (*paths, *tables)
+                open_files.enter_context(interval_writer(path, self.genome))
+                for path in (*paths, *tables, *signals)
             ]
             advance = open_files.enter_context(progress(self._length_bp(), "tokenize"))
             for tokens in self.tiles():
@@ -304,8 +316,13 @@ class GenomeTokens:
                             scores=scores,
                         )
                     )
-                if tables:
-                    files[-1].writelines(receptive_lines(name, tokens, overlaps(tokens.edges, self.interval)))
+                for file in files[len(paths) : len(paths) + len(tables)]:
+                    file.writelines(receptive_lines(name, tokens, overlaps(tokens.edges, self.interval)))
+                for file in files[len(paths) + len(tables) :]:
+                    assert tokens.boundary_probability is not None
+                    low, high = self._inside(start_bp, int(tokens.edges[-1]))
+                    values = tokens.boundary_probability[low - start_bp : max(low, high) - start_bp]
+                    file.writelines(bedgraph_lines(name, low, values))
                 advance(len(ids))
             # What a full disk refuses is known before the first file takes its place.
             for file in files:
@@ -321,6 +338,13 @@ class GenomeTokens:
             index = genome.index_of(self.interval.record)
             end_bp = self.interval.end_bp or genome.records[index].length_bp
             yield from record_tiles(genome, index, *widths, near=(self.interval.start_bp, end_bp))
+
+    def _inside(self, start_bp: int, end_bp: int) -> tuple[int, int]:
+        """What of a stretch lies in the region; its end is before its start if nothing does."""
+        if self.interval is None:
+            return start_bp, end_bp
+        last_bp = end_bp if self.interval.end_bp is None else self.interval.end_bp
+        return max(start_bp, self.interval.start_bp), min(end_bp, last_bp)
 
     def _ids(self, tokens: TileTokens) -> tuple[str, torch.Tensor]:
         index = tokens.tile.record_index
