@@ -6,6 +6,7 @@ import html
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -429,8 +430,10 @@ def _require_room(
 
 
 def _opening(size: float) -> str:
-    """How long a page of so many bytes takes to open."""
-    return "take minutes to open" if size < _TOO_LONG_BYTES else "be too long for a browser to open"
+    """How long a page of so many bytes takes to open, a second a megabyte."""
+    if size > _TOO_LONG_BYTES:
+        return "be too long for a browser to open"
+    return f"take some {math.ceil(size / 60e6)} minutes to open"
 
 
 def _has_bases(genome: Genome, spans: Sequence[Span]) -> bool:
