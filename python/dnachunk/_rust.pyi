@@ -62,6 +62,7 @@ class BgzipWriter:
         path: str | os.PathLike[str],
         index_path: str | os.PathLike[str] | None = None,
         longest_bp: int = 0,
+        layout: str = "bed",
     ) -> BgzipWriter: ...
     @staticmethod
     def index_ending(longest_bp: int) -> str: ...

@@ -1,6 +1,7 @@
 //! The Python class of [`BgzipWriter`](super::BgzipWriter).
 
-use super::{BgzipWriter, index_ending};
+use super::{BgzipWriter, Layout, index_ending};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -20,10 +21,18 @@ impl PyBgzipWriter {
 #[pymethods]
 impl PyBgzipWriter {
     #[new]
-    #[pyo3(signature = (path, index_path=None, longest_bp=0))]
-    fn new(py: Python<'_>, path: PathBuf, index_path: Option<PathBuf>, longest_bp: u64) -> PyResult<Self> {
+    #[pyo3(signature = (path, index_path=None, longest_bp=0, layout="bed"))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        index_path: Option<PathBuf>,
+        longest_bp: u64,
+        layout: &str,
+    ) -> PyResult<Self> {
+        let layout = Layout::named(layout)
+            .ok_or_else(|| PyValueError::new_err(format!("layout must be bed, gff or vcf, got {layout}")))?;
         let writer = py.detach(|| match index_path {
-            Some(index_path) => BgzipWriter::create_indexed(&path, &index_path, longest_bp),
+            Some(index_path) => BgzipWriter::create_indexed(&path, &index_path, layout, longest_bp),
             None => BgzipWriter::create(&path),
         })?;
         Ok(Self(Mutex::new(writer)))

@@ -22,8 +22,63 @@ pub fn index_ending(longest_bp: u64) -> &'static str {
     if depth(longest_bp) == DEPTH { ".tbi" } else { ".csi" }
 }
 
-/// Collects where the lines of a file of intervals lie: name, start and end stand first, as in BED.
+/// How the lines of a file say which interval they are about. Those that begin with `#` are remarks.
+#[derive(Clone, Copy)]
+pub enum Layout {
+    /// Record, start counted from 0, and end.
+    Bed,
+    /// Record, and start, counted from 1, and end in the fourth and fifth column: GTF too.
+    Gff,
+    /// Record, start, counted from 1, and as many bases as the fourth column has letters, or up to `END` in
+    /// the eighth.
+    Vcf,
+}
+
+impl Layout {
+    /// Of the name `bed`, `gff` or `vcf`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "bed" => Some(Self::Bed),
+            "gff" => Some(Self::Gff),
+            "vcf" => Some(Self::Vcf),
+            _ => None,
+        }
+    }
+
+    fn header(self) -> Builder {
+        match self {
+            Self::Bed => Builder::bed(),
+            Self::Gff => Builder::gff(),
+            Self::Vcf => Builder::vcf(),
+        }
+    }
+
+    /// The record, start, counted from 0, and end of a line.
+    fn interval(self, line: &[u8]) -> Option<(&str, usize, usize)> {
+        let columns: Vec<&[u8]> = line.splitn(9, |&byte| byte == b'\t').collect();
+        let text = |at: usize| std::str::from_utf8(columns.get(at)?).ok();
+        let number = |at: usize| text(at)?.parse::<usize>().ok();
+        let name = text(0).filter(|name| !name.is_empty())?;
+        let (start_bp, end_bp) = match self {
+            Self::Bed => (number(1)?, number(2)?),
+            Self::Gff => (number(3)?.checked_sub(1)?, number(4)?),
+            Self::Vcf => {
+                let start_bp = number(1)?.saturating_sub(1);
+                let info = columns.get(7)?.split(|&byte| byte == b';');
+                let end_bp = info
+                    .filter_map(|field| std::str::from_utf8(field.strip_prefix(b"END=")?).ok()?.parse().ok())
+                    .find(|&end_bp| end_bp > start_bp);
+                (start_bp, end_bp.unwrap_or(start_bp + columns.get(3)?.len()))
+            }
+        };
+        Some((name, start_bp, end_bp))
+    }
+}
+
+/// Collects where the lines of a file of intervals lie.
 pub(super) struct IntervalIndexer {
+    layout: Layout,
     names: ReferenceSequenceNames,
     bins: Bins,
     /// What has been written of a line that has not ended.
@@ -38,7 +93,7 @@ enum Bins {
 
 impl IntervalIndexer {
     /// For records of at most so many bases.
-    pub(super) fn new(longest_bp: u64) -> io::Result<Self> {
+    pub(super) fn new(layout: Layout, longest_bp: u64) -> io::Result<Self> {
         let depth = depth(longest_bp);
         let absurd = || io::Error::other(format!("no index can hold records of {longest_bp} bases"));
         let bins = if depth == DEPTH {
@@ -47,7 +102,7 @@ impl IntervalIndexer {
             Bins::Csi(Indexer::new(MIN_SHIFT, depth).ok_or_else(absurd)?)
         };
         let names = ReferenceSequenceNames::default();
-        Ok(Self { names, bins, line: Vec::new(), line_start: VirtualPosition::default() })
+        Ok(Self { layout, names, bins, line: Vec::new(), line_start: VirtualPosition::default() })
     }
 
     /// Reads bytes of one block.
@@ -83,7 +138,10 @@ impl IntervalIndexer {
     }
 
     fn add_line(&mut self, end: VirtualPosition) -> io::Result<()> {
-        let (name, start_bp, end_bp) = interval(&self.line).ok_or_else(|| {
+        if self.line.starts_with(b"#") {
+            return Ok(());
+        }
+        let (name, start_bp, end_bp) = self.layout.interval(&self.line).ok_or_else(|| {
             let line = String::from_utf8_lossy(&self.line);
             io::Error::other(format!("a line must be an interval, record, start and end, got '{line}'"))
         })?;
@@ -102,7 +160,7 @@ impl IntervalIndexer {
     /// Writes the index.
     pub(super) fn write(self, path: &Path) -> io::Result<()> {
         let count = self.names.len();
-        let header = Builder::bed().set_reference_sequence_names(self.names).build();
+        let header = self.layout.header().set_reference_sequence_names(self.names).build();
         let file = File::create(path)?;
         match self.bins {
             Bins::Tabix(indexer) => {
@@ -128,11 +186,4 @@ fn advanced(position: VirtualPosition, bytes: usize) -> io::Result<VirtualPositi
     let within = usize::from(position.uncompressed()) + bytes;
     let within = u16::try_from(within).map_err(io::Error::other)?;
     VirtualPosition::try_from((position.compressed(), within)).map_err(io::Error::other)
-}
-
-/// The record, start and end that a line begins with.
-fn interval(line: &[u8]) -> Option<(&str, usize, usize)> {
-    let mut columns = std::str::from_utf8(line).ok()?.split('\t');
-    let name = columns.next().filter(|name| !name.is_empty())?;
-    Some((name, columns.next()?.parse().ok()?, columns.next()?.parse().ok()?))
 }

@@ -5,7 +5,7 @@
 pub mod binding;
 mod index;
 
-pub use index::index_ending;
+pub use index::{Layout, index_ending};
 
 use crate::error::{Error, Result};
 use index::IntervalIndexer;
@@ -38,11 +38,11 @@ impl BgzipWriter {
         Ok(Self { path: path.to_owned(), file: Some(bgzf::io::Writer::new(file)), filled: 0, index: None })
     }
 
-    /// The same for lines of intervals, as BED has them, sorted within records of at most `longest_bp` bases,
-    /// with an index that [`BgzipWriter::close`] writes; its name should end in [`index_ending`].
-    pub fn create_indexed(path: &Path, index_path: &Path, longest_bp: u64) -> Result<Self> {
+    /// The same for lines of intervals, sorted within records of at most `longest_bp` bases, with an index
+    /// that [`BgzipWriter::close`] writes; its name should end in [`index_ending`].
+    pub fn create_indexed(path: &Path, index_path: &Path, layout: Layout, longest_bp: u64) -> Result<Self> {
         let mut writer = Self::create(path)?;
-        let indexer = IntervalIndexer::new(longest_bp).map_err(|error| writer.error(error))?;
+        let indexer = IntervalIndexer::new(layout, longest_bp).map_err(|error| writer.error(error))?;
         writer.index = Some((index_path.to_owned(), indexer));
         Ok(writer)
     }

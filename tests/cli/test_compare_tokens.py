@@ -588,7 +588,9 @@ def test_what_cannot_be_done(run, fasta, tmp_path, monkeypatch, words, said, sta
 
 def test_a_model_given_twice(run, model, fasta, tmp_path):
     words = ["--model", model, "--model", model, "--fasta", fasta, "--output-dir", tmp_path / "out"]
-    refused(run("compare-tokens", *words), "must have a name of its own, got")
+    refused(
+        run("compare-tokens", *words), f"several models are called {model.name}: give --model NAME=DIR", 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -646,11 +648,12 @@ def test_packed_bedgraph_and_seeds(run, chunker, fasta, tmp_path):
     found = []
     for seed in (0, 0, 1):
         out = ["--output-dir", tmp_path / "out", "--bedgraph", tmp_path / "p.bedgraph.gz"]
-        words = ["--model", chunker, "--fasta", fasta, *QUICK, "--region", "two", "--seed", seed]
+        words = ["--model", f"chunks={chunker}", "--fasta", fasta, *QUICK, "--region", "two", "--seed", seed]
         assert run("compare-tokens", *words, *out).status == 0
         found.append(metrics_of(tmp_path / "out"))
     assert found[0] == found[1]
     assert found[0]["tokenizers"] == found[2]["tokenizers"]
+    assert list(found[0]["tokenizers"]) == ["chunks stage 0", "chunks"]
     assert found[0]["profiles"] != found[2]["profiles"]
     rows = gzip.decompress((tmp_path / "p.bedgraph.gz").read_bytes()).decode().splitlines()
     assert rows[0].startswith("two\t0\t1\t1")

@@ -252,11 +252,11 @@ def test_no_file(tmp_path):
         list(read_lines(tmp_path / "missing.txt"))
 
 
-def _indexed(path, ending, lines, longest_bp):
+def _indexed(path, ending, lines, longest_bp, layout="bed"):
     index_path = path.with_name(path.name + ending)
-    with text_writer(path, bgzip=True, index_path=index_path, longest_bp=longest_bp) as file:
+    with text_writer(path, bgzip=True, index_path=index_path, longest_bp=longest_bp, layout=layout) as file:
         file.writelines("\t".join(map(str, line)) + "\n" for line in lines)
-    return pysam.TabixFile(str(path), index=str(index_path))
+    return pysam.TabixFile(str(path), index=str(index_path), encoding="latin-1")
 
 
 @pytest.mark.parametrize(("factor", "ending"), [(1, ".tbi"), (2000, ".csi")])
@@ -280,6 +280,55 @@ def test_queries_through_the_index_give_what_a_scan_gives(tmp_path, factor, endi
         end_bp = min(start_bp + random_.choice([1, 30, 5000, 10**9]), lengths[name])
         want = [line for line in lines if line[0] == name and line[1] < end_bp and line[2] > start_bp]
         assert list(file.fetch(name, start_bp, end_bp)) == ["\t".join(map(str, line)) for line in want]
+
+
+def _gff_line(name, start_bp, end_bp, number):
+    return (name, "s", "gene", start_bp + 1, end_bp, ".", "+", ".", f"ID=g{number};Note=\udcff")
+
+
+def _vcf_line(name, start_bp, end_bp, number):
+    # Some say their length in letters, some by END, and some lie about it.
+    info = [f"END={end_bp}", f"DP=3;END={end_bp};X", "END=0;SVEND=9", "."][number % 4]
+    reference = "N" if "END=" in info and "END=0" not in info else "A" * (end_bp - start_bp)
+    return (name, start_bp + 1, f"v{number}", reference, "<X>", ".", ".", info)
+
+
+@pytest.mark.parametrize(("layout", "line_of"), [("gff", _gff_line), ("vcf", _vcf_line)])
+@pytest.mark.parametrize(("factor", "ending"), [(1, ".tbi"), (1500, ".csi")])
+def test_queries_of_features_and_variants_give_what_a_scan_gives(tmp_path, layout, line_of, factor, ending):
+    random_ = random.Random(3)
+    lengths = {"long": 400_000 * factor, "short": 3}
+    spans = []
+    for name, length_bp in lengths.items():
+        starts = sorted(random_.randrange(length_bp) for _ in range(4000 if name == "long" else 3))
+        spans += [
+            (name, start, min(length_bp, start + random_.choice([1, 9, 300, 2000]))) for start in starts
+        ]
+    lines = [line_of(*span, number) for number, span in enumerate(spans)]
+    remarks = [("##first",), ("#second", "1", "2")]
+    path = tmp_path / f"t.{layout}.gz"
+    file = _indexed(
+        path, ending, [*remarks, *lines[:50], ("# between",), *lines[50:]], 400_000 * factor, layout
+    )
+    assert file.contigs == list(lengths)
+    assert list(file.header) == ["##first", "#second\t1\t2"]
+    for _ in range(300):
+        name = random_.choice(list(lengths))
+        start_bp = random_.randrange(lengths[name])
+        end_bp = min(start_bp + random_.choice([1, 30, 5000, 10**9]), lengths[name])
+        want = [
+            line
+            for (of, low, high), line in zip(spans, lines, strict=True)
+            if of == name and low < end_bp and high > start_bp
+        ]
+        found = [tuple(each.split("\t")) for each in file.fetch(name, start_bp, end_bp)]
+        assert [each[:3] for each in found] == [tuple(map(str, each[:3])) for each in want]
+
+
+def test_a_layout_that_there_is_none_of_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="layout must be bed, gff or vcf, got sam"):
+        rust.BgzipWriter(tmp_path / "t.gz", tmp_path / "t.gz.tbi", 1000, "sam")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_index_of_pieces_written_and_flushed_anyhow(tmp_path):

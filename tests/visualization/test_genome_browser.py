@@ -19,7 +19,7 @@ from transformers import AutoModel
 import dnachunk
 from dnachunk.data import Genome
 from dnachunk.errors import ArgumentError, UsageError
-from dnachunk.visualization import genome_browser
+from dnachunk.visualization import browser_tracks, genome_browser
 from tests.training.runs import SMALL_CONFIGS
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -267,8 +267,8 @@ def test_names_of_records_are_such_as_a_place_can_hold():
 
 
 def test_long_alleles_are_shortened():
-    assert genome_browser._short("ACG") == "ACG"
-    assert genome_browser._short("A" * 1000) == "A" * 24 + "… (1,000 bp)"
+    assert browser_tracks._short("ACG") == "ACG"
+    assert browser_tracks._short("A" * 1000) == "A" * 24 + "… (1,000 bp)"
 
 
 def test_what_is_wrong_is_told_and_nothing_is_written(models, files, tmp_path, monkeypatch):
@@ -336,7 +336,9 @@ def test_a_page_that_is_too_large_is_refused_before_anything_is_computed(
 ):
     monkeypatch.setattr(genome_browser, "MAX_PAGE_BYTES", 5_000)
     monkeypatch.setattr(genome_browser, "run_tiles", lambda *_, **__: pytest.fail("computed"))
-    with pytest.raises(ArgumentError, match=r"2,801 bases .* about 0 MB.*tokenize.*\.bed\.gz") as told:
+    with pytest.raises(
+        ArgumentError, match=r"2,801 bases .* about 0 MB .*minutes.*output='p\.xml', a session of IGV"
+    ) as told:
         dnachunk.browse(files / "genome.fa", tmp_path / "p.html", model=models["mxdna"], tokenizer="3mer")
     most = int(re.search(r"of up to ([\d,]+) bases", str(told.value))[1].replace(",", ""))
     monkeypatch.undo()

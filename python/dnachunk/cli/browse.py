@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dnachunk.cli.arguments import read_named_models
 from dnachunk.cli.options import (
     AliasesOption,
     AnnotationsOption,
@@ -25,7 +26,11 @@ def browse(
     fasta: FastaOption,
     output: Annotated[
         Path,
-        typer.Option(help="HTML file to write, of itself alone; - is standard output.", callback=output_file),
+        typer.Option(
+            help="HTML file to write, of itself alone; - is standard output. One that ends in .xml is a "
+            "session of IGV, of any size: tokens.xml, with indexed tracks beside it, in tokens_tracks.",
+            callback=output_file,
+        ),
     ],
     model: ModelsOption = None,
     tokenizer: Annotated[
@@ -59,20 +64,26 @@ def browse(
 ) -> None:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
-    The page opens by a double click, and asks nothing of a network. A track for each segmentation, a click on
+    A page opens by a double click, and asks nothing of a network. A track for each segmentation, a click on
     a token says what it is; zoomed out, bars of bases per token. Boundary probabilities of DNAChunker, where
     MxDNA's tokens read. Beside them what is in view: lengths of tokens, tokens per base by kind of feature;
     and the tokens of a motif at each of its sites.
 
+    What is too large for a page is refused, with what it would cost, and goes to a session of IGV: tokens as
+    tokenize writes them, boundary probabilities, annotations and variants, all indexed.
+
     Example: dnachunk browse --model run --tokenizer bpe-1024 --fasta genome.fa.gz --annotation genes.gff3.gz
     --region chrI:1-200000 --output tokens.html
+
+    Example: dnachunk browse --model short=run --model long=other --fasta genome.fa --output tokens.xml
     """
+    from dnachunk.visualization.browser_session import SESSION_SUFFIX
     from dnachunk.visualization.genome_browser import browse as browse_tokens
 
     page = browse_tokens(
         fasta,
         output,
-        model=model or (),
+        model=read_named_models(model or []),
         tokenizer=tokenizer or (),
         annotation=annotation or (),
         vcf=vcf,
@@ -85,4 +96,5 @@ def browse(
         bf16=bf16,
     )
     say(page)
-    say(f"\n{output}: open it in a web browser")
+    where = "in IGV (File, Open Session)" if output.suffix == SESSION_SUFFIX else "in a web browser"
+    say(f"\n{output}: open it {where}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dnachunk.cli.arguments import read_named_models
 from dnachunk.cli.options import (
     AliasesOption,
     AnnotationsOption,
@@ -148,7 +149,7 @@ def compare_tokens(
     comparison = compare(
         fasta,
         output_dir,
-        model=model or (),
+        model=read_named_models(model or []),
         tokenizer=tokenizer or (),
         annotation=annotation or (),
         feature=feature or (),

@@ -172,10 +172,11 @@ ReadOnErrorOption = Annotated[
     ),
 ]
 ModelsOption = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
-        help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models lists; "
-        "can be repeated."
+        metavar="[NAME=]DIR",
+        help="Folder of a model, or of a baseline and its tokenizer, or a name that dnachunk models lists, "
+        "and what it is called; can be repeated. Default: the folder's name.",
     ),
 ]
 AnnotationsOption = Annotated[

@@ -225,18 +225,28 @@ Lines = Iterator[tuple[int, Callable[[], Line]]]
 
 def gff_lines(contents: Contents) -> Lines:
     """The lines of a GFF3 or GTF file that list something."""
-    for number, line in body_lines(contents):
-        if line.startswith(("##FASTA", ">")):
-            return
-        if not line.startswith("#"):
-            yield number, partial(_gff_line, line)
+    return ((number, partial(_gff_line, line)) for number, line in gff_texts(contents))
 
 
 def bed_lines(contents: Contents) -> Lines:
     """The lines of a BED file that list something."""
+    return ((number, partial(_bed_line, line)) for number, line in bed_texts(contents))
+
+
+def gff_texts(contents: Contents) -> Iterator[tuple[int, str]]:
+    """The same lines of a GFF3 or GTF file as they stand there."""
+    for number, line in body_lines(contents):
+        if line.startswith(("##FASTA", ">")):
+            return
+        if not line.startswith("#"):
+            yield number, line
+
+
+def bed_texts(contents: Contents) -> Iterator[tuple[int, str]]:
+    """The same lines of a BED file, columns between tabs."""
     for number, line in body_lines(contents):
         if not line.startswith("#") and line.split(None, 1)[0] not in ("track", "browser"):
-            yield number, partial(_bed_line, line)
+            yield number, line if "\t" in line else "\t".join(line.split())
 
 
 def body_lines(contents: Contents) -> Iterator[tuple[int, str]]:
@@ -297,7 +307,7 @@ def _gff_line(line: str) -> Line:
 
 
 def _bed_line(line: str) -> Line:
-    columns = line.split("\t") if "\t" in line else line.split()
+    columns = line.split("\t")
     if len(columns) < 3:
         raise FaultyLineError(f"expected 3 or more columns, got {len(columns)}: {line:.80}")
     start, end = read_number("start", columns[1]), read_number("end", columns[2])

@@ -6,11 +6,14 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from dnachunk._native import rust
 from dnachunk.data.contents import Contents
 from dnachunk.files import open_output
+
+Layout = Literal["bed", "gff", "vcf"]
+"""How lines say which interval they are about: as those of BED, of GFF3 and GTF, or of VCF."""
 
 # What is no UTF-8 comes out of a file as it went in.
 _ENCODING: dict[str, Any] = {"errors": "surrogateescape"}
@@ -94,20 +97,26 @@ def index_ending(longest_bp: int) -> str:
 
 @contextlib.contextmanager
 def text_writer(
-    path: Path, *, bgzip: bool = False, index_path: Path | None = None, longest_bp: int = 0
+    path: Path,
+    *,
+    bgzip: bool = False,
+    index_path: Path | None = None,
+    longest_bp: int = 0,
+    layout: Layout = "bed",
 ) -> Iterator[TextIO]:
     """Opens a text file for writing.
 
     Args:
         path: The file; replaced where it exists. ``-`` is standard output.
         bgzip: Whether to write it as ``bgzip`` does, for ``tabix`` and the like.
-        index_path: Where the index of a bgzip file is written when it is closed. Its lines must be intervals
-            as in BED, each record's together and sorted by start.
+        index_path: Where the index of a bgzip file is written when it is closed. Its lines must be intervals,
+            each record's together and sorted by start, or remarks, which begin with ``#``.
         longest_bp: Bases of the longest record of an indexed file.
+        layout: How its lines say where they lie.
 
     Raises:
         OSError: If it cannot be written, or not be indexed.
     """
-    binary: Any = rust.BgzipWriter(path, index_path, longest_bp) if bgzip else open_output(path)
+    binary: Any = rust.BgzipWriter(path, index_path, longest_bp, layout) if bgzip else open_output(path)
     with io.TextIOWrapper(binary, encoding="utf-8", newline="\n", **_ENCODING) as text:
         yield text

@@ -255,14 +255,16 @@ class GenomeTokens:
             receptive_positions=receptive_positions,
             boundary_probability=boundary_probability,
         )
-        model_type = self.model.config.model_type
+        # A fixed tokenizer has none.
+        config = getattr(self.model, "config", None)
+        model_type = getattr(config, "model_type", None)
         if receptive_positions is not None and model_type != "mxdna":
             raise ArgumentError(
                 f"`receptive_positions` is for mxdna; a {model_type} model reads its own bases"
             )
         if boundary_probability is not None and model_type != "dnachunker":
             raise ArgumentError(f"`boundary_probability` is for dnachunker; a {model_type} model has none")
-        stages = len(getattr(self.model.config, "target_ratio", [None]))
+        stages = len(getattr(config, "target_ratio", [None]))
         ending = output.name.removeprefix(beside(output, "").name)
         # Whoever pipes tokens on has asked for one file.
         finer = [] if is_stream(output) else range(stages - 1)

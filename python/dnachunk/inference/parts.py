@@ -106,7 +106,10 @@ def kept_parts(
         OSError: If the folder cannot be read or written.
     """
     inputs = list(inputs)
-    is_known = all(isinstance(each, torch.nn.Module) or Path(each).is_file() for each in inputs)
+    is_known = all(
+        isinstance(each, torch.nn.Module) or (isinstance(each, str | os.PathLike) and Path(each).is_file())
+        for each in inputs
+    )
     if num_parts < 2 or is_stream(output) or not is_known or not ranks.is_first:
         yield KeptParts()
         return

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import torch
 
 from dnachunk.data.genome import Genome
-from dnachunk.data.text import index_ending, text_writer
+from dnachunk.data.text import Layout, index_ending, text_writer
 from dnachunk.errors import UsageError
 from dnachunk.files import is_stream, replacing, require_own
 from dnachunk.inference.tiling import TileTokens
@@ -71,12 +71,13 @@ def _longest_bp(genome: Genome) -> int:
 
 
 @contextlib.contextmanager
-def interval_writer(path: Path, genome: Genome) -> Iterator[TextIO]:
+def interval_writer(path: Path, genome: Genome, layout: Layout = "bed") -> Iterator[TextIO]:
     """Opens a file for lines of intervals, record after record and sorted, whole or not at all.
 
     Args:
         path: The file; one that ends in ``.gz`` is bgzip, with its :func:`index_path` beside it.
         genome: Whose intervals they are.
+        layout: How the lines say where they lie.
 
     Raises:
         OSError: If it cannot be written, or would replace an index that is of no such file.
@@ -92,6 +93,7 @@ def interval_writer(path: Path, genome: Genome) -> Iterator[TextIO]:
                 bgzip=path.suffix == ".gz",
                 index_path=None if index is None else files.enter_context(replacing(index)),
                 longest_bp=_longest_bp(genome),
+                layout=layout,
             )
         )
 

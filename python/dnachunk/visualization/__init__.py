@@ -2,6 +2,7 @@
 
 from dnachunk.visualization.boundary_profiles import plot_boundary_profiles
 from dnachunk.visualization.boundary_survival import plot_boundary_survival
+from dnachunk.visualization.browser_session import BrowserSession
 from dnachunk.visualization.budget_accuracy import plot_budget_accuracy
 from dnachunk.visualization.cost import plot_cost
 from dnachunk.visualization.genome_browser import TokenBrowser, browse
@@ -17,6 +18,7 @@ from dnachunk.visualization.token_regions import plot_lengths_by_region
 from dnachunk.visualization.token_strip import plot_token_strip
 
 __all__ = [
+    "BrowserSession",
     "Estimate",
     "TokenBrowser",
     "browse",

@@ -6,6 +6,7 @@ import html
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -18,15 +19,11 @@ import torch
 
 from dnachunk.alphabet import is_base
 from dnachunk.data import Genome, Interval, WindowDataset
-from dnachunk.data.annotation import Feature, read_annotation
-from dnachunk.data.contents import OnError, Skipped, tell_skipped, unpacked_name
-from dnachunk.data.record_names import Aliases, some
-from dnachunk.data.repeats import read_repeats, read_stretches
-from dnachunk.data.vcf import VCF
+from dnachunk.data.contents import OnError, Skipped
+from dnachunk.data.record_names import Aliases
 from dnachunk.errors import ArgumentError, UsageError, require_at_least, require_different_files
 from dnachunk.evaluation.compared_stretches import TRAINING_BP, Span, spans_of
 from dnachunk.evaluation.token_comparison import check_segmenters, fixed_segmenters, named_models
-from dnachunk.evaluation.variant_scores import unknown_contigs_of
 from dnachunk.files import open_output, output_file, replacing
 from dnachunk.inference.genome import find_interval, open_genome
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
@@ -34,7 +31,21 @@ from dnachunk.inference.tiling import TileTokens, overlaps, record_tiles, run_ti
 from dnachunk.inference.tokens import PathLike, resolve
 from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
-from dnachunk.reporting import Report, Table, progress, say
+from dnachunk.reporting import Report, Table, progress
+from dnachunk.visualization.browser_session import (
+    SESSION_SUFFIX,
+    BrowserSession,
+    require_session,
+    write_session,
+)
+from dnachunk.visualization.browser_tracks import (
+    FeatureTrack,
+    annotation_track,
+    letters_of,
+    repeat_track,
+    title_of,
+    variant_track,
+)
 from dnachunk.visualization.style import COLOURS
 
 MAX_PAGE_BYTES: Final = 30_000_000
@@ -48,8 +59,10 @@ OPENED_BP: Final = 120
 _SEQUENCE_BYTES, _TOKENS_BYTES, _PROBABILITY_BYTES, _READS_BYTES = 0.45, 0.4, 2.6, 8.0
 
 _NO_PROBABILITY, _NOT_READ = (1 << 16) - 1, -(1 << 31)
+# The longest text that a browser's JavaScript holds has some 512 MB.
+_TOO_LONG_BYTES = 500_000_000
+_PIECE_BP = 1 << 20
 _FRAME_HEIGHT_PX = 760
-_SHOWN_ALLELE_BP = 24
 
 
 class RecordTokens(NamedTuple):
@@ -83,22 +96,6 @@ class TokenTrack(NamedTuple):
     boundary_probability: list[torch.Tensor] | None
 
 
-class FeatureTrack(NamedTuple):
-    """Features of a file that touch what is shown.
-
-    Attributes:
-        name: The file's.
-        features: In order of place.
-        is_region: Whether tokens per base are told of its kinds.
-        is_flat: Whether they lie in one row.
-    """
-
-    name: str
-    features: list[Feature]
-    is_region: bool = True
-    is_flat: bool = False
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenBrowser(Report):
     """Tokens and annotations of sequences as a page of a genome browser; shows itself in a notebook.
@@ -124,11 +121,7 @@ class TokenBrowser(Report):
     @property
     def title(self) -> str:
         """What the page is called: the genome, and the region if it is one."""
-        (index, start_bp, end_bp), *others = self.spans
-        record = self.genome.records[index]
-        if others or (start_bp, end_bp) == (0, record.length_bp):
-            return f"Tokens of {self.genome.name}"
-        return f"Tokens of {self.genome.name}, {record.name}:{start_bp + 1:,}-{end_bp:,}"
+        return title_of(self.genome, self.spans)
 
     def to_html(self) -> str:
         """The page: igv.js, the data and our own script in one file."""
@@ -161,6 +154,10 @@ class TokenBrowser(Report):
             ValueError: If it is a file that was read.
         """
         require_different_files(**self.inputs, output=output)
+        if Path(output).suffix == SESSION_SUFFIX:
+            raise UsageError(
+                f"`output` that ends in {SESSION_SUFFIX} is a session, which a page is not: {output}"
+            )
         path = output_file(output)
         with replacing(path) as temporary, open_output(temporary) as file:
             file.write(self.to_html().encode())
@@ -256,10 +253,7 @@ class TokenBrowser(Report):
         if last_bp - first_bp == 1:
             # igv.js reads no range of one base.
             first_bp, last_bp = max(0, first_bp - 1), min(last_bp + 1, length_bp)
-        ids, is_lower = self.genome.fetch(index, first_bp, last_bp)
-        (letters,) = decode_dna(ids, torch.tensor([0, len(ids)]))
-        codes = torch.frombuffer(bytearray(letters.encode()), dtype=torch.uint8)
-        return first_bp, (codes + 32 * is_lower.to(torch.uint8)).numpy().tobytes().decode()
+        return first_bp, letters_of(self.genome, Span(index, first_bp, last_bp))
 
 
 def browse(
@@ -277,7 +271,7 @@ def browse(
     window_bp: int | None = None,
     batch_size: int = 8,
     bf16: bool = False,
-) -> TokenBrowser:
+) -> TokenBrowser | BrowserSession:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
     It is one page on igv.js that opens from a file, and asks nothing of a network. A track for each
@@ -286,9 +280,14 @@ def browse(
     tokens per base by kind of feature; and the tokens of a motif at each of its sites. Needs ``igv-notebook``
     (``pip install dnachunk[browse]``).
 
+    What a page has no room for goes to a session of IGV, which needs no more memory for a whole genome than
+    for a part of it: each segmentation as ``tokenize`` writes it, boundary probabilities, annotations and
+    variants sorted, all with an index, in a folder beside the session. It can be moved with it.
+
     Args:
         fasta: The sequences: plain, gzip or bgzip.
-        output: HTML file to write; see :meth:`TokenBrowser.write`. Default: nothing is written.
+        output: HTML file to write; see :meth:`TokenBrowser.write`. One that ends in ``.xml`` is a session,
+            ``tokens.xml``, with its tracks in ``tokens_tracks``. Default: nothing is written.
         model: Models of ours, or folders of models, or of baselines and their tokenizers: one, several, or by
             the names that they are to have. Default names are the folders'.
         tokenizer: Fixed tokenizers beside them: ``"base"``, ``"6mer"`` (1 to 8), or ``"bpe-1024"``, trained
@@ -309,10 +308,10 @@ def browse(
             may differ from those in float32.
 
     Returns:
-        The page: ``write(path)`` writes it, and a notebook shows it.
+        The page: ``write(path)`` writes it, and a notebook shows it. Or what the session has.
 
     Raises:
-        OSError: If a file cannot be read or written.
+        OSError: If a file cannot be read or written, or would replace one that is of no earlier session.
         ValueError: If an argument is out of range, there is no tokenizer, two have one name, a file names no
             record of the sequences, or the page would be too large.
         ModuleNotFoundError: If ``igv-notebook`` is missing.
@@ -340,21 +339,43 @@ def browse(
         "vcf": vcf,
     }
     require_different_files(**inputs, output=output)
-    if output is not None:
+    session = Path(output) if output is not None and Path(output).suffix == SESSION_SUFFIX else None
+    if session is not None:
+        require_session(session)
+    elif output is not None:
         output_file(output)
-    _igv()
+    if session is None:
+        _igv()
     genome = open_genome(fasta, aliases, on_error=on_error)
-    spans = spans_of(genome, None if region is None else find_interval(genome, region))
+    interval = None if region is None else find_interval(genome, region)
+    spans = spans_of(genome, interval)
     segmenters = [Segmenter.of(name, resolve(each), window_bp) for name, each in models]
-    _require_room(genome, spans, segmenters, len(tokenizers))
-    if not any(is_base(genome.fetch(*span)[0]).any() for span in spans):
+    if session is None:
+        _require_room(genome, spans, segmenters, len(tokenizers), output)
+    if not _has_bases(genome, spans):
         raise ValueError(f"there is no A, C, G or T in {region or genome.path}")
-    tracks = [_annotation_track(path, genome, spans, on_error) for path in annotations]
-    tracks += [_repeat_track(path, genome, spans, on_error) for path in repeat_files]
-    tracks += [] if vcf is None else [_variant_track(vcf, genome, spans, on_error)]
     texts = _texts(genome) if any(name.startswith("bpe-") for name in tokenizers) else []
     segmenters += fixed_segmenters(tokenizers, texts, window_bp)
     check_segmenters(segmenters)
+    inputs["fasta"] = genome
+    if session is not None:
+        return write_session(
+            session,
+            genome,
+            interval,
+            spans,
+            segmenters,
+            annotations=annotations,
+            repeats=repeat_files,
+            vcf=vcf,
+            inputs=inputs,
+            on_error=on_error,
+            batch_size=batch_size,
+            bf16=bf16,
+        )
+    tracks = [annotation_track(path, genome, spans, on_error) for path in annotations]
+    tracks += [repeat_track(path, genome, spans, on_error) for path in repeat_files]
+    tracks += [] if vcf is None else [variant_track(vcf, genome, spans, on_error)]
     total_bp = sum(span.end_bp - span.start_bp for span in spans)
     with progress(total_bp * len(segmenters), "browse") as advance:
         tokens = [
@@ -362,7 +383,7 @@ def browse(
             for segmenter in segmenters
             for track in _token_tracks(segmenter, genome, spans, batch_size, bf16, advance)
         ]
-    page = TokenBrowser(genome, spans, tokens, tracks, {**inputs, "fasta": genome}, genome.skipped)
+    page = TokenBrowser(genome, spans, tokens, tracks, inputs, genome.skipped)
     if output is not None:
         page.write(output)
     return page
@@ -388,7 +409,11 @@ def _igv() -> tuple[str, str]:
 
 
 def _require_room(
-    genome: Genome, spans: Sequence[Span], segmenters: Sequence[Segmenter], num_fixed: int
+    genome: Genome,
+    spans: Sequence[Span],
+    segmenters: Sequence[Segmenter],
+    num_fixed: int,
+    output: PathLike | None,
 ) -> None:
     """Raises if a page would be too large."""
     bases = sum(span.end_bp - span.start_bp for span in spans)
@@ -399,12 +424,29 @@ def _require_room(
     size = bases * each_base
     if size > MAX_PAGE_BYTES:
         most = int(MAX_PAGE_BYTES / each_base)
+        session = "tokens.xml" if output is None else Path(output).with_suffix(SESSION_SUFFIX).name
         raise ArgumentError(
             f"a page of {bases:,} bases of {genome.name} in {num_tracks} tracks of tokens would have about "
-            f"{size / 1e6:,.0f} MB, more than the {MAX_PAGE_BYTES / 1e6:.0f} MB that a browser opens with "
-            f"ease: give a `region` of up to {most:,} bases, or write indexed tracks for IGV, UCSC or "
-            "JBrowse with dnachunk tokenize, to a file that ends in .bed.gz"
+            f"{size / 1e6:,.0f} MB and {_opening(size)}, more than the {MAX_PAGE_BYTES / 1e6:.0f} MB that a "
+            f"browser opens with ease: give a `region` of up to {most:,} bases, or `output={session}`, a "
+            "session of IGV with indexed tracks, which opens at once whatever its size"
         )
+
+
+def _opening(size: float) -> str:
+    """How long a page of so many bytes takes to open, a second a megabyte."""
+    if size > _TOO_LONG_BYTES:
+        return "be too long for a browser to open"
+    return f"take some {math.ceil(size / 60e6)} minutes to open"
+
+
+def _has_bases(genome: Genome, spans: Sequence[Span]) -> bool:
+    """Whether there is a base to cut, looked for in pieces."""
+    return any(
+        is_base(genome.fetch(index, place, min(place + _PIECE_BP, end_bp))[0]).any()
+        for index, start_bp, end_bp in spans
+        for place in range(start_bp, end_bp, _PIECE_BP)
+    )
 
 
 def _has_reads(segmenter: Segmenter) -> bool:
@@ -482,77 +524,6 @@ def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
 
 
-def _inside(features: Sequence[Feature], spans: Sequence[Span]) -> list[Feature]:
-    """The features that touch the spans, in order."""
-    by_record = {span.record_index: span for span in spans}
-    return [
-        each
-        for each in sorted(features)
-        if (span := by_record.get(each.record_index))
-        and each.start_bp < span.end_bp
-        and each.end_bp > span.start_bp
-    ]
-
-
-def _annotation_track(
-    path: PathLike, genome: Genome, spans: Sequence[Span], on_error: OnError
-) -> FeatureTrack:
-    found = read_annotation(path, genome, names=True, on_error=on_error)
-    tell_skipped(found.skipped, f"lines of {path}")
-    if found.left_out:
-        say(
-            f"{path}: {found.left_out.total():,} features are left out, on {len(found.left_out):,} records "
-            f"that {genome.path.name} does not have: {some(found.left_out, 20)}"
-        )
-    return FeatureTrack(unpacked_name(path), _inside(found.features, spans))
-
-
-def _repeat_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_error: OnError) -> FeatureTrack:
-    if Path(unpacked_name(path)).suffix.lower() == ".out":
-        repeats, skipped = read_repeats(genome, [path], on_error=on_error)
-        features = [Feature(*each[:3], "repeats", False, each.family) for each in repeats]
-    else:
-        (stretches,), skipped = read_stretches([genome], [path], "repeats", on_error)
-        features = [
-            Feature(index, start_bp, end_bp, "repeats", False)
-            for index, of_record in stretches.items()
-            for start_bp, end_bp in of_record.T.tolist()
-        ]
-    tell_skipped(skipped, f"lines of {path}")
-    return FeatureTrack(unpacked_name(path), _inside(features, spans), is_flat=True)
-
-
-def _variant_track(path: PathLike, genome: Genome, spans: Sequence[Span], on_error: OnError) -> FeatureTrack:
-    variants = VCF(path, on_error=on_error)
-    contigs = Counter[str]()
-    features = []
-    for record in variants:
-        contigs[record.contig] += 1
-        if record.contig not in genome:
-            continue
-        start_bp, size = max(0, record.position - 1), len(record.reference)
-        sizes = {len(allele) for allele in record.alternates}
-        kind = "SNV" if sizes == {1} == {size} else "other variant"
-        reference, *alternates = map(_short, [record.reference, *record.alternates])
-        name = f"{reference}>{','.join(alternates)}"
-        if record.columns[2] != ".":
-            name = f"{record.columns[2]} {name}"
-        features.append(Feature(genome.index_of(record.contig), start_bp, start_bp + size, kind, False, name))
-    tell_skipped(variants.skipped, f"lines of {path}")
-    unknown = unknown_contigs_of(variants, contigs, genome)
-    if unknown:
-        say(
-            f"{path}: {sum(unknown.values()):,} variants are left out, on {len(unknown):,} records that "
-            f"{genome.path.name} does not have: {some(unknown, 20)}"
-        )
-    return FeatureTrack(unpacked_name(path), _inside(features, spans), is_region=False)
-
-
-def _short(allele: str) -> str:
-    """An allele as a name can hold it."""
-    return allele if len(allele) <= _SHOWN_ALLELE_BP else f"{allele[:_SHOWN_ALLELE_BP]}… ({len(allele):,} bp)"
-
-
 def _page_names(names: Sequence[str]) -> list[str]:
     """Names of records as a place ``name:start-end`` can hold them, each once."""
     plain = [
@@ -623,4 +594,4 @@ def _feature_data(track: FeatureTrack, places: Mapping[int, int]) -> str:
     return _packed(json.dumps(columns, separators=(",", ":")).encode())
 
 
-__all__ = ["FeatureTrack", "RecordTokens", "TokenBrowser", "TokenTrack", "browse"]
+__all__ = ["RecordTokens", "TokenBrowser", "TokenTrack", "browse"]
