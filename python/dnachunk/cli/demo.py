@@ -25,10 +25,8 @@ GENE = "ftsH"
 GENE_BP = (990_002, 992_744)
 BEFORE_BP, AFTER_BP = 60, 180
 
-SHIPPED = "dnachunker-micro"
-"""The trained tokenizer, and"""
-TOKENIZER = "bpe-1024"
-"""the fixed one, that are shown beside what was trained."""
+SHIPPED, TOKENIZER = "dnachunker-micro", "bpe-1024"
+"""Shown beside what was trained: a model that ships, and a fixed tokenizer."""
 PAGE_BP = (980_000, 1_000_000)
 """What the page shows: genes of the held-out tenth."""
 
@@ -41,7 +39,7 @@ def demo(
     """Pre-trains a small model on the packaged genome and shows how it cuts a gene's start into tokens.
 
     The genome is Chlamydia trachomatis D (1.04 Mb). It takes a few minutes on two cores. At the end is a page
-    of a genome browser: genes, and over them the tokens of this model, of one that ships, and of BPE.
+    of a genome browser: the tokens of this model, of one that ships, and of BPE, along genes.
 
     Example: dnachunk demo --output-dir demo
     """
@@ -120,9 +118,7 @@ def demo(
             raise
         say("A page of a genome browser with all of this would end the demo: pip install 'dnachunk[browse]'")
     else:
-        say(
-            f"\nGenes, and over them the tokens of this model, of {SHIPPED} and of {TOKENIZER}, to zoom into:"
-        )
+        say(f"\nThe tokens of this model, of {SHIPPED} and of {TOKENIZER} along genes, to zoom into:")
         say(f"open {page.resolve()} in a web browser, by a double click")
 
 
