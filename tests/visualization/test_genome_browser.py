@@ -337,7 +337,8 @@ def test_a_page_that_is_too_large_is_refused_before_anything_is_computed(
     monkeypatch.setattr(genome_browser, "MAX_PAGE_BYTES", 5_000)
     monkeypatch.setattr(genome_browser, "run_tiles", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(
-        ArgumentError, match=r"2,801 bases .* about 0 MB .*minutes.*output='p\.xml', a session of IGV"
+        ArgumentError,
+        match=r"2,801 bases .* about 0 MB and take a minute to open.*output='p\.xml', a session of IGV",
     ) as told:
         dnachunk.browse(files / "genome.fa", tmp_path / "p.html", model=models["mxdna"], tokenizer="3mer")
     most = int(re.search(r"of up to ([\d,]+) bases", str(told.value))[1].replace(",", ""))

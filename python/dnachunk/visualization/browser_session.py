@@ -302,7 +302,8 @@ class _TrackWriter:
         ):
             for number, record in enumerate(self.genome.records):
                 file.write(f">{record.name}\n")
-                index.write(f"{record.name}\t{record.length_bp}\t{file.tell()}\t{_LINE_BP}\t{_LINE_BP + 1}\n")
+                width_bp = min(_LINE_BP, record.length_bp)
+                index.write(f"{record.name}\t{record.length_bp}\t{file.tell()}\t{width_bp}\t{width_bp + 1}\n")
                 for start_bp in range(0, record.length_bp, _PIECE_BP):
                     end_bp = min(start_bp + _PIECE_BP, record.length_bp)
                     letters = letters_of(self.genome, Span(number, start_bp, end_bp))

@@ -437,7 +437,8 @@ def _opening(size: float) -> str:
     """How long a page of so many bytes takes to open, a second a megabyte."""
     if size > _TOO_LONG_BYTES:
         return "be too long for a browser to open"
-    return f"take some {math.ceil(size / 60e6)} minutes to open"
+    minutes = math.ceil(size / 60e6)
+    return "take a minute to open" if minutes == 1 else f"take {minutes} minutes to open"
 
 
 def _has_bases(genome: Genome, spans: Sequence[Span]) -> bool:
