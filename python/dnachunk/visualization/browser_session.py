@@ -406,7 +406,6 @@ def _session_xml(genome: Genome, opened: Span, fasta: str, tracks: Sequence[Sess
 
 __all__ = [
     "BrowserSession",
-    "SESSION_SUFFIX",
     "SessionTrack",
     "require_session",
     "tracks_folder",
