@@ -330,7 +330,7 @@ class _TrackWriter:
         return SessionTrack(name, self._named(path), is_expanded=True)
 
     def _new(self, name: str, ending: str) -> Path:
-        """A file that is not there yet; dots stand before what says what it is alone."""
+        """A file that is not there yet, with no dot in its stem, behind which stages are counted."""
         stem = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)
         path, number = self.staging / f"{stem}{ending}", 2
         while path.exists():
@@ -414,7 +414,6 @@ def _session_xml(genome: Genome, opened: Span, fasta: str, tracks: Sequence[Sess
 
 
 __all__ = [
-    "SESSION_SUFFIX",
     "BrowserSession",
     "SessionTrack",
     "require_session",
