@@ -211,7 +211,7 @@ class _TrackWriter:
     ) -> tuple[dict[str, torch.Tensor], list[SessionTrack]]:
         """Tokens as ``dnachunk tokenize`` writes them, of each stage, and the boundary probability."""
         bed = self._new(segmenter.name, ".bed.gz")
-        probability = beside(bed, "_boundary_probability.bedgraph.gz") if segmenter.has_probability else None
+        probability = beside(bed, "_boundary_probability.bw") if segmenter.has_probability else None
         tokens = GenomeTokens(
             segmenter.model,
             self.genome,
