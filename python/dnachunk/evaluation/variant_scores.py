@@ -231,7 +231,7 @@ class VariantScores:
 
     @property
     def num_parts(self) -> int:
-        """How many parts :meth:`write` goes on from when it was interrupted."""
+        """How many parts the file is scored in."""
         return -(-self.num_records // PART_RECORDS)
 
     def _chosen(self) -> Iterator[VCFRecord]:
