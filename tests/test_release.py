@@ -1,6 +1,5 @@
 """What keeps a wheel honest."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
 
@@ -8,16 +7,14 @@ import pytest
 
 from dnachunk.models.shipped import shipped_names
 from dnachunk.training.recipe import PACKAGED
+from tests.support.scripts import load_script
 
 CHECK = Path(__file__).parents[1] / "release" / "check_wheel.py"
 
 
 @pytest.fixture(scope="module")
 def check_wheel():
-    spec = importlib.util.spec_from_file_location("check_wheel", CHECK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(CHECK)
 
 
 def compiled(folder, source, *options):

@@ -1,6 +1,5 @@
 """The tool that makes of a pre-training what ships."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -18,6 +17,7 @@ from dnachunk.evaluation import evaluate_masked_bases
 from dnachunk.models.loading import load_tokenizer
 from dnachunk.training.objectives import objective_of
 from tests.cli.conftest import SMALL
+from tests.support.scripts import load_script
 from tests.training.runs import write_genome
 
 TOOL = Path(__file__).parents[1] / "tools" / "ship.py"
@@ -25,10 +25,7 @@ TOOL = Path(__file__).parents[1] / "tools" / "ship.py"
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("ship", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(TOOL)
 
 
 @pytest.fixture(scope="module")

@@ -32,12 +32,11 @@ def tokens_of(network, length_bp, bf16):
 
 
 def write(network, length_bp, bf16):
-    """Tokens as an indexed BED file; what it holds in bases."""
+    """Tokens as an indexed BED file; their mean length in bases."""
     with tempfile.TemporaryDirectory() as folder:
         tokens = tokens_of(network, length_bp, bf16)
         statistics = tokens.write(Path(folder, "tokens.bed.gz"))
-    counts = statistics.counts[-1]
-    return (counts * torch.arange(len(counts))).sum() // length_bp
+    return torch.tensor(statistics.metrics["mean_token_bp"])
 
 
 def write_in_eager(**arguments):

@@ -182,6 +182,28 @@ def test_tokens_of_an_interrupted_run_are_gone_on_with(tmp_path, monkeypatch, sm
     assert not (tmp_path / "twice" / ".t.bed.gz.parts").exists()
 
 
+def test_a_session_keeps_its_parts_where_they_stay(tmp_path, monkeypatch, model, small_parts):
+    """Its tracks lie in a folder that goes when it is interrupted."""
+    genome_of(tmp_path, random_sequence(1000))
+
+    def run(folder):
+        folder.mkdir(exist_ok=True)
+        dnachunk.browse(tmp_path / "genome.fa", folder / "s.xml", model={"d": model})
+
+    run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopping(patch, tiling, "run_tiles", 2)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "twice")
+    assert [path.name for path in (tmp_path / "twice").iterdir()] == [".d.bed.gz.parts"]
+    calls = stopping(monkeypatch, tiling, "run_tiles", 100)
+    run(tmp_path / "twice")
+    assert len(calls) == -(-1000 // 300) - 2
+    whole, twice = (contents(tmp_path / name / "s_tracks") for name in ("whole", "twice"))
+    assert twice == whole
+    assert sorted(path.name for path in (tmp_path / "twice").iterdir()) == ["s.xml", "s_tracks"]
+
+
 @pytest.mark.parametrize("per", ["record", "token"])
 @pytest.mark.parametrize("reverse_complement", ["none", "average"])
 def test_vectors_of_an_interrupted_run_are_gone_on_with(

@@ -24,12 +24,12 @@ from dnachunk.inference import GenomeTokens
 from dnachunk.inference.writers import item_rgb
 from dnachunk.visualization import BrowserSession, genome_browser
 from tests.visualization.test_genome_browser import (
-    END,
     REGION,
-    START,
     chromium,  # noqa: F401
+    compared_probabilities,
     files,  # noqa: F401
     models,  # noqa: F401
+    values_of,
 )
 
 
@@ -119,30 +119,10 @@ def bigwig_lines(path):
 
 
 def test_probabilities_are_those_of_compare_tokens(folder, models, files, tmp_path):  # noqa: F811
-    dnachunk.compare_tokens(
-        files / "genome.fa",
-        model=models["dnachunker"],
-        region=REGION,
-        bedgraph=tmp_path / "p.bedgraph",
-        mutated_windows=2,
-        max_sites=10,
-    )
     _, tracks = session_of(folder / "all.xml")
-    values = []
-    for lines in (
-        bigwig_lines(tracks["a/b: boundary probability"]),
-        (tmp_path / "p.bedgraph").read_text().splitlines(),
-    ):
-        of_file = np.full(END - START, np.nan)
-        for line in lines:
-            name, start, end, value = line.split("\t")
-            assert name == "one"
-            assert START <= int(start) < int(end) <= END
-            assert np.isnan(of_file[int(start) - START : int(end) - START]).all()
-            of_file[int(start) - START : int(end) - START] = float(value)
-        values.append(of_file)
-    assert not np.isnan(values[0]).all()
-    assert values[0] == pytest.approx(values[1], rel=1e-3, nan_ok=True)
+    values = values_of(bigwig_lines(tracks["a/b: boundary probability"]))
+    assert not np.isnan(values).all()
+    assert values == pytest.approx(compared_probabilities(models, files, tmp_path), rel=1e-3, nan_ok=True)
 
 
 def test_queries_through_the_indexes_give_what_a_scan_gives(models, files, tmp_path):  # noqa: F811

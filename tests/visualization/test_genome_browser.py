@@ -140,23 +140,36 @@ def test_where_tokens_read_is_what_tokenize_writes(browsed, models, files, tmp_p
         assert [f"{amount / 1000:.3f}" for amount in amounts] == row[taps:]
 
 
-def test_probabilities_are_those_of_compare_tokens(browsed, models, files, tmp_path):
+def values_of(lines):
+    """Lines of bedGraph as a value for each base of the region, NaN where there is none."""
+    values = np.full(END - START, np.nan)
+    for line in lines:
+        name, start, end, value = line.split("\t")
+        assert name == "one"
+        assert START <= int(start) < int(end) <= END
+        assert np.isnan(values[int(start) - START : int(end) - START]).all()
+        values[int(start) - START : int(end) - START] = float(value)
+    return values
+
+
+def compared_probabilities(models, files, folder):
+    """What ``compare_tokens`` says of the region."""
     dnachunk.compare_tokens(
         files / "genome.fa",
         model=models["dnachunker"],
         region=REGION,
-        bedgraph=tmp_path / "p.bedgraph",
+        bedgraph=folder / "p.bedgraph",
         mutated_windows=2,
         max_sites=10,
     )
+    return values_of((folder / "p.bedgraph").read_text().splitlines())
+
+
+def test_probabilities_are_those_of_compare_tokens(browsed, models, files, tmp_path):
     (track,) = data_of(browsed)["probabilities"]
     assert track["tokenizer"] == 0
     values = unpacked(track["records"][0], "<u2") / 65534
-    expected = np.full(END - START, np.nan)
-    for line in (tmp_path / "p.bedgraph").read_text().splitlines():
-        _, start, end, value = line.split("\t")
-        expected[int(start) - START : int(end) - START] = float(value)
-    assert values == pytest.approx(expected, abs=1e-3)
+    assert values == pytest.approx(compared_probabilities(models, files, tmp_path), abs=1e-3)
 
 
 def test_bases_without_a_token_have_no_probability():

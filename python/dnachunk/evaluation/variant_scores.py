@@ -26,7 +26,7 @@ from dnachunk.evaluation.zero_shot_model import resolve_zero_shot
 from dnachunk.files import output_file, replacing
 from dnachunk.inference.embeddings import Strands
 from dnachunk.inference.genome import find_interval, open_genome
-from dnachunk.inference.parts import KeptParts, kept_parts, run_parts
+from dnachunk.inference.parts import KeptParts, kept_parts, parts_of_first, run_parts
 from dnachunk.inference.ranks import ALONE, Ranks, use_own_device
 from dnachunk.inference.tiling import span_of
 from dnachunk.models.loading import model_files
@@ -198,8 +198,8 @@ class VariantScores:
         """
         chunks = _chunks(self._chosen(), PART_RECORDS)
         kept = kept or KeptParts()
-        missing = sum(place not in kept.places for place in range(self.num_parts))
-        own_records = min(self.num_records, -(-missing // ranks.num_ranks) * PART_RECORDS)
+        starts = parts_of_first(self._starts(), kept, ranks)
+        own_records = sum(min(PART_RECORDS, self.num_records - start) for start in starts)
         with progress(own_records, "score-variants", "variants") as advance:
 
             def compute(records: list[VCFRecord]) -> list[tuple[float | None, float | None, str | None]]:
@@ -229,10 +229,9 @@ class VariantScores:
                     own = list(itertools.islice(outcomes, len(record.alternates)))
                     yield record, own, _labels(self.variants, record, self.classes)
 
-    @property
-    def num_parts(self) -> int:
-        """How many parts the file is scored in."""
-        return -(-self.num_records // PART_RECORDS)
+    def _starts(self) -> range:
+        """The first record of each part."""
+        return range(0, self.num_records, PART_RECORDS)
 
     def _chosen(self) -> Iterator[VCFRecord]:
         return (record for record in self.variants if touches(record, self.genome, self.interval))
@@ -267,13 +266,15 @@ class VariantScores:
         ranks = Ranks.of_torchrun() if self.across_ranks else ALONE
         settings = {
             "interval": repr(self.interval),
+            "records": self.num_records,
+            "unknown_contigs": self.unknown_contigs,
             "window_bp": self.window_bp,
             "reverse_complement": self.reverse_complement,
             "batch_size": self.batch_size,
             "bf16": self.model.bf16,
         }
         inputs = [self.model.network, self.genome.path, self.variants.path]
-        with kept_parts(output, self.num_parts, ranks, inputs, **settings) as kept:
+        with kept_parts(output, len(self._starts()), ranks, inputs, **settings) as kept:
             scored = self.records(ranks, kept)
             if not ranks.is_first:
                 self.summary = self._summary((found, labels) for _, found, labels in scored)

@@ -17,7 +17,7 @@ from dnachunk.data.windows import Interval
 from dnachunk.errors import UsageError, require_at_least, require_different_files, require_one_of
 from dnachunk.files import is_stream, output_file
 from dnachunk.inference.genome import find_interval, open_genome
-from dnachunk.inference.parts import KeptParts, kept_parts, run_parts
+from dnachunk.inference.parts import kept_parts, parts_of_first, run_parts
 from dnachunk.inference.ranks import ALONE, Ranks, use_own_device
 from dnachunk.inference.tiling import (
     Share,
@@ -207,13 +207,10 @@ def embed_genome(
     of_what = _TokenVectors if per == "token" else _RecordVectors
     gathered = of_what(genome, len(strands), network.config.hidden_size)
     ranks = Ranks.of_torchrun() if across_ranks else ALONE
+    path, inputs = None if output is None else Path(output), [network, genome.path]
     with contextlib.ExitStack() as stack:
-        kept = KeptParts()
-        if output is not None:
-            inputs = [network, genome.path]
-            kept = stack.enter_context(kept_parts(Path(output), len(parts), ranks, inputs, **settings))
-        missing = [part for place, (_, part) in enumerate(parts) if place not in kept.places]
-        own_bp = sum(map(part_length_bp, missing[:: ranks.num_ranks]))
+        kept = stack.enter_context(kept_parts(path, len(parts), ranks, inputs, **settings))
+        own_bp = sum(part_length_bp(part) for _, part in parts_of_first(parts, kept, ranks))
         advance = stack.enter_context(progress(own_bp, "embed"))
 
         def run(reverse: bool, part: Sequence[Share]) -> Iterator[TileTokens]:
@@ -255,8 +252,8 @@ def embed_genome(
             reverse_complement,
             genome.skipped,
         )
-        if output is not None and ranks.is_first:
-            embeddings.save(output)
+        if path is not None and ranks.is_first:
+            embeddings.save(path)
     return embeddings
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from dnachunk.data.record_names import Aliases
 from dnachunk.data.windows import Interval
 from dnachunk.errors import ArgumentError, require_at_least, require_different_files
 from dnachunk.files import beside, is_stream, output_file, require_own
-from dnachunk.inference.parts import kept_parts, run_parts
+from dnachunk.inference.parts import kept_parts, parts_of_first, run_parts
 from dnachunk.inference.pipeline import write_behind
 from dnachunk.inference.ranks import ALONE, Ranks, use_own_device
 from dnachunk.inference.tiling import (
@@ -41,6 +41,9 @@ from dnachunk.inference.writers import (
 from dnachunk.models.loading import model_files
 from dnachunk.ops import decode_dna
 from dnachunk.reporting import Report, Table, progress
+
+_PARTS_BEHIND = 1
+"""Parts that are being written while the next is computed."""
 
 _SETTINGS = ("window_bp", "overlap_bp", "tokens_per_base", "batch_size", "bf16")
 
@@ -221,6 +224,7 @@ class GenomeTokens:
         *,
         receptive_positions: str | os.PathLike[str] | None = None,
         boundary_probability: str | os.PathLike[str] | None = None,
+        keep_beside: str | os.PathLike[str] | None = None,
     ) -> TokenStatistics:
         """Writes tokens as BED, all files or none.
 
@@ -238,6 +242,8 @@ class GenomeTokens:
             receptive_positions: TSV file of where MxDNA's tokens read; ``.gz`` as ``output``.
             boundary_probability: File of DNAChunker's boundary probabilities, of the first stage: bigWig if
                 it ends in ``.bw`` or ``.bigwig``, otherwise bedGraph; ``.gz`` as ``output``.
+            keep_beside: Beside which file finished parts are kept, where ``output`` lies in a folder that an
+                interruption removes; default ``output``.
 
         Returns:
             How long they are; :attr:`statistics` too. On later ranks there is nothing in it.
@@ -276,7 +282,7 @@ class GenomeTokens:
             None if receptive_positions is None else Path(receptive_positions),
             None if boundary_probability is None else Path(boundary_probability),
         )
-        self._write(files)
+        self._write(files, output if keep_beside is None else Path(keep_beside))
         self.statistics = TokenStatistics(
             self.genome.name,
             files.counts,
@@ -290,7 +296,7 @@ class GenomeTokens:
         )
         return self.statistics
 
-    def _write(self, files: "_TokenFiles") -> None:
+    def _write(self, files: "_TokenFiles", keep_beside: Path) -> None:
         ranks = Ranks.of_torchrun() if self.across_ranks else ALONE
         parts = self._parts()
         settings = {
@@ -300,9 +306,9 @@ class GenomeTokens:
             **{name: getattr(self, name) for name in _SETTINGS},
         }
         inputs = [self.model, self.genome.path]
-        with kept_parts(files.paths[-1], len(parts), ranks, inputs, **settings) as kept:
-            missing = [part for place, part in enumerate(parts) if place not in kept.places]
-            with progress(sum(map(part_length_bp, missing[:: ranks.num_ranks])), "tokenize") as advance:
+        with kept_parts(keep_beside, len(parts), ranks, inputs, **settings) as kept:
+            own_bp = sum(map(part_length_bp, parts_of_first(parts, kept, ranks)))
+            with progress(own_bp, "tokenize") as advance:
 
                 def compute(part: Sequence[Share]) -> list[dict[str, Any]]:
                     found = []
@@ -315,11 +321,10 @@ class GenomeTokens:
                 if ranks.is_first:
                     with (
                         files.opened(self.genome, self.interval) as write,
-                        write_behind(files.paths[-1], write, 2 * self.batch_size) as put,
+                        write_behind(files.paths[-1], write, _PARTS_BEHIND) as put,
                     ):
                         for _, found in results:
-                            for state in found:
-                                put(TileTokens.from_state(state))
+                            put(found)
                 else:
                     list(results)
 
@@ -372,8 +377,10 @@ class _TokenFiles:
         return dataclasses.replace(tokens, columns=columns, boundary_probability=probability)
 
     @contextlib.contextmanager
-    def opened(self, genome: Genome, interval: Interval | None) -> Iterator[Callable[[TileTokens], None]]:
-        """Opens all; gives what writes a tile's tokens, those that touch the interval."""
+    def opened(
+        self, genome: Genome, interval: Interval | None
+    ) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
+        """Opens all; gives what writes a part, its tiles' tokens that touch the interval, of their states."""
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(interval_writer(path, genome)) for path in self.paths]
             reads = None if self.reads is None else stack.enter_context(interval_writer(self.reads, genome))
@@ -399,7 +406,11 @@ class _TokenFiles:
                     if low < high:
                         put(name, low, tokens.boundary_probability[low - start_bp : high - start_bp])
 
-            yield write
+            def write_part(states: Sequence[Mapping[str, Any]]) -> None:
+                for state in states:
+                    write(TileTokens.from_state(state))
+
+            yield write_part
             # What a full disk refuses is known before the first file takes its place.
             for file in (*files, *([] if reads is None else [reads])):
                 file.flush()

@@ -89,14 +89,14 @@ class KeptParts:
 
 @contextlib.contextmanager
 def kept_parts(
-    output: Path, num_parts: int, ranks: Ranks, inputs: Iterable[Any], **settings: Any
+    output: Path | None, num_parts: int, ranks: Ranks, inputs: Sequence[Any], **settings: Any
 ) -> Iterator[KeptParts]:
     """Keeps the finished parts of a job beside its output, and removes them when the job is done.
 
     Nothing is kept of one part, of what goes to a stream or is read from one, and on no rank but the first.
 
     Args:
-        output: The file that the job writes.
+        output: The file that the job writes; None keeps nothing.
         num_parts: How many parts there are.
         ranks: Who shares them.
         inputs: What is read: files, which are known by size and time, and models, by what they hold.
@@ -105,12 +105,11 @@ def kept_parts(
     Raises:
         OSError: If the folder cannot be read or written.
     """
-    inputs = list(inputs)
     is_known = all(
         isinstance(each, torch.nn.Module) or (isinstance(each, str | os.PathLike) and Path(each).is_file())
         for each in inputs
     )
-    if num_parts < 2 or is_stream(output) or not is_known or not ranks.is_first:
+    if output is None or is_stream(output) or num_parts < 2 or not is_known or not ranks.is_first:
         yield KeptParts()
         return
     folder = output.with_name(f".{output.name}.parts")
@@ -118,13 +117,13 @@ def kept_parts(
     job = {**versions, "inputs": [_identity(each) for each in inputs], **settings}
     kept = KeptParts(folder, json.dumps(job, indent=2, sort_keys=True))
     if kept.places:
-        say(f"Goes on     {len(kept.places):,} of {num_parts:,} parts are there, of an interrupted run")
+        say(f"Goes on    {len(kept.places):,} of {num_parts:,} parts are there, of an interrupted run")
     try:
         yield kept
     except BaseException:
         if kept.places:
             say(
-                f"Stopped     {len(kept.places):,} of {num_parts:,} parts are kept in {folder}; "
+                f"Stopped    {len(kept.places):,} of {num_parts:,} parts are kept in {folder}; "
                 "the same again goes on from there"
             )
         raise
@@ -140,6 +139,11 @@ def _identity(each: Any) -> list[Any]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return [type(each).__name__, next(each.parameters()).device.type, digest.hexdigest()]
+
+
+def parts_of_first(parts: Iterable[Part], kept: KeptParts, ranks: Ranks) -> list[Part]:
+    """Those of the parts that the first rank is to compute, for a bar of its progress."""
+    return [part for place, part in enumerate(parts) if place not in kept.places][:: ranks.num_ranks]
 
 
 def run_parts(
@@ -194,4 +198,4 @@ def _finished(
         yield part, new.pop(place) if place in new else kept.load(place)
 
 
-__all__ = ["KeptParts", "kept_parts", "run_parts"]
+__all__ = ["KeptParts", "kept_parts", "parts_of_first", "run_parts"]

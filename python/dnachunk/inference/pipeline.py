@@ -1,6 +1,6 @@
 """Writing while the next items are made.
 
-Reading has no thread of its own: a tile is fetched within 6 microseconds, 0.03 s of a genome of 1 Mb.
+Reading has no thread of its own: a tile is fetched within 10 microseconds, 0.03 s of a genome of 1 Mb.
 """
 
 import contextlib

@@ -222,7 +222,7 @@ class _TrackWriter:
             batch_size,
             bf16,
         )
-        statistics = tokens.write(bed, boundary_probability=probability)
+        statistics = tokens.write(bed, boundary_probability=probability, keep_beside=self.root / bed.name)
         tracks = [
             SessionTrack(label, self._named(path))
             for label, path in zip(segmenter.labels, statistics.files, strict=False)
