@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 import dnachunk
-from dnachunk.data import Interval
+from dnachunk.data import Genome, Interval
 from dnachunk.evaluation import variant_scores
 from dnachunk.inference import tiling
 from dnachunk.inference.genome import GenomeTokens
@@ -121,8 +121,9 @@ def test_what_is_kept_is_of_the_same_job_alone(tmp_path):
         none, text, half, places = kept.load(0)
         assert (none, text, half, places.tolist()) == (None, "text", 0.5, [0, 1, 2])
         (tmp_path / ".out.parts" / "0.pt").write_bytes(b"torn")
-        with pytest.raises(OSError, match="cannot be read"):
+        with pytest.raises(OSError, match="0.pt could not be read, and was removed; the same again"):
             kept.load(0)
+        assert kept.places == set()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
@@ -136,6 +137,51 @@ def test_a_folder_of_somebody_else_is_left(tmp_path):
     ):
         pytest.fail("begun")
     assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_a_killed_run_was_writing_is_taken_over(tmp_path):
+    folder = tmp_path / ".out.parts"
+    folder.mkdir()
+    for name in (".job.json.77", ".0.pt.77", "1.pt"):
+        (folder / name).write_bytes(b"torn")
+    with kept_parts(tmp_path / "out", 3, ALONE, []) as kept:
+        assert kept.places == set()
+        assert [path.name for path in folder.iterdir()] == ["job.json"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_at_a_time(tmp_path):
+    with kept_parts(tmp_path / "out", 3, ALONE, []) as kept:
+        kept.save(0, [1])
+        with (
+            pytest.raises(OSError, match=r"\.out\.parts is in use: another run is writing the same output"),
+            kept_parts(tmp_path / "out", 3, ALONE, [], width=2),
+        ):
+            pytest.fail("begun")
+        assert kept.load(0) == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_run_that_finished_no_part(tmp_path):
+    with pytest.raises(Interrupted), kept_parts(tmp_path / "out", 3, ALONE, []):
+        raise Interrupted
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_no_file_that_another_brings(tmp_path, model):
+    genome = genome_of(tmp_path, random_sequence(300))
+    tokens = GenomeTokens(model, genome, None, 40, 8, None, 4)
+    for output, probability in (("a.bed", "a.stage_0.bed"), ("b.bed.gz", "b.bed.gz.tbi")):
+        with pytest.raises(ValueError, match="output and boundary_probability must be different files"):
+            tokens.write(tmp_path / output, boundary_probability=tmp_path / probability)
+    fasta = tmp_path / "d.stage_0.bed"
+    fasta.write_text(">r\nACGTACGT\n")
+    (tmp_path / "d.bed").touch()
+    tokens = GenomeTokens(model, Genome(fasta), None, 40, 8, None, 4)
+    with pytest.raises(ValueError, match="fasta and output must be different files"):
+        tokens.write(tmp_path / "d.bed")
+    assert fasta.read_text() == ">r\nACGTACGT\n"
+    assert not list(tmp_path.glob("a.*")) + list(tmp_path.glob("b.*"))
 
 
 def contents(folder):
@@ -195,7 +241,7 @@ def test_a_session_keeps_its_parts_where_they_stay(tmp_path, monkeypatch, model,
         stopping(patch, tiling, "run_tiles", 2)
         with pytest.raises(Interrupted):
             run(tmp_path / "twice")
-    assert [path.name for path in (tmp_path / "twice").iterdir()] == [".d.bed.gz.parts"]
+    assert [path.name for path in (tmp_path / "twice").iterdir()] == [".s_tracks.d.bed.gz.parts"]
     calls = stopping(monkeypatch, tiling, "run_tiles", 100)
     run(tmp_path / "twice")
     assert len(calls) == -(-1000 // 300) - 2

@@ -176,6 +176,11 @@ def test_a_folder_of_that_name_goes_before_it(toy, tmp_path):
     assert dnachunk.pretrained("toy-micro") == toy
 
 
+def test_a_file_of_that_name_does_not(toy, tmp_path):
+    (tmp_path / "here" / "toy-micro").touch()
+    assert type(dnachunk.load("toy-micro")) is dnachunk.MxDNAForMaskedLM
+
+
 @pytest.mark.parametrize("name", ["toy_micro", "packaged/toy-micro"])
 def test_what_is_neither_is_told_with_the_names(toy, name):
     with pytest.raises(FileNotFoundError, match=f"one that holds a model, or one of toy-micro, got {name}"):

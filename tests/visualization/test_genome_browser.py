@@ -1,6 +1,7 @@
 """The page that shows tokens in a genome browser: what Python puts on it, and what Chromium makes of it."""
 
 import base64
+import contextlib
 import gzip
 import importlib.util
 import json
@@ -276,7 +277,32 @@ def test_a_whole_genome_and_a_record_of_one_base(files, tmp_path):
 
 def test_names_of_records_are_such_as_a_place_can_hold():
     names = ["chr1", "HLA:A*01:01", "a<b", "a:b", "all", "ä"]
-    assert genome_browser._page_names(names) == ["chr1", "HLA_A*01_01", "a_b_3", "a_b_4", "all_", "_"]
+    assert genome_browser._page_names(names) == ["chr1", "HLA_A*01_01", "a_b_3", "a_b_4", "all_5", "_"]
+
+
+def test_names_of_records_differ_as_igv_tells_them_apart():
+    names = ["a:1", "a;1", "a_1_2", "chr1", "1", "CHR1", "MT", "chrM", "All", "chrX", "chrall", "x_y"]
+    unique = genome_browser._page_names(names)
+    assert unique == [
+        *("a_1_1", "a_1_3", "a_1_2"),
+        *("chr1_4", "1_5", "CHR1_6", "MT_7", "chrM_8", "All_9"),
+        *("chrX", "chrall", "x_y"),
+    ]
+    assert len(set(map(genome_browser._igv_name, unique))) == len(names)
+
+
+@pytest.mark.parametrize("length_bp", [1, 90])
+def test_byte_pairs_of_records_shorter_than_a_window(tmp_path, length_bp):
+    fasta = tmp_path / "short.fa"
+    fasta.write_text(f">short\n{('AC' * 90)[:length_bp]}\n")
+    (track,) = dnachunk.browse(fasta, tokenizer="bpe-16").tokens
+    assert track.records[0].end_bp[-1] == length_bp
+    assert (track.records[0].end_bp[0] > 1) == (length_bp > 1)
+
+
+def test_a_window_of_no_bases_is_refused(files):
+    with pytest.raises(ValueError, match="window_bp must be a whole number of at least 1, got 0"):
+        dnachunk.browse(files / "genome.fa", tokenizer="3mer", window_bp=0)
 
 
 def test_long_alleles_are_shortened():
@@ -389,10 +415,10 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def opened(chromium, browsed, tmp_path):
+@contextlib.contextmanager
+def opening(chromium, browsed, file):
     """The page opened from a file, without a network; whatever it complains of fails the test."""
-    file = browsed.write(tmp_path / "page.html")
+    browsed.write(file)
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     page, faults, requests = context.new_page(), [], []
 
@@ -414,6 +440,28 @@ def opened(chromium, browsed, tmp_path):
     assert faults == []
     assert requests == [file.as_uri()]
     context.close()
+
+
+@pytest.fixture
+def opened(chromium, browsed, tmp_path):
+    with opening(chromium, browsed, tmp_path / "page.html") as page:
+        yield page
+
+
+def test_records_whose_names_igv_takes_for_one(chromium, tmp_path):
+    names = ["chr1", "1", "CHR1", "MT", "chrM", "All", "a:1", "a;1", "a_1_2", "__proto__"]
+    fasta = tmp_path / "names.fa"
+    fasta.write_text("".join(f">{name}\n{'ACGT' * 20}\n" for name in names))
+    with opening(chromium, dnachunk.browse(fasta, tokenizer="6mer"), tmp_path / "names.html") as page:
+        found = [
+            page.evaluate(
+                "async (name) => { await page.browser.search(`${name}:11-50`);"
+                " return page.browser.referenceFrameList[0].chr; }",
+                name,
+            )
+            for name in genome_browser._page_names(names)
+        ]
+    assert found == genome_browser._page_names(names)
 
 
 def go(page, start, end):

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,14 +253,6 @@ class GenomeTokens:
             ValueError: If only another kind of model could do what is asked.
         """
         output = Path(output)
-        require_different_files(
-            model=model_files(self.model),
-            fasta=self.genome,
-            aliases=self.genome.names.aliases,
-            output=output,
-            receptive_positions=receptive_positions,
-            boundary_probability=boundary_probability,
-        )
         # A fixed tokenizer has none.
         config = getattr(self.model, "config", None)
         model_type = getattr(config, "model_type", None)
@@ -275,26 +267,36 @@ class GenomeTokens:
         # Whoever pipes tokens on has asked for one file.
         finer = [] if is_stream(output) else range(stages - 1)
         paths = [*(beside(output, f".stage_{stage}{ending}") for stage in finer), output]
-        for path in paths[:-1]:
-            require_own(path, output)
         files = _TokenFiles(
             paths,
             None if receptive_positions is None else Path(receptive_positions),
             None if boundary_probability is None else Path(boundary_probability),
         )
+        require_different_files(
+            model=model_files(self.model),
+            fasta=self.genome,
+            aliases=self.genome.names.aliases,
+            output=self._with_indexes(paths),
+            receptive_positions=self._with_indexes([files.reads]),
+            boundary_probability=self._with_indexes([files.signal]),
+        )
+        for path in paths[:-1]:
+            require_own(path, output)
         self._write(files, output if keep_beside is None else Path(keep_beside))
         self.statistics = TokenStatistics(
             self.genome.name,
             files.counts,
             self.window_bp,
             self.overlap_bp,
-            [
-                *files.all_paths,
-                *filter(None, (index_path(path, self.genome) for path in files.all_paths)),
-            ],
+            self._with_indexes(files.all_paths),
             self.genome.skipped,
         )
         return self.statistics
+
+    def _with_indexes(self, paths: Iterable[Path | None]) -> list[Path]:
+        """The files that are not None, and after them the indexes of those that have one."""
+        named = [path for path in paths if path is not None]
+        return [*named, *filter(None, (index_path(path, self.genome) for path in named))]
 
     def _write(self, files: "_TokenFiles", keep_beside: Path) -> None:
         ranks = Ranks.of_torchrun() if self.across_ranks else ALONE

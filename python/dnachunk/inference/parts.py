@@ -5,10 +5,12 @@ of several, and of a run that was interrupted and one that was not, are the same
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,10 +27,15 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 _JOB, _ENDING = "job.json", ".pt"
+_PART = re.compile(r"\d+\.pt")
+# What a run that was killed was writing ends in the number of its process.
+_OWN = re.compile(r"job\.json|\d+\.pt|\.(job\.json|\d+\.pt)\.\d+")
 
 
 class KeptParts:
     """Results of finished parts in a folder beside the output, ``.NAME.parts``, until the job is done.
+
+    The folder is one job's at a time: it is locked, where the file system has locks.
 
     Attributes:
         folder: Where they are; None keeps nothing.
@@ -39,23 +46,53 @@ class KeptParts:
         """Finds what an interrupted run of the same job has left; what another job left is removed.
 
         Args:
-            folder: See the attribute.
+            folder: See the attribute; made if it is not there.
             job: What decides the results, as text.
 
         Raises:
-            OSError: If the folder is no such one, or cannot be read.
+            OSError: If the folder is no such one, cannot be read or written, or is in use.
         """
-        self.folder, self._job = folder, job
+        self.folder = folder
         self.places: set[int] = set()
-        if folder is None or not folder.exists():
+        self._lock: int | None = None
+        if folder is None:
             return
+        folder.mkdir(exist_ok=True)
+        self._lock = _locked(folder)
+        try:
+            self._find(folder, job)
+        except BaseException:
+            os.close(self._lock)
+            # Somebody else's holds something.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
+
+    def _find(self, folder: Path, job: str) -> None:
         names = os.listdir(folder)
-        if names and _JOB not in names:
-            raise FileExistsError(f"{folder} is needed for what is finished, and holds something else")
-        if names and (folder / _JOB).read_text(encoding="utf-8", errors="replace") == job:
-            self.places = {int(Path(name).stem) for name in names if name.endswith(_ENDING)}
-        else:
-            shutil.rmtree(folder)
+        unknown = sorted(name for name in names if _OWN.fullmatch(name) is None)
+        if unknown:
+            raise FileExistsError(
+                f"{folder} is needed for what is finished, and holds something else, {unknown[0]}: "
+                "move that away"
+            )
+        text = folder / _JOB
+        if _JOB in names and text.read_text(encoding="utf-8", errors="replace") == job:
+            self.places = {int(Path(name).stem) for name in names if _PART.fullmatch(name)}
+            return
+        for name in names:
+            (folder / name).unlink()
+        with replacing(text) as temporary:
+            temporary.write_text(job, encoding="utf-8")
+
+    def close(self) -> None:
+        """Gives the folder free; without a part in it, it is removed."""
+        if self.folder is None or self._lock is None:
+            return
+        if not self.places:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+        self._lock = None
 
     def save(self, place: int, result: Any) -> None:
         """Keeps a part's result: tensors, numbers and text in lists, tuples and dicts.
@@ -65,10 +102,6 @@ class KeptParts:
         """
         if self.folder is None:
             return
-        if not self.folder.exists():
-            self.folder.mkdir()
-            with replacing(self.folder / _JOB) as temporary:
-                temporary.write_text(self._job, encoding="utf-8")
         with replacing(self.folder / f"{place}{_ENDING}") as temporary:
             torch.save(result, temporary)
         self.places.add(place)
@@ -77,14 +110,33 @@ class KeptParts:
         """What :meth:`save` kept.
 
         Raises:
-            OSError: If it cannot be read.
+            OSError: If it cannot be read; then it is removed.
         """
         assert self.folder is not None
         path = self.folder / f"{place}{_ENDING}"
         try:
             return torch.load(path, weights_only=True)
         except (EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-            raise OSError(f"{path} cannot be read ({error}): remove {self.folder} to start anew") from error
+            path.unlink()
+            self.places.discard(place)
+            reason = str(error) or type(error).__name__
+            raise OSError(
+                f"{path} could not be read, and was removed; the same again computes it anew: {reason}"
+            ) from error
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds the folder's lock until it is closed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BlockingIOError(f"{folder} is in use: another run is writing the same output") from None
+    except OSError:
+        # Some network file systems have no locks.
+        pass
+    return descriptor
 
 
 @contextlib.contextmanager
@@ -127,7 +179,10 @@ def kept_parts(
                 "the same again goes on from there"
             )
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    else:
+        kept.places.clear()
+    finally:
+        kept.close()
 
 
 def _identity(each: Any) -> list[Any]:

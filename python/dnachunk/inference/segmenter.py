@@ -8,6 +8,7 @@ import torch
 from dnachunk.alphabet import A_ID
 from dnachunk.baselines import FixedTokenizer
 from dnachunk.data import Genome
+from dnachunk.errors import require_at_least
 from dnachunk.inference.tiling import record_tiles, run_tiles, tile_widths
 from dnachunk.inference.tokens import encode_rows
 from dnachunk.segmentation import TokenMap
@@ -72,7 +73,9 @@ class Segmenter(NamedTuple):
             ValueError: If it gives no segmentation, the window is out of range, or it cannot be asked.
         """
         if isinstance(model, FixedTokenizer):
-            tile_bp, overlap_bp, own_bp = _FIXED_TILE_BP, _FIXED_OVERLAP_BP, window_bp or FIXED_WINDOW_BP
+            own_bp = FIXED_WINDOW_BP if window_bp is None else window_bp
+            require_at_least("window_bp", own_bp, 1)
+            tile_bp, overlap_bp = _FIXED_TILE_BP, _FIXED_OVERLAP_BP
         else:
             tile_bp, overlap_bp = tile_widths(model, window_bp, None)
             own_bp = tile_bp

@@ -137,13 +137,13 @@ def pretrained(name: str) -> Path:
 
 
 def model_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder of a model: what lies at a path goes before a shipped model of that name.
+    """The folder of a model: one that lies at a path goes before a shipped model of that name.
 
     Args:
         path_or_name: A path, whether or not something is there, or the name of a model that ships.
     """
     path = Path(path_or_name)
-    is_name = not path.exists() and os.fspath(path_or_name) in shipped_names()
+    is_name = not path.is_dir() and os.fspath(path_or_name) in shipped_names()
     return PACKAGED / path if is_name else path
 
 

@@ -222,7 +222,9 @@ class _TrackWriter:
             batch_size,
             bf16,
         )
-        statistics = tokens.write(bed, boundary_probability=probability, keep_beside=self.root / bed.name)
+        # Sessions of one folder may have files of one name.
+        keep_beside = self.root / f"{self.folder}.{bed.name}"
+        statistics = tokens.write(bed, boundary_probability=probability, keep_beside=keep_beside)
         tracks = [
             SessionTrack(label, self._named(path))
             for label, path in zip(segmenter.labels, statistics.files, strict=False)

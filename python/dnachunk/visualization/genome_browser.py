@@ -5,6 +5,7 @@ import gzip
 import html
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -63,6 +64,7 @@ _NO_PROBABILITY, _NOT_READ = (1 << 16) - 1, -(1 << 31)
 _TOO_LONG_BYTES = 500_000_000
 _PIECE_BP = 1 << 20
 _FRAME_HEIGHT_PX = 760
+_WHOLE_GENOME = "all"
 
 
 class RecordTokens(NamedTuple):
@@ -456,10 +458,11 @@ def _has_reads(segmenter: Segmenter) -> bool:
 
 def _texts(genome: Genome) -> list[str]:
     """What byte-pair encoding is trained on."""
+    window_bp = min(FIXED_WINDOW_BP, max(record.length_bp for record in genome.records))
     windows = WindowDataset(
         [genome],
-        FIXED_WINDOW_BP,
-        num_windows=-(-min(TRAINING_BP, genome.length_bp) // FIXED_WINDOW_BP),
+        window_bp,
+        num_windows=-(-min(TRAINING_BP, genome.length_bp) // window_bp),
         seed=0,
         reverse_complement=False,
         short_records=True,
@@ -526,12 +529,32 @@ def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _page_names(names: Sequence[str]) -> list[str]:
-    """Names of records as a place ``name:start-end`` can hold them, each once."""
-    plain = [
-        "all_" if name == "all" else re.sub(r"[^\w.|+*#@=-]", "_", name, flags=re.ASCII) for name in names
-    ]
-    counts = Counter(plain)
-    return [name if counts[name] == 1 else f"{name}_{place}" for place, name in enumerate(plain, start=1)]
+    """Names of records as a place ``name:start-end`` can hold them, each once for igv.js.
+
+    It takes ``chr1`` and ``1``, ``chrM`` and ``MT``, and letters of either case for the same, and ``all`` for
+    the whole genome.
+    """
+    plain = [re.sub(r"[^\w.|+*#@=-]", "_", name, flags=re.ASCII) for name in names]
+    counts = Counter(_igv_name(name) for name in plain)
+    taken = {name for name in counts if counts[name] == 1 and name != _WHOLE_GENOME}
+    unique = []
+    for place, name in enumerate(plain, start=1):
+        choices = (f"{name}_{ending}" for ending in itertools.count(place))
+        own = (
+            name
+            if _igv_name(name) in taken
+            else next(each for each in choices if _igv_name(each) not in taken)
+        )
+        taken.add(_igv_name(own))
+        unique.append(own)
+    return unique
+
+
+def _igv_name(name: str) -> str:
+    """What names that igv.js takes for one have in common."""
+    name = name.lower()
+    short = name.removeprefix("chr")
+    return {"m": "mt", _WHOLE_GENOME: name}.get(short, short)
 
 
 def _colours(index: int) -> dict[str, Any]:
