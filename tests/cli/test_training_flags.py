@@ -101,7 +101,6 @@ BESIDE = {
     "eval_steps": ["--eval-strategy", "steps"],
     "logging_steps": ["--logging-strategy", "steps"],
     "save_steps": ["--save-strategy", "steps"],
-    "num_train_epochs": ["--max-steps", "-1"],
     "greater_is_better": ["--metric-for-best-model", "loss"],
     "prediction_loss_only": ["--metric-for-best-model", "loss"],
     "activation_checkpointing_kwargs": ["--activation-checkpointing"],
@@ -159,7 +158,7 @@ def labelled(tmp_path_factory):
 
 
 def few_steps(flag, batch):
-    words = [] if flag == "max_steps" else ["--max-steps", 2]
+    words = [] if flag in ("max_steps", "num_train_epochs") else ["--max-steps", 2]
     return words + ([] if flag == "per_device_train_batch_size" else ["--per-device-train-batch-size", batch])
 
 
