@@ -52,8 +52,9 @@ def trained(genomes, tmp_path_factory):
 def ship(tool, genomes, tmp_path, monkeypatch):
     """Runs the tool; gives the folder that it makes."""
 
-    def run(folder, fasta=genomes):
+    def run(folder, fasta=genomes, remark=()):
         words = ["ship.py", folder, "toy-micro", "--purpose", "To be tried.", "--into", tmp_path / "packaged"]
+        words += remark
         words += [word for path in fasta for word in ("--fasta", path)]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         tool.main()
@@ -81,11 +82,13 @@ def test_weights_are_rounded_and_figures_are_theirs(ship, trained, genomes):
     kept = {name: value for name, value in first["metrics"].items() if not name.startswith("eval_")}
     assert kept.items() <= then["metrics"].items()
     assert (then["genomes"], then["purpose"]) == (["first", "second"], "To be tried.")
+    assert "`. Its weights are stored in bfloat16" in (folder / "README.md").read_text()
 
 
 def test_the_card_says_how(ship, trained):
-    card = (ship(trained) / "README.md").read_text()
+    card = (ship(trained, remark=["--remark", "It was begun twice."]) / "README.md").read_text()
     assert "# toy-micro\n" in card
+    assert "`. It was begun twice. Its weights are stored in bfloat16" in card
     assert "To be tried. The models that ship are for looking at tokens" in card
     assert (
         "`dnachunk pretrain --fasta first.fa --fasta second.fa --weight 1 --weight 3 --output-dir run "

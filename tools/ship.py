@@ -50,7 +50,7 @@ def without_folders(command: str) -> str:
     return shlex.join(Path(word).name if "/" in word else word for word in shlex.split(command))
 
 
-def ship(run: Path, folder: Path, fasta: list[Path], purpose: str) -> None:
+def ship(run: Path, folder: Path, fasta: list[Path], purpose: str, remark: str = "") -> None:
     """Writes the model, its card and its figures into a folder."""
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
@@ -86,10 +86,15 @@ def ship(run: Path, folder: Path, fasta: list[Path], purpose: str) -> None:
     results |= {"command": command, "metrics": metrics, "purpose": purpose}
     results["genomes"] = [genome.name for genome in pretraining.genomes]
     (folder / "results.json").write_text(to_json(results), encoding="utf-8")
+    made = [
+        f"By `{command}`.",
+        remark,
+        "Its weights are stored in bfloat16 and loaded in float32; all figures at the end of the training "
+        "are those of the weights as they are stored.",
+    ]
     more = {
         "What it is for": f"{purpose} {PURPOSE}",
-        "How it was made": f"By `{command}`. Its weights are stored in bfloat16 and loaded in float32; all "
-        "figures at the end of the training are those of the weights as they are stored.",
+        "How it was made": " ".join(filter(None, made)),
     }
     card = pretraining.card(
         network,
@@ -110,6 +115,7 @@ def main() -> None:
     parser.add_argument("name", help="what the model is to be called")
     parser.add_argument("--fasta", type=Path, action="append", required=True, help="the run's, in its order")
     parser.add_argument("--purpose", required=True, help="a sentence that says what this one is for")
+    parser.add_argument("--remark", default="", help="a sentence on what the last command does not say")
     parser.add_argument("--into", type=Path, default=PACKAGED, help="folder of the model's folder")
     given = parser.parse_args()
     folder = given.into / given.name
@@ -118,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.into.parent) as staging:
         made = Path(staging) / given.name
         made.mkdir()
-        ship(given.run, made, given.fasta, given.purpose)
+        ship(given.run, made, given.fasta, given.purpose, given.remark)
         given.into.mkdir(exist_ok=True)
         made.rename(folder)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
