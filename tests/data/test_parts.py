@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -160,6 +162,16 @@ def test_one_run_at_a_time(tmp_path):
             pytest.fail("begun")
         assert kept.load(0) == [1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with kept_parts(tmp_path / "out", 3, ALONE, []) as kept:
+        kept.save(0, [1])
+        assert kept.load(0) == [1]
 
 
 def test_nothing_is_left_of_a_run_that_finished_no_part(tmp_path):
