@@ -197,7 +197,7 @@ def test_an_output_is_no_file_that_another_brings(tmp_path, model):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def stopping(monkeypatch, module, name, after):
@@ -427,6 +427,7 @@ COMMANDS = {
     "tokenize": ["--output", "t.bed.gz", "--receptive-positions", "reads.tsv"],
     "embed": ["--output", "v.safetensors", "--per", "token", "--reverse-complement", "average"],
     "score-variants": ["--output", "s.vcf.gz", "--vcf", "../v.vcf"],
+    "browse": ["--output", "s.xml", "--tokenizer", "3mer"],
 }
 # A command with parts as small as its inputs.
 SMALL = """

@@ -19,7 +19,8 @@ from dnachunk.cli.options import (
     WindowOption,
     output_file,
 )
-from dnachunk.reporting import say
+from dnachunk.cli.report import leave_process_group
+from dnachunk.reporting import is_main_process, say
 
 
 def browse(
@@ -80,6 +81,9 @@ def browse(
     from dnachunk.visualization.browser_session import SESSION_SUFFIX
     from dnachunk.visualization.genome_browser import browse as browse_tokens
 
+    is_session = output.suffix == SESSION_SUFFIX
+    if not is_session and not is_main_process():
+        return
     page = browse_tokens(
         fasta,
         output,
@@ -94,7 +98,10 @@ def browse(
         window_bp=window_bp,
         batch_size=batch_size,
         bf16=bf16,
+        across_ranks=is_session,
     )
-    say(page)
-    where = "in IGV (File, Open Session)" if output.suffix == SESSION_SUFFIX else "in a web browser"
-    say(f"\n{output}: open it {where}")
+    if is_main_process():
+        say(page)
+        where = "in IGV (File, Open Session)" if is_session else "in a web browser"
+        say(f"\n{output}: open it {where}")
+    leave_process_group()

@@ -20,6 +20,7 @@ from dnachunk.errors import UsageError, require_different_files
 from dnachunk.evaluation.compared_stretches import Span
 from dnachunk.files import STAGING, beside, is_stream, output_file, output_folder, replacing, written_whole
 from dnachunk.inference.genome import GenomeTokens
+from dnachunk.inference.ranks import Ranks
 from dnachunk.inference.segmenter import Segmenter
 from dnachunk.inference.tokens import PathLike
 from dnachunk.inference.writers import interval_writer
@@ -138,6 +139,7 @@ def write_session(
     on_error: OnError = "fail",
     batch_size: int = 8,
     bf16: bool = False,
+    across_ranks: bool = False,
 ) -> BrowserSession:
     """Writes tokens and annotations as indexed tracks, and the session that shows them, all or none.
 
@@ -158,6 +160,7 @@ def write_session(
         on_error: See there.
         batch_size: See there.
         bf16: See there.
+        across_ranks: See there; of later ranks the session has no tracks and no tokens.
 
     Raises:
         OSError: If a file cannot be read or written, or would replace one that is of no such session.
@@ -166,14 +169,34 @@ def write_session(
     require_session(session)
     earlier = _own_files(session)
     folder = tracks_folder(session)
+    cut = [
+        GenomeTokens(
+            segmenter.model,
+            genome,
+            interval,
+            segmenter.tile_bp,
+            segmenter.overlap_bp,
+            None,
+            batch_size,
+            bf16,
+            across_ranks,
+        )
+        for segmenter in segmenters
+    ]
+    if across_ranks and not Ranks.of_torchrun().is_first:
+        for segmenter, each in zip(segmenters, cut, strict=True):
+            # Not written, but what is to be kept of the tokens follows from it.
+            bed = folder / "tokens.bed.gz"
+            each.write(bed, boundary_probability=_probability_beside(bed, segmenter))
+        return BrowserSession(session, genome, spans, {}, [], genome.skipped)
     with _removed_if_empty(folder), written_whole(folder) as staging:
         writer = _TrackWriter(genome, session.parent, staging, folder.name, on_error)
         tracks = [writer.annotation(path) for path in annotations]
         tracks += [writer.repeats(path, spans) for path in repeats]
         tracks += [] if vcf is None else [writer.variants(vcf)]
         tokens: dict[str, torch.Tensor] = {}
-        for segmenter in segmenters:
-            counts, of_segmenter = writer.tokens(segmenter, interval, batch_size, bf16)
+        for segmenter, each in zip(segmenters, cut, strict=True):
+            counts, of_segmenter = writer.tokens(segmenter, each)
             tokens |= counts
             tracks += of_segmenter
         fasta = writer.sequences()
@@ -186,6 +209,11 @@ def write_session(
     for name in _with_indexes(earlier) - written - _with_indexes(_own_files(session) - written):
         (folder / name).unlink(missing_ok=True)
     return BrowserSession(session, genome, spans, tokens, tracks, genome.skipped)
+
+
+def _probability_beside(bed: Path, segmenter: Segmenter) -> Path | None:
+    """Where the boundary probabilities of a file of tokens go, if there are any."""
+    return beside(bed, "_boundary_probability.bw") if segmenter.has_probability else None
 
 
 @dataclass(slots=True)
@@ -207,21 +235,11 @@ class _TrackWriter:
     on_error: OnError
 
     def tokens(
-        self, segmenter: Segmenter, interval: Interval | None, batch_size: int, bf16: bool
+        self, segmenter: Segmenter, tokens: GenomeTokens
     ) -> tuple[dict[str, torch.Tensor], list[SessionTrack]]:
         """Tokens as ``dnachunk tokenize`` writes them, of each stage, and the boundary probability."""
         bed = self._new(segmenter.name, ".bed.gz")
-        probability = beside(bed, "_boundary_probability.bw") if segmenter.has_probability else None
-        tokens = GenomeTokens(
-            segmenter.model,
-            self.genome,
-            interval,
-            segmenter.tile_bp,
-            segmenter.overlap_bp,
-            None,
-            batch_size,
-            bf16,
-        )
+        probability = _probability_beside(bed, segmenter)
         # Sessions of one folder may have files of one name.
         keep_beside = self.root / f"{self.folder}.{bed.name}"
         statistics = tokens.write(bed, boundary_probability=probability, keep_beside=keep_beside)

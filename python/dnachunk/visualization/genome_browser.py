@@ -27,6 +27,7 @@ from dnachunk.evaluation.compared_stretches import TRAINING_BP, Span, spans_of
 from dnachunk.evaluation.token_comparison import check_segmenters, fixed_segmenters, named_models
 from dnachunk.files import open_output, output_file, replacing
 from dnachunk.inference.genome import find_interval, open_genome
+from dnachunk.inference.ranks import use_own_device
 from dnachunk.inference.segmenter import FIXED_WINDOW_BP, Segmenter
 from dnachunk.inference.tiling import TileTokens, overlaps, record_tiles, run_tiles
 from dnachunk.inference.tokens import PathLike, resolve
@@ -273,6 +274,7 @@ def browse(
     window_bp: int | None = None,
     batch_size: int = 8,
     bf16: bool = False,
+    across_ranks: bool = False,
 ) -> TokenBrowser | BrowserSession:
     """Shows tokens of several tokenizers beside genes, repeats and variants, in a genome browser.
 
@@ -308,6 +310,8 @@ def browse(
         batch_size: Windows run at once; changes no result.
         bf16: Whether matrix products run in bfloat16, which is faster where the machine has them; tokens
             may differ from those in float32.
+        across_ranks: Whether the ranks that ``torchrun`` started share the work of a session, and the first
+            one writes it; all must call it. Pages are each rank's own.
 
     Returns:
         The page: ``write(path)`` writes it, and a notebook shows it. Or what the session has.
@@ -348,6 +352,8 @@ def browse(
         output_file(output)
     if session is None:
         _igv()
+    if across_ranks:
+        use_own_device()
     genome = open_genome(fasta, aliases, on_error=on_error)
     interval = None if region is None else find_interval(genome, region)
     spans = spans_of(genome, interval)
@@ -374,6 +380,7 @@ def browse(
             on_error=on_error,
             batch_size=batch_size,
             bf16=bf16,
+            across_ranks=across_ranks,
         )
     tracks = [annotation_track(path, genome, spans, on_error) for path in annotations]
     tracks += [repeat_track(path, genome, spans, on_error) for path in repeat_files]
