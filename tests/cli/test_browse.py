@@ -33,3 +33,13 @@ def test_two_models_have_two_names(run, model, fasta, tmp_path):
     assert result.status == 2
     assert f"several models are called {model.name}: give --model NAME=DIR" in " ".join(result.err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_is_the_first_rank_s(run, fasta, tmp_path, monkeypatch):
+    words = ["browse", "--tokenizer", "base", "--fasta", fasta, "--output", tmp_path / "p.html"]
+    monkeypatch.setenv("RANK", "1")
+    result = run(*words)
+    assert (result.status, result.out, list(tmp_path.iterdir())) == (0, "", [])
+    monkeypatch.setenv("RANK", "0")
+    assert run(*words).status == 0
+    assert (tmp_path / "p.html").is_file()
