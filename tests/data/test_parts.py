@@ -196,8 +196,9 @@ def test_an_output_is_no_file_that_another_brings(tmp_path, model):
     assert not list(tmp_path.glob("a.*")) + list(tmp_path.glob("b.*"))
 
 
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(folder, pattern="*"):
+    found = (path for path in folder.glob(pattern) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def stopping(monkeypatch, module, name, after):
@@ -468,7 +469,7 @@ def test_two_ranks_write_what_one_does(tmp_path, command):
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         assert done.returncode == 0, done.stderr
-        outputs[count] = contents(folder)
+        outputs[count] = contents(folder, "**/*")
     plots_and_numbers = {name for name in outputs[1] if name.endswith((".json", ".png"))}
     assert outputs[1].keys() == outputs[2].keys()
     assert len(outputs[1]) > len(plots_and_numbers)
